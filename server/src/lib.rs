@@ -1,1 +1,5 @@
-//! rreg
+//! HTTP in, HTTP out: the registry server.
+
+pub mod config;
+
+pub use config::Config;
