@@ -7,7 +7,7 @@
 //! Nothing here assumes which registry software answers.
 
 pub mod client;
-// pub mod image;
-// pub mod transfer;
+pub mod image;
+pub mod transfer;
 
 pub use client::{ClientError, ClientOptions, RegistryClient};

@@ -1,0 +1,1 @@
+//! Layouts and archives, also hostile ones.
