@@ -59,7 +59,17 @@ fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
 
 /// clap writes help and versions to standard output and errors to standard error; only errors are usage errors.
 fn usage(error: &clap::Error) -> ExitCode {
-    // Nothing can be told when even the error stream is closed.
-    let _ = error.print();
-    if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() }
+    if !error.use_stderr() {
+        // A reader that left early is no failure.
+        let _ = error.print();
+        return Exit::Ok.into();
+    }
+    if output::json_wanted(std::env::args_os()) {
+        let text = error.render().to_string();
+        output::write_failure(output::Format::Json, &Failure::new(Exit::Usage, text.trim()));
+    } else {
+        // Nothing can be told when even the error stream is closed.
+        let _ = error.print();
+    }
+    Exit::Usage.into()
 }

@@ -1,5 +1,6 @@
 //! Where results and failures go: aligned, coloured text for people, one JSON document for programs.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 
 use clap::{Args, ValueEnum};
@@ -94,22 +95,37 @@ impl Output {
         finish(anstream::stdout().lock().write_all(bytes))
     }
 
-    /// A failure, on standard error. What cannot be written there cannot be told.
+    /// A failure, on standard error.
     pub(crate) fn failure(&self, failure: &Failure) {
-        let mut to = anstream::stderr().lock();
-        let _ = match self.format {
-            Format::Json => {
-                let error =
-                    json!({ "exit": failure.exit as u8, "message": failure.message, "hint": failure.hint });
-                writeln!(to, "{}", json!({ "error": error }))
-            }
-            Format::Human => {
-                let hint = failure.hint.as_ref();
-                let hint = hint.map(|hint| format!("\n {} {hint}", paint(HINT, "hint:"))).unwrap_or_default();
-                writeln!(to, "{} {}{hint}", paint(BAD, "error:"), failure.message)
-            }
-        };
+        write_failure(self.format, failure);
     }
+}
+
+/// Writes a failure. What cannot be written to standard error cannot be told.
+pub(crate) fn write_failure(format: Format, failure: &Failure) {
+    let mut to = anstream::stderr().lock();
+    let _ = match format {
+        Format::Json => {
+            let error =
+                json!({ "exit": failure.exit as u8, "message": failure.message, "hint": failure.hint });
+            writeln!(to, "{}", json!({ "error": error }))
+        }
+        Format::Human => {
+            let hint = failure.hint.as_ref();
+            let hint = hint.map(|hint| format!("\n {} {hint}", paint(HINT, "hint:"))).unwrap_or_default();
+            writeln!(to, "{} {}{hint}", paint(BAD, "error:"), failure.message)
+        }
+    };
+}
+
+/// Whether a command line that does not parse asks for JSON all the same.
+pub(crate) fn json_wanted(arguments: impl Iterator<Item = OsString>) -> bool {
+    let mut value_follows = false;
+    arguments.skip(1).any(|argument| {
+        let found = argument == "--output=json" || (value_follows && argument == "json");
+        value_follows = argument == "--output";
+        found
+    })
 }
 
 /// A reader that has seen enough, as `head` does, is no failure.

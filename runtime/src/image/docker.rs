@@ -1,5 +1,5 @@
-//! `docker save` archives (manifest.json, Docker Image Specification v1.2) as an image layout. Layers are in
-//! them uncompressed and stay so; the manifest is made here, and as its bytes depend on the archive alone, its
+//! `docker save` archives (manifest.json, Docker Image Specification v1.2) as an image layout. Docker
+//! leaves layers uncompressed there, some tools compress them; they are taken as they are; the manifest is made here, and as its bytes depend on the archive alone, its
 //! digest is the same each time.
 
 use std::collections::HashMap;
@@ -17,6 +17,7 @@ use super::tar_index::TarIndex;
 
 /// Longest configuration, in bytes.
 const MAX_CONFIG: u64 = 4 << 20;
+/// An uncompressed layer; compressed ones add `+gzip` or `+zstd`.
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 #[derive(Deserialize)]
@@ -63,13 +64,14 @@ pub(super) fn convert(path: &Path, archive: &TarIndex, manifest: &[u8]) -> Resul
         let mut layers = Vec::with_capacity(image.layers.len());
         for name in &image.layers {
             let span = find(name)?;
-            let digest = match hashed.get(&span.offset) {
-                Some(digest) => *digest,
-                None => hash(&span).map_err(|e| ImageError::io(path, e))?,
+            let known: Option<&Descriptor> = hashed.get(&span.offset);
+            let layer = match known {
+                Some(layer) => layer.clone(),
+                None => layer(&span).map_err(|e| ImageError::io(path, e))?,
             };
-            hashed.insert(span.offset, digest);
-            layers.push(Descriptor::new(LAYER, digest, span.length));
-            blobs.insert(digest, LocalBlob::File(span));
+            hashed.insert(span.offset, layer.clone());
+            blobs.insert(layer.digest, LocalBlob::File(span));
+            layers.push(layer);
         }
         let made = ImageManifest { schema_version: 2, media_type: media_type::OCI_MANIFEST, config, layers };
         let made = serde_json::to_vec(&made).map_err(|e| ImageError::invalid(path, e.to_string()))?;
@@ -103,14 +105,23 @@ fn named(entry: &Descriptor, tags: Vec<String>) -> Vec<Descriptor> {
         .collect()
 }
 
-fn hash(span: &FileSpan) -> std::io::Result<Digest> {
+/// Hashes a layer and tells its compression by its first bytes.
+fn layer(span: &FileSpan) -> std::io::Result<Descriptor> {
     let mut reader = span.reader()?;
     let mut hasher = Hasher::new(Algorithm::Sha256);
     let mut buffer = vec![0; 256 << 10];
+    let mut compression = None;
     loop {
-        match reader.read(&mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            read => hasher.update(&buffer[..read]),
+        let read = reader.read(&mut buffer)?;
+        if read == 0 {
+            let media_type = format!("{LAYER}{}", compression.unwrap_or_default());
+            return Ok(Descriptor::new(media_type, hasher.finish(), span.length));
         }
+        compression.get_or_insert(match &buffer[..read] {
+            [0x1f, 0x8b, ..] => "+gzip",
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => "+zstd",
+            _ => "",
+        });
+        hasher.update(&buffer[..read]);
     }
 }
