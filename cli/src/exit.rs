@@ -14,7 +14,8 @@ pub(crate) const HELP: &str = "Exit codes:
   64  wrong usage
   66  an input is missing or cannot be read
   70  internal error
-  77  not authenticated, or not allowed";
+  77  not authenticated, or not allowed
+ 130  interrupted";
 
 /// How a command ended. Numbers from 64 on are those of sysexits.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub(crate) enum Exit {
     Internal = 70,
     /// Not authenticated, or not allowed.
     Denied = 77,
+    /// By the user; 128 + SIGINT, as shells count.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {

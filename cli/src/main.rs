@@ -66,7 +66,8 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     if output::json_wanted(std::env::args_os()) {
         let text = error.render().to_string();
-        output::write_failure(output::Format::Json, &Failure::new(Exit::Usage, text.trim()));
+        let text = text.trim().trim_start_matches("error: ");
+        output::write_failure(output::Format::Json, &Failure::new(Exit::Usage, text));
     } else {
         // Nothing can be told when even the error stream is closed.
         let _ = error.print();

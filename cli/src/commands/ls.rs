@@ -80,7 +80,7 @@ impl Ls {
                 Err(Failure::new(Exit::Usage, format!("--referrers needs an image, {host:?} is a registry")))
             }
             Place::Registry(host) => {
-                let found = self.connect.client(host)?.catalog().await?.names;
+                let found = self.connect.client(host)?.catalog().await?;
                 output.result(&Repositories { host, repositories: &found }, || lines(&found))
             }
             Place::Image(image) if self.referrers => self.referrers(output, image).await,
@@ -93,7 +93,7 @@ impl Ls {
             return Err(Failure::new(Exit::Usage, format!("{image} is one image, not a repository"))
                 .hint("use `rreg inspect` for an image, or `rreg ls --referrers`"));
         }
-        let found = self.connect.client(&image.host)?.tags(&image.repository).await?.names;
+        let found = self.connect.client(&image.host)?.tags(&image.repository).await?;
         let value = Tags { host: &image.host, repository: &image.repository, tags: &found };
         output.result(&value, || lines(&found))
     }
@@ -104,7 +104,7 @@ impl Ls {
         let referrers = tree(&client, &image.repository, digest, 0).await?;
         let value = Referrers { image: image.to_string(), digest, referrers };
         output.result(&value, || {
-            let mut text = format!("{} {}\n", paint(NAME, &value.digest), value.image);
+            let mut text = format!("{} {}\n", paint(NAME, value.digest), value.image);
             draw(&value.referrers, "", &mut text);
             text
         })

@@ -11,6 +11,8 @@ mod push;
 mod rm;
 mod version;
 
+use std::future::Future;
+
 use clap::Subcommand;
 
 use crate::exit::{Exit, Failure};
@@ -46,15 +48,26 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
         match self {
-            Self::Push(command) => command.run(output).await,
-            Self::Pull(command) => command.run(output).await,
-            Self::Cp(command) => command.run(output).await,
-            Self::Ls(command) => command.run(output).await,
-            Self::Inspect(command) => command.run(output).await,
-            Self::Rm(command) => command.run(output).await,
+            Self::Push(command) => interruptible(command.run(output)).await,
+            Self::Pull(command) => interruptible(command.run(output)).await,
+            Self::Cp(command) => interruptible(command.run(output)).await,
+            Self::Ls(command) => interruptible(command.run(output)).await,
+            Self::Inspect(command) => interruptible(command.run(output)).await,
+            Self::Rm(command) => interruptible(command.run(output)).await,
             Self::Version(command) => command.run(output),
             Self::Completions(command) => command.run(output),
             Self::Man(command) => command.run(output),
         }
+    }
+}
+
+/// Runs client work until it ends or the user interrupts it. Dropping it removes what it had not finished.
+async fn interruptible(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    tokio::select! {
+        outcome = work => outcome,
+        signal = tokio::signal::ctrl_c() => Err(match signal {
+            Ok(()) => Failure::new(Exit::Interrupted, "interrupted; nothing was tagged"),
+            Err(e) => Failure::new(Exit::Internal, format!("cannot listen for signals: {e}")),
+        }),
     }
 }

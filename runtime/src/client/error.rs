@@ -193,6 +193,9 @@ impl ClientError {
                 "the registry has this operation switched off".into()
             }
             ErrorKind::Status { status: StatusCode::TOO_MANY_REQUESTS, .. } => "try again later".into(),
+            ErrorKind::Transport(text) if text.contains("CaUsedAsEndEntity") => {
+                "the server shows a CA certificate as its own; make one with CA:FALSE, signed by that CA, and give the CA with --ca-file".into()
+            }
             ErrorKind::Transport(text) if text.contains("certificate") || text.contains("Certificate") => {
                 "give the registry's CA with --ca-file".into()
             }

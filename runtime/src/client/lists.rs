@@ -17,15 +17,7 @@ const PAGE: u64 = 1000;
 /// One page and where the next one is.
 pub(crate) struct PageOf<T> {
     pub(crate) body: T,
-    pub(crate) headers: HeaderMap,
     pub(crate) next: Option<Request>,
-}
-
-/// The names of a list, and whether that is all of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listing {
-    /// In the registry's order.
-    pub names: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -39,7 +31,7 @@ impl RegistryClient {
     ///
     /// # Errors
     /// [`ClientError`] when the registry refuses, or its list has no end.
-    pub async fn tags(&self, repository: &RepositoryName) -> Result<Listing, ClientError> {
+    pub async fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>, ClientError> {
         let page = Page { n: Some(PAGE), last: None };
         self.names(Operation::TagList { repository: repository.clone(), page }).await
     }
@@ -48,11 +40,11 @@ impl RegistryClient {
     ///
     /// # Errors
     /// [`ClientError`] when the registry refuses, or its list has no end.
-    pub async fn catalog(&self) -> Result<Listing, ClientError> {
+    pub async fn catalog(&self) -> Result<Vec<String>, ClientError> {
         self.names(Operation::Catalog { page: Page { n: Some(PAGE), last: None } }).await
     }
 
-    async fn names(&self, operation: Operation) -> Result<Listing, ClientError> {
+    async fn names(&self, operation: Operation) -> Result<Vec<String>, ClientError> {
         let mut names = Vec::new();
         let mut next = Some(self.request(operation)?);
         let mut pages = 0;
@@ -62,7 +54,7 @@ impl RegistryClient {
             names.extend(page.body.names.unwrap_or_default());
             next = page.next;
         }
-        Ok(Listing { names })
+        Ok(names)
     }
 
     /// Fails once a list has more pages than allowed.
@@ -80,23 +72,23 @@ impl RegistryClient {
         let response = self.expect(request, response, &[200]).await?;
         let headers = response.headers().clone();
         let bytes = self.read(&request.operation, response, self.0.limits.page, "page").await?;
-        self.parse_page(request, headers, &bytes)
+        self.parse_page(request, &headers, &bytes)
     }
 
     pub(crate) fn parse_page<T: for<'de> Deserialize<'de>>(
         &self,
         request: &Request,
-        headers: HeaderMap,
+        headers: &HeaderMap,
         bytes: &Bytes,
     ) -> Result<PageOf<T>, ClientError> {
         let protocol = |why: String| self.error(&request.operation, ErrorKind::Protocol(why));
         let body =
             serde_json::from_slice(bytes).map_err(|e| protocol(format!("the list is not JSON: {e}")))?;
-        let next = match next_link(&headers) {
+        let next = match next_link(headers) {
             None => None,
             Some(link) => Some(self.next_page(request, link).map_err(protocol)?),
         };
-        Ok(PageOf { body, headers, next })
+        Ok(PageOf { body, next })
     }
 
     /// Only the registry itself is asked for further pages, and never twice for the same one in a row.

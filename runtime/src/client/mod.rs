@@ -34,7 +34,6 @@ pub use blobs::BlobReader;
 pub use credentials::{Credential, CredentialError, Keychain};
 pub use error::{ClientError, ErrorClass, ErrorKind, RegistryError};
 pub use limits::Limits;
-pub use lists::Listing;
 pub use manifests::FetchedManifest;
 pub use retry::RetryPolicy;
 pub use source::{BlobSource, ByteStream, RemoteBlob, SourceError};

@@ -1,6 +1,6 @@
 //! What refers to a manifest by its `subject`: by the API, or by the tag schema where there is none.
 
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
+use http::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::StatusCode;
 use rreg_oci::{Descriptor, Digest, Operation, Page, Reference, RepositoryName, Tag, media_type};
 use serde::{Deserialize, Serialize};
@@ -8,8 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::RegistryClient;
 use super::error::{ClientError, ErrorKind};
 use super::manifests::FetchedManifest;
-
-const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 
 /// The part of an image index that lists.
 #[derive(Serialize, Deserialize)]
@@ -48,7 +46,7 @@ impl RegistryClient {
                 self.fallback_index(repository, subject).await?.map_or(Vec::new(), |index| index.manifests)
             }
         };
-        // Filtering is the registry's choice: what it did not filter is filtered here.
+        // Filtering is the registry's choice (`OCI-Filters-Applied`); filtering what it filtered changes nothing.
         found.retain(|d| artifact_type.is_none() || d.artifact_type.as_deref() == artifact_type);
         Ok(found)
     }
@@ -83,8 +81,7 @@ impl RegistryClient {
                 return Ok(None);
             }
             let bytes = self.read(&request.operation, response, self.0.limits.page, "page").await?;
-            let page = self.parse_page::<Index>(&request, headers, &bytes)?;
-            tracing::trace!(filtered = page.headers.contains_key(&FILTERS_APPLIED), "referrers page");
+            let page = self.parse_page::<Index>(&request, &headers, &bytes)?;
             found.extend(page.body.manifests);
             next = page.next;
         }

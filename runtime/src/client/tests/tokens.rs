@@ -42,7 +42,7 @@ async fn a_token_is_asked_for_once_a_scope() {
     let client = server.client_with(keychain(dir.path(), &server.host, r#"{"auth":"dTpw"}"#));
     let repository = "a/b".parse().unwrap();
     for _ in 0..3 {
-        assert_eq!(client.tags(&repository).await.unwrap().names, ["x"]);
+        assert_eq!(client.tags(&repository).await.unwrap(), ["x"]);
     }
     let lines = server.lines();
     assert_eq!(lines.iter().filter(|line| line.contains("/token")).count(), 1, "{lines:?}");
