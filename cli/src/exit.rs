@@ -100,3 +100,33 @@ impl From<TransferError> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_every_code() {
+        let all = [
+            Exit::Ok,
+            Exit::Refused,
+            Exit::Unreachable,
+            Exit::Usage,
+            Exit::Input,
+            Exit::Internal,
+            Exit::Denied,
+            Exit::Interrupted,
+        ];
+        let named: Vec<u8> =
+            HELP.lines().skip(1).filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
+        assert_eq!(named, all.map(|exit| exit as u8));
+    }
+
+    #[test]
+    fn missing_inputs_and_wrong_hosts() {
+        let missing = ImageError::Missing { path: "x".into() };
+        assert_eq!(Failure::from(missing).exit, Exit::Input);
+        let host = rreg_runtime::RegistryClient::new("a b", &rreg_runtime::ClientOptions::default());
+        assert_eq!(host.err().map(|error| Failure::from(error).exit), Some(Exit::Usage));
+    }
+}

@@ -74,3 +74,20 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     Exit::Usage.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command_line().debug_assert();
+    }
+
+    #[test]
+    fn json_is_recognised_in_what_does_not_parse() {
+        let wanted = |line: &str| output::json_wanted(line.split(' ').map(Into::into));
+        assert!(wanted("rreg cp --output json") && wanted("rreg --output=json nonsense"));
+        assert!(!wanted("rreg cp json") && !wanted("rreg --output human json"));
+    }
+}

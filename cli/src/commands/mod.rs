@@ -66,7 +66,7 @@ async fn interruptible(work: impl Future<Output = Result<Exit, Failure>>) -> Res
     tokio::select! {
         outcome = work => outcome,
         signal = tokio::signal::ctrl_c() => Err(match signal {
-            Ok(()) => Failure::new(Exit::Interrupted, "interrupted; nothing was tagged"),
+            Ok(()) => Failure::new(Exit::Interrupted, "interrupted"),
             Err(e) => Failure::new(Exit::Internal, format!("cannot listen for signals: {e}")),
         }),
     }
