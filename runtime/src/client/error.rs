@@ -59,6 +59,9 @@ pub enum ErrorKind {
     /// No connection, or it broke.
     #[error("cannot talk to the registry: {0}")]
     Transport(String),
+    /// The registry's certificate is not trusted.
+    #[error("the registry's certificate is not trusted: {0}")]
+    Certificate(String),
     /// Nothing happened for too long.
     #[error("the registry did nothing for {0} seconds")]
     Timeout(u64),
@@ -158,9 +161,10 @@ impl ClientError {
                 status if status.is_server_error() => ErrorClass::Unreachable,
                 _ => ErrorClass::Refused,
             },
-            ErrorKind::Transport(_) | ErrorKind::Timeout(_) | ErrorKind::Protocol(_) => {
-                ErrorClass::Unreachable
-            }
+            ErrorKind::Transport(_)
+            | ErrorKind::Certificate(_)
+            | ErrorKind::Timeout(_)
+            | ErrorKind::Protocol(_) => ErrorClass::Unreachable,
             ErrorKind::Digest { .. }
             | ErrorKind::Length { .. }
             | ErrorKind::TooLarge { .. }
@@ -193,10 +197,10 @@ impl ClientError {
                 "the registry has this operation switched off".into()
             }
             ErrorKind::Status { status: StatusCode::TOO_MANY_REQUESTS, .. } => "try again later".into(),
-            ErrorKind::Transport(text) if text.contains("CaUsedAsEndEntity") => {
+            ErrorKind::Certificate(text) if text.contains("CaUsedAsEndEntity") => {
                 "the server shows a CA certificate as its own; make one with CA:FALSE, signed by that CA, and give the CA with --ca-file".into()
             }
-            ErrorKind::Transport(text) if text.contains("certificate") || text.contains("Certificate") => {
+            ErrorKind::Certificate(_) => {
                 "give the registry's CA with --ca-file".into()
             }
             ErrorKind::Transport(_) => {

@@ -168,7 +168,7 @@ impl RegistryClient {
         let idle = self.0.limits.idle;
         match tokio::time::timeout(idle, sending).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(e)) => Err(self.error(&request.operation, ErrorKind::Transport(body::transport_text(&e)))),
+            Ok(Err(e)) => Err(self.error(&request.operation, broken(&e))),
             Err(_) => Err(self.error(&request.operation, ErrorKind::Timeout(idle.as_secs()))),
         }
     }
@@ -193,7 +193,7 @@ impl RegistryClient {
         let idle = self.0.limits.upload_idle;
         match while_moving(sending.body(body).send(), &moved, idle).await {
             Some(Ok(response)) => Ok(response),
-            Some(Err(e)) => Err(failed(ErrorKind::Transport(body::transport_text(&e)))),
+            Some(Err(e)) => Err(failed(broken(&e))),
             None => Err(failed(ErrorKind::Timeout(idle.as_secs()))),
         }
     }
@@ -237,6 +237,12 @@ impl RegistryClient {
             Err(e) => Err(self.error(operation, ErrorKind::Transport(e.to_string()))),
         }
     }
+}
+
+/// A failure without an answer. A certificate that is not trusted now will not be on the next attempt either.
+fn broken(error: &reqwest::Error) -> ErrorKind {
+    let text = body::transport_text(error);
+    if text.contains("certificate") { ErrorKind::Certificate(text) } else { ErrorKind::Transport(text) }
 }
 
 /// Waits for `work` as long as `moved` grows at least once in every `idle`.
