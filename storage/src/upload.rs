@@ -88,7 +88,11 @@ impl Storage {
             let size = session.size + received.bytes;
             let progress = UploadProgress { size, hasher: received.written.hasher, segment, tail };
             if let Err(error) = self.metadata.advance_upload(&session, progress).await {
-                self.drop_object(object).await;
+                // After any other error the row may be there all the same (a connection lost during COMMIT), and
+                // then the object must stay; an orphan is the lesser harm.
+                if matches!(error, StorageError::UnknownUpload(_) | StorageError::OffsetMismatch { .. }) {
+                    self.drop_object(object).await;
+                }
                 return Err(error);
             }
         }
