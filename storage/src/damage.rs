@@ -26,9 +26,9 @@ impl Damage {
     pub(crate) fn report(&self, record: &BlobRecord, what: &str) -> StorageError {
         self.count.fetch_add(1, Ordering::Relaxed);
         tracing::error!(digest = %record.digest, what, "stored content is damaged; it is quarantined");
-        let (metadata, id) = (self.metadata.clone(), record.id);
+        let (metadata, id, content) = (self.metadata.clone(), record.id, record.content.clone());
         tokio::spawn(async move {
-            if let Err(error) = metadata.quarantine(id).await {
+            if let Err(error) = metadata.quarantine(id, &content).await {
                 tracing::error!(%error, blob = id, "could not quarantine damaged content");
             }
         });

@@ -222,26 +222,46 @@ impl MetadataStore {
 
     /// Takes damaged content out of service everywhere. A new push of the same digest heals it.
     ///
+    /// `damaged` says what was read: by the time this is written the content may have been healed, or deleted and
+    /// its row number given to another blob, and those must not suffer for it.
+    ///
     /// # Errors
     /// A database failure.
-    pub(crate) async fn quarantine(&self, id: i64) -> Result<(), StorageError> {
+    pub(crate) async fn quarantine(&self, id: i64, damaged: &BlobContent) -> Result<(), StorageError> {
         let cache = self.cache.clone();
+        let first = match damaged {
+            BlobContent::Inline(_) => None,
+            BlobContent::Segments(segments) => segments.first().map(|segment| segment.key.clone()),
+        };
         self.db
             .write(
-                id,
-                |conn, id| {
-                    Box::pin(async move {
-                        sqlx::query("UPDATE blobs SET quarantined = 1 WHERE id = $1")
-                            .bind(id)
-                            .execute(conn)
-                            .await?;
-                        Ok(())
-                    })
-                },
+                (id, first),
+                |conn, (id, first)| Box::pin(quarantine(conn, *id, first.as_deref())),
                 move |_, ()| cache.committed(|forget| forget.all_blobs()),
             )
             .await
     }
+}
+
+/// `first` is the key of the damaged content's first object; without one the bytes are in the row.
+async fn quarantine(conn: &mut AnyConnection, id: i64, first: Option<&str>) -> Result<(), StorageError> {
+    let row = sqlx::query(
+        "SELECT b.digest, b.content, s.object_key FROM blobs b \
+         LEFT JOIN blob_segments s ON s.blob_id = b.id AND s.position = 0 WHERE b.id = $1",
+    )
+    .bind(id)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(()) };
+    let digest = digest_column(&row, 0)?;
+    let still_damaged = match row.try_get::<Option<Vec<u8>>, _>(1)? {
+        Some(bytes) => Digest::of(digest.algorithm(), &bytes) != digest,
+        None => row.try_get::<Option<String>, _>(2)?.as_deref() == first,
+    };
+    if still_damaged {
+        sqlx::query("UPDATE blobs SET quarantined = 1 WHERE id = $1").bind(id).execute(conn).await?;
+    }
+    Ok(())
 }
 
 async fn segments(conn: &mut AnyConnection, blob: i64) -> Result<Vec<Segment>, StorageError> {
