@@ -290,4 +290,13 @@ impl Storage {
     ) -> Result<crate::BlobReader, StorageError> {
         crate::BlobReader::open(&self.blobs, record, range, self.damage.clone()).await
     }
+
+    /// Whether a blob's bytes are there in their full length, without reading them. Asks the
+    /// store at most once a second for the same blob.
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`] if they are not, or a failure.
+    pub async fn check(&self, record: &Arc<BlobRecord>) -> Result<(), StorageError> {
+        crate::BlobReader::check(&self.blobs, record.clone(), self.damage.clone()).await
+    }
 }
