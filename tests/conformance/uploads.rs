@@ -52,7 +52,7 @@ async fn send(api: &Api, repository: &str, style: Style, content: &Blob) -> Answ
         return api.post(target).body(bytes).octets().send().await;
     }
     let mut location = api.open_upload(repository).await;
-    let third = length / 3 + 1;
+    let third = length.div_ceil(3);
     let pieces: Vec<Bytes> = (0..3).map(|i| bytes.slice(i * third..length.min((i + 1) * third))).collect();
     let mut last = Bytes::new();
     match style {

@@ -10,7 +10,7 @@ mod server;
 pub(crate) mod tool;
 
 pub(crate) use http::{Answer, Api};
-pub(crate) use run_dir::{Child, RunDir};
+pub(crate) use run_dir::{Child, RunDir, wait_until};
 pub(crate) use server::{Backend, Registry};
 
 /// Makes two tests of each `async fn name(registry: Registry)`: `name::sqlite_directory` and

@@ -89,6 +89,11 @@ impl Child {
         Self { child, signal, pid_file }
     }
 
+    /// The process's identifier.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The process's output, once.
     pub(crate) fn take_stdout(&mut self) -> Option<std::process::ChildStdout> {
         self.child.stdout.take()

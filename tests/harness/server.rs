@@ -125,6 +125,13 @@ impl Registry {
         self.settings.iter().any(|(name, _)| *name == "RREG_DATABASE__URL")
     }
 
+    /// The most memory that the process has had resident, in bytes.
+    pub(crate) fn peak_memory(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.as_ref()?.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    }
+
     /// Its directory, with the data in `data`.
     pub(crate) fn home(&self) -> &Path {
         self.home.as_ref().expect("a registry of our own").path()
