@@ -1,0 +1,78 @@
+//! The server's configuration: defaults, then a TOML file, then `RREG_…` variables, then flags.
+//!
+//! Every field has one path (`server.tls.cert`), which is its place in the file, its variable
+//! (`RREG_SERVER__TLS__CERT`) and its name in errors. All problems are reported at once, each with the
+//! field, its value, where that came from and what is allowed.
+//!
+//! How to add a field: add a line to its `section!`, and a check to the section's `validate` if its type
+//! alone does not say what is allowed. Reading, printing and the reference page follow from the line.
+
+mod error;
+mod limits;
+mod observe;
+mod reference;
+mod secret;
+mod section;
+mod server;
+mod setting;
+mod source;
+mod storage;
+mod units;
+
+pub use error::{ConfigError, Origin, Problem};
+pub use limits::{Cache, Manifests, Uploads};
+pub use observe::{Log, LogFormat, LogLevel, Metrics};
+pub use reference::reference;
+pub use secret::{DatabaseUrl, Secret};
+pub use server::{Server, Tls};
+pub use source::{Loaded, Sources};
+pub use storage::{Azure, Backend, Database, Gcs, S3, Storage};
+pub use units::{ByteSize, HumanDuration};
+
+use error::Findings;
+
+section::section! {
+    /// Everything an operator can set.
+    pub struct Config {
+        sections {
+            /// Where and how the server listens, and what it takes from one client.
+            server: Server,
+            /// Where blobs are kept.
+            storage: Storage,
+            /// Where metadata is kept.
+            database: Database,
+            /// Which manifests are accepted.
+            manifests: Manifests,
+            /// Which blobs are accepted, and how long unfinished uploads stay.
+            uploads: Uploads,
+            /// What is kept in memory.
+            cache: Cache,
+            /// What is logged, to standard error.
+            log: Log,
+            /// Prometheus metrics under `/metrics`.
+            metrics: Metrics,
+        }
+    }
+}
+
+impl Config {
+    /// Where the metadata is, the default worked out.
+    pub fn database_url(&self) -> DatabaseUrl {
+        let file = || DatabaseUrl::Sqlite(self.storage.data.join("rreg.db"));
+        self.database.url.clone().unwrap_or_else(file)
+    }
+
+    fn validate(&self) -> Findings {
+        let mut findings = Findings::default();
+        self.server.validate(&mut findings);
+        self.storage.validate(&mut findings);
+        self.database.validate(&mut findings);
+        self.manifests.validate(&mut findings);
+        self.uploads.validate(&mut findings);
+        self.cache.validate(&mut findings);
+        findings
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! The accept loop: HTTP/1.1 and HTTP/2, with or without TLS, on one port.
+//!
+//! Limits on a client stand here as far as they concern connections: how many, how long a request head may
+//! take and how large it may be, how long a response may stand still. Bodies are the handlers' concern.
+//!
+//! HTTP/2 without TLS is taken from clients that begin with its preface ("prior knowledge", RFC 9113
+//! section 3.3). hyper-util's automatic builder is not used because it waits for a first byte without limit
+//! and has no exact limit on the size of a head.
+
+mod connection;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config;
+use crate::tls::Tls;
+use connection::Protocols;
+
+/// Pause after the process ran out of file descriptors or memory: accepting again at once would only spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Who sent a request; an extension of every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The other end of the connection.
+    pub address: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+}
+
+/// Limits on connections.
+#[derive(Clone)]
+pub struct Options {
+    /// Time for a request head, and between two requests of a connection.
+    pub header_timeout: Duration,
+    /// Longest time that a client takes nothing of a response.
+    pub write_idle_timeout: Duration,
+    /// Time for requests in flight after `shutdown`.
+    pub shutdown_timeout: Duration,
+    /// Open connections; others wait in the kernel's queue.
+    pub max_connections: usize,
+    /// Largest request head, in bytes.
+    pub max_header_bytes: usize,
+    /// TLS, when connections are encrypted.
+    pub tls: Option<Arc<Tls>>,
+}
+
+impl Options {
+    /// The limits of a configuration.
+    pub fn new(server: &config::Server, tls: Option<Arc<Tls>>) -> Self {
+        Self {
+            header_timeout: server.header_timeout.0,
+            write_idle_timeout: server.body_idle_timeout.0,
+            shutdown_timeout: server.shutdown_timeout.0,
+            max_connections: usize::try_from(server.max_connections).unwrap_or(usize::MAX),
+            max_header_bytes: server.max_header_bytes.as_usize(),
+            tls,
+        }
+    }
+}
+
+/// Serves `router` until `shutdown`, then lets requests in flight finish.
+///
+/// # Errors
+/// `TimedOut` when connections had to be cut because their requests outlasted `shutdown_timeout`.
+pub async fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    options: Options,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let slots = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
+    let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
+    let shutdown_timeout = options.shutdown_timeout;
+    let protocols = Arc::new(Protocols::new(router, options, shutdown.clone(), cut.clone()));
+    while let Some((stream, address, slot)) = next_client(&listener, &slots, &shutdown).await {
+        let protocols = Arc::clone(&protocols);
+        connections.spawn(async move {
+            protocols.serve(stream, address).await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(shutdown_timeout, connections.wait()).await.is_ok() {
+        return Ok(());
+    }
+    let left = connections.len();
+    cut.cancel();
+    connections.wait().await;
+    let message = format!("{left} connections were cut: their requests outlasted server.shutdown_timeout");
+    Err(io::Error::new(io::ErrorKind::TimedOut, message))
+}
+
+/// The next client, once there is a slot for it; `None` after `shutdown`.
+async fn next_client(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    shutdown: &CancellationToken,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let accept = async {
+        // The semaphore is never closed.
+        let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+        loop {
+            match listener.accept().await {
+                Ok((stream, address)) => return Some((stream, address, slot)),
+                // The client gave up while it waited: its own affair.
+                Err(e) if is_of_one_client(&e) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections; trying again");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => None,
+        client = accept => client,
+    }
+}
+
+fn is_of_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}

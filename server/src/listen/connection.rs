@@ -1,0 +1,183 @@
+//! One connection: TLS, which HTTP it speaks, its requests, its end.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use axum::routing::future::RouteFuture;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+use super::stream::ClientStream;
+use super::{Options, Peer};
+use crate::tls;
+
+/// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Requests of one HTTP/2 connection at the same time.
+const MAX_STREAMS: u32 = 128;
+/// What a client may send ahead: per request, and per connection. They bound its memory here.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Streams that a client reset before they were accepted (CVE-2023-44487), and those that were reset for the
+/// client's own errors; beyond, the connection ends.
+const MAX_PENDING_RESETS: usize = 20;
+const MAX_ERROR_RESETS: usize = 256;
+/// HTTP/2 clients that answer no ping are gone.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What all connections share.
+pub(super) struct Protocols {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    router: Router,
+    options: Options,
+    /// Requests in flight are finished, new ones are not taken.
+    drain: CancellationToken,
+    /// Connections are cut.
+    cut: CancellationToken,
+}
+
+impl Protocols {
+    pub(super) fn new(
+        router: Router,
+        options: Options,
+        drain: CancellationToken,
+        cut: CancellationToken,
+    ) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(options.header_timeout)
+            .max_header_size(options.max_header_bytes);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(options.max_header_bytes).unwrap_or(u32::MAX))
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+            .max_local_error_reset_streams(MAX_ERROR_RESETS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT);
+        Self { http1, http2, router, options, drain, cut }
+    }
+
+    /// Serves one client to the end of its connection. What goes wrong is the client's affair: it is logged
+    /// for whoever debugs it and ends here.
+    pub(super) async fn serve(&self, stream: TcpStream, address: SocketAddr) {
+        let result = match stream.set_nodelay(true) {
+            Ok(()) => self.secure(stream, address).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            tracing::debug!(%address, %error, "connection failed");
+        }
+    }
+
+    async fn secure(&self, stream: TcpStream, address: SocketAddr) -> io::Result<()> {
+        let Some(tls) = &self.options.tls else {
+            return self.negotiate(stream, Peer { address, tls: false }).await;
+        };
+        let handshake = timeout(tls::HANDSHAKE_TIMEOUT, tls.accept(stream));
+        let stream = tokio::select! {
+            result = handshake => result.map_err(|_| timed_out("TLS handshake"))??,
+            () = self.drain.cancelled() => return Ok(()),
+        };
+        self.negotiate(stream, Peer { address, tls: true }).await
+    }
+
+    /// Finds out which HTTP the client speaks, from its first bytes.
+    async fn negotiate<T>(&self, mut stream: T, peer: Peer) -> io::Result<()>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut head = [0; PREFACE.len()];
+        let first = timeout(self.options.header_timeout, first_bytes(&mut stream, &mut head));
+        let length = tokio::select! {
+            result = first => result.map_err(|_| timed_out("first request"))??,
+            () = self.drain.cancelled() => return Ok(()),
+        };
+        let head = head.get(..length).unwrap_or_default();
+        if head.is_empty() {
+            return Ok(());
+        }
+        let stream = TokioIo::new(ClientStream::new(stream, head, self.options.write_idle_timeout));
+        let service = Entry { router: self.router.clone(), peer };
+        let result = if head == PREFACE {
+            self.drive(self.http2.serve_connection(stream, service)).await
+        } else {
+            self.drive(self.http1.serve_connection(stream, service)).await
+        };
+        result.map_err(io::Error::other)
+    }
+
+    async fn drive<C: GracefulConnection>(&self, connection: C) -> Result<(), C::Error> {
+        let mut connection = pin!(connection);
+        tokio::select! {
+            biased;
+            result = connection.as_mut() => return result,
+            () = self.drain.cancelled() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            biased;
+            result = connection => result,
+            () = self.cut.cancelled() => Ok(()),
+        }
+    }
+}
+
+fn timed_out(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("{what} took too long"))
+}
+
+/// Reads until the bytes are the preface of HTTP/2 or cannot become it; 0 when the client closed.
+async fn first_bytes<T: AsyncRead + Unpin>(
+    stream: &mut T,
+    head: &mut [u8; PREFACE.len()],
+) -> io::Result<usize> {
+    let mut length = 0;
+    while let Some(free) = head.get_mut(length..).filter(|free| !free.is_empty()) {
+        let read = stream.read(free).await?;
+        length += read;
+        if read == 0 || head.get(..length) != PREFACE.get(..length) {
+            break;
+        }
+    }
+    Ok(length)
+}
+
+/// The router as hyper calls it, for the requests of one connection.
+struct Entry {
+    router: Router,
+    peer: Peer,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Entry {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = RouteFuture<Infallible>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(self.peer);
+        // A router is always ready, and a clone of it is one reference count.
+        self.router.clone().call(request)
+    }
+}

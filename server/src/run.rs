@@ -1,0 +1,127 @@
+//! Composes the server from its configuration and runs it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::IntoResponse as _;
+use axum::routing::get;
+use http::{StatusCode, header};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::health::{self, Check};
+use crate::listen::{self, Options};
+use crate::telemetry::Metrics;
+use crate::tls::{Tls, TlsError};
+
+/// File descriptors beside those of connections: database, store, logs.
+const OTHER_FILES: u64 = 1024;
+
+/// Why the server did not start, or did not stop in good order.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}{}", advice(source))]
+    Bind {
+        /// `server.listen`.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The TLS files are unusable.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The metrics contradict each other.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// Requests were cut at the end.
+    #[error("{0}")]
+    Serve(io::Error),
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; stop the other server there, or choose another server.listen (--listen)"
+        }
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege: choose a higher one",
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        _ => "",
+    }
+}
+
+/// Runs the server until `shutdown` is cancelled and the requests in flight are done. `ready` gets the
+/// address that it listens on, with the real port.
+///
+/// # Errors
+/// [`RunError`].
+pub async fn run(
+    config: Config,
+    ready: impl FnOnce(SocketAddr),
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    raise_open_files(config.server.max_connections.into());
+    let tls = Tls::load(&config.server.tls)?;
+    let metrics = Arc::new(Metrics::new()?);
+    let router = router(&config, metrics, shutdown.clone());
+
+    let address = config.server.listen;
+    let bind = |source| RunError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(bind)?;
+    let address = listener.local_addr().map_err(bind)?;
+    if let Some(tls) = &tls {
+        tokio::spawn(Arc::clone(tls).watch(shutdown.clone()));
+    }
+    let options = Options::new(&config.server, tls);
+    tracing::info!(%address, tls = options.tls.is_some(), "listening");
+    ready(address);
+    let result = listen::serve(listener, router, options, shutdown).await;
+    tracing::info!("stopped");
+    result.map_err(RunError::Serve)
+}
+
+fn router(config: &Config, metrics: Arc<Metrics>, shutdown: CancellationToken) -> Router {
+    // Nothing outside the process is needed yet, so nothing can be out of reach.
+    let check: Check = Arc::new(|| Box::pin(async { Vec::new() }));
+    let router = health::routes(check, shutdown);
+    if config.metrics.enabled {
+        router.route("/metrics", get(async move || render(&metrics)))
+    } else {
+        router
+    }
+}
+
+fn render(metrics: &Metrics) -> axum::response::Response {
+    match metrics.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be rendered");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Every connection is a file descriptor, and the usual soft limit of 1024 is kept low only for programs
+/// that use select(2); raising it to the hard limit needs no privilege.
+fn raise_open_files(connections: u64) {
+    let wanted = connections.saturating_add(OTHER_FILES);
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|soft| soft >= wanted) {
+        return;
+    }
+    let raised = maximum.map_or(wanted, |hard| hard.min(wanted));
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum }) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+    if raised < wanted {
+        tracing::warn!(
+            limit = raised,
+            wanted,
+            "the hard limit of open files is below what server.max_connections needs; raise it or lower that"
+        );
+    }
+}

@@ -1,0 +1,220 @@
+//! Metrics with bounded label sets: the names of operations, classes of status, names of caches.
+//!
+//! Every time series is resolved when the server starts, so a request looks nothing up and takes no lock.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
+};
+use rreg_oci::Operation;
+
+use super::process::Process;
+
+/// Operations, and one more for requests that are none.
+const OPERATIONS: usize = Operation::NAMES.len() + 1;
+const OTHER: &str = "other";
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+/// Seconds, from a manifest out of memory to a large layer over a slow line.
+const BUCKETS: [f64; 14] =
+    [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0];
+
+/// Hits and misses of one cache.
+#[derive(Clone, Debug)]
+pub struct CacheMetrics {
+    /// Found in memory.
+    pub hits: IntCounter,
+    /// Not found in memory.
+    pub misses: IntCounter,
+}
+
+struct PerOperation {
+    requests: [IntCounter; CLASSES.len()],
+    duration: Histogram,
+}
+
+/// The server's metrics.
+pub struct Metrics {
+    registry: Registry,
+    operations: Vec<PerOperation>,
+    in_flight: IntGauge,
+    process: Process,
+    /// Bytes of request bodies received.
+    pub request_bytes: IntCounter,
+    /// Bytes of response bodies sent.
+    pub response_bytes: IntCounter,
+    /// Uploads that receive bytes now.
+    pub uploads_in_progress: IntGauge,
+    /// Stored content that was not what its digest says.
+    pub integrity_failures: IntCounter,
+    /// The cache of manifests.
+    pub manifest_cache: CacheMetrics,
+    /// The cache of small blobs.
+    pub blob_cache: CacheMetrics,
+    /// The cache from tag to digest.
+    pub tag_cache: CacheMetrics,
+}
+
+/// Registers metrics under the names that they get.
+struct Registrar(Registry);
+
+impl Registrar {
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        let counter = IntCounter::new(name, help)?;
+        self.0.register(Box::new(counter.clone()))?;
+        Ok(counter)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        let gauge = IntGauge::new(name, help)?;
+        self.0.register(Box::new(gauge.clone()))?;
+        Ok(gauge)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(counters.clone()))?;
+        Ok(counters)
+    }
+
+    fn operations(&self) -> prometheus::Result<Vec<PerOperation>> {
+        let requests = self.counters(
+            "rreg_requests_total",
+            "Requests answered, by operation and class of status.",
+            &["operation", "status_class"],
+        )?;
+        let duration = HistogramVec::new(
+            HistogramOpts::new("rreg_request_duration_seconds", "Time to the head of the response.")
+                .buckets(BUCKETS.to_vec()),
+            &["operation"],
+        )?;
+        self.0.register(Box::new(duration.clone()))?;
+        let names = Operation::NAMES.into_iter().chain([OTHER]);
+        Ok(names
+            .map(|name| PerOperation {
+                requests: CLASSES.map(|class| requests.with_label_values(&[name, class])),
+                duration: duration.with_label_values(&[name]),
+            })
+            .collect())
+    }
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    ///
+    /// # Errors
+    /// Two metrics have the same name, or a name is invalid: a mistake in this file.
+    pub fn new() -> prometheus::Result<Self> {
+        let registrar = Registrar(Registry::new());
+        let hits = registrar.counters("rreg_cache_hits_total", "Found in memory, by cache.", &["cache"])?;
+        let misses = registrar.counters("rreg_cache_misses_total", "Not in memory, by cache.", &["cache"])?;
+        let cache = |name: &str| CacheMetrics {
+            hits: hits.with_label_values(&[name]),
+            misses: misses.with_label_values(&[name]),
+        };
+        let build = Opts::new("rreg_build_info", "1; the label has the version.")
+            .const_label("version", env!("CARGO_PKG_VERSION"));
+        let build = IntGauge::with_opts(build)?;
+        build.set(1);
+        registrar.0.register(Box::new(build))?;
+        Ok(Self {
+            operations: registrar.operations()?,
+            in_flight: registrar.gauge("rreg_requests_in_flight", "Requests being answered.")?,
+            request_bytes: registrar
+                .counter("rreg_request_bytes_total", "Bytes of request bodies received.")?,
+            response_bytes: registrar
+                .counter("rreg_response_bytes_total", "Bytes of response bodies sent.")?,
+            uploads_in_progress: registrar
+                .gauge("rreg_uploads_in_progress", "Uploads that receive bytes now.")?,
+            integrity_failures: registrar
+                .counter("rreg_integrity_failures_total", "Stored content that did not match its digest.")?,
+            manifest_cache: cache("manifests"),
+            blob_cache: cache("blobs"),
+            tag_cache: cache("tags"),
+            process: Process::new(&registrar.0)?,
+            registry: registrar.0,
+        })
+    }
+
+    /// Counts an answered request. `operation` is `None` for requests that are no operation.
+    pub fn observe(&self, operation: Option<&Operation>, status: StatusCode, elapsed: Duration) {
+        let index = operation.map_or(OPERATIONS - 1, Operation::index);
+        let Some(series) = self.operations.get(index) else { return };
+        let class = usize::from(status.as_u16() / 100).saturating_sub(1).min(CLASSES.len() - 1);
+        if let Some(counter) = series.requests.get(class) {
+            counter.inc();
+        }
+        series.duration.observe(elapsed.as_secs_f64());
+    }
+
+    /// Counts a request as in flight until the guard is dropped.
+    pub fn in_flight(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    /// Everything in Prometheus' text format.
+    ///
+    /// # Errors
+    /// A metric cannot be encoded.
+    pub fn render(&self) -> prometheus::Result<String> {
+        self.process.refresh();
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// A request in flight; dropping it ends it, also when the client went away.
+#[must_use]
+pub struct InFlight(IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_are_bounded_and_counted() {
+        let metrics = Metrics::new().unwrap();
+        let ping = Operation::parse("GET", "/v2/", None).unwrap();
+        metrics.observe(Some(&ping), StatusCode::OK, Duration::from_millis(3));
+        metrics.observe(None, StatusCode::from_u16(999).unwrap(), Duration::ZERO);
+        metrics.tag_cache.hits.inc();
+        let guard = metrics.in_flight();
+        let text = metrics.render().unwrap();
+        for line in [
+            "rreg_requests_total{operation=\"ping\",status_class=\"2xx\"} 1",
+            "rreg_requests_total{operation=\"other\",status_class=\"5xx\"} 1",
+            "rreg_request_duration_seconds_bucket{operation=\"ping\",le=\"0.0025\"} 0",
+            "rreg_request_duration_seconds_bucket{operation=\"ping\",le=\"0.005\"} 1",
+            "rreg_cache_hits_total{cache=\"tags\"} 1",
+            "rreg_requests_in_flight 1",
+            "rreg_integrity_failures_total 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+        }
+        assert!(text.contains(concat!("rreg_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1")));
+        assert_eq!(text.matches("\nrreg_requests_total{").count(), OPERATIONS * CLASSES.len());
+        drop(guard);
+        assert!(metrics.render().unwrap().contains("rreg_requests_in_flight 0"));
+    }
+
+    #[test]
+    fn the_process_is_measured() {
+        let text = Metrics::new().unwrap().render().unwrap();
+        for name in
+            ["process_resident_memory_bytes", "process_open_fds", "process_max_fds", "process_threads"]
+        {
+            let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')).unwrap();
+            assert!(line.parse::<i64>().unwrap() > 0, "{name} {line}");
+        }
+    }
+}

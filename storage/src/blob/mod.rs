@@ -1,0 +1,145 @@
+//! The bytes of blobs, in objects under random keys.
+//!
+//! ```text
+//! blobs/<2 hex>/<uuid>     one segment of one blob, or of an upload that is still open
+//! ```
+//!
+//! What belongs to which blob stands in the database only. An object gets its row after it is durable, so a crash
+//! leaves an object without a row and never a row without an object.
+
+mod buffers;
+mod directory;
+mod reader;
+mod verified;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::signer::Signer;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+use rreg_oci::Hasher;
+
+pub use reader::BlobReader;
+pub(crate) use writer::{SegmentWriter, Written, WrittenContent};
+
+use crate::error::StorageError;
+use crate::metadata::{BlobContent, BlobRecord};
+use verified::Verified;
+
+/// Part size on a local directory: small, so that writing starts early.
+const DIRECTORY_PART: usize = 1 << 20;
+
+/// An object store with what rreg needs to know of it.
+#[derive(Clone, Debug)]
+pub struct BlobStore {
+    objects: Arc<dyn ObjectStore>,
+    /// Signs download addresses, where redirects are wanted.
+    signer: Option<(Arc<dyn Signer>, Duration)>,
+    part_size: usize,
+    /// Whether reading is cheap enough to check a whole blob before serving a part of it.
+    local: bool,
+    verified: Verified,
+    buffers: buffers::Buffers,
+}
+
+impl BlobStore {
+    /// A local directory, made if it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn directory(root: PathBuf, verify_interval: Duration) -> Result<Self, StorageError> {
+        std::fs::create_dir_all(&root).map_err(StorageError::io(format!("creating {}", root.display())))?;
+        let objects = Arc::new(directory::Directory::new(root)?);
+        Ok(Self {
+            part_size: DIRECTORY_PART,
+            local: true,
+            ..Self::new(objects, DIRECTORY_PART, verify_interval)
+        })
+    }
+
+    /// Any object store. `part_size` is the length of a multipart upload's parts (S3: at least 5 MiB);
+    /// `verify_interval` how long an object that was read once and found good, and has not changed since by what
+    /// the store says, is taken to be good.
+    pub fn new(objects: Arc<dyn ObjectStore>, part_size: usize, verify_interval: Duration) -> Self {
+        Self {
+            objects,
+            signer: None,
+            part_size: part_size.max(1),
+            local: false,
+            verified: Verified::new(verify_interval),
+            buffers: buffers::Buffers::default(),
+        }
+    }
+
+    /// Wraps the object store, for fault injection or throttling.
+    #[must_use]
+    pub fn wrapped(mut self, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
+        self.objects = wrap(self.objects);
+        self
+    }
+
+    /// Lets clients fetch from the store directly, with addresses that are good for `expiry`.
+    #[must_use]
+    pub fn with_redirects(mut self, signer: Arc<dyn Signer>, expiry: Duration) -> Self {
+        self.signer = Some((signer, expiry));
+        self
+    }
+
+    pub(crate) fn objects(&self) -> &dyn ObjectStore {
+        &*self.objects
+    }
+
+    pub(crate) fn part_size(&self) -> usize {
+        self.part_size
+    }
+
+    fn fresh_key(&self) -> String {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        format!("blobs/{}/{id}", &id[..2])
+    }
+
+    /// Writes a new object: `tail` first, which `hasher` has seen.
+    pub(crate) fn writer(&self, hasher: Hasher, tail: Bytes) -> SegmentWriter {
+        SegmentWriter::new(self.clone(), hasher, tail)
+    }
+
+    /// Deletes an object. One that is gone already is no error.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn delete(&self, key: &str) -> Result<(), StorageError> {
+        match self.objects.delete(&Path::from(key)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A signed address of the whole blob at the store itself, where redirects are on and it is one object.
+    ///
+    /// # Errors
+    /// When the address cannot be signed.
+    pub async fn redirect(&self, record: &BlobRecord) -> Result<Option<String>, StorageError> {
+        let (Some((signer, expiry)), BlobContent::Segments(segments)) = (&self.signer, &record.content)
+        else {
+            return Ok(None);
+        };
+        let [segment] = &segments[..] else { return Ok(None) };
+        let url = signer.signed_url(http::Method::GET, &Path::from(segment.key.as_str()), *expiry).await?;
+        Ok(Some(url.into()))
+    }
+
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// What it answers instead.
+    pub async fn ping(&self) -> Result<(), StorageError> {
+        match self.objects.head(&Path::from("blobs/ready")).await {
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

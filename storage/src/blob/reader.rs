@@ -1,0 +1,299 @@
+//! Reading a blob back, checked.
+//!
+//! Lengths are compared before anything is sent. Bytes are hashed while they are sent unless the objects were found
+//! good before ([`super::verified`]); the last piece is held back until the digest is right, so damaged content is
+//! never received whole. A part of a blob cannot be hashed on its own: on a local directory the whole blob is
+//! checked first, on a remote store its own checksums have to do.
+
+use std::fs::File;
+use std::io::{IoSliceMut, Result as IoResult};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStoreExt as _};
+use rreg_oci::Hasher;
+use rustix::io::ReadWriteFlags;
+
+use super::BlobStore;
+use super::buffers::{BUFFER, Buffers};
+use crate::damage::Damage;
+use crate::error::StorageError;
+use crate::metadata::{BlobContent, BlobRecord, Segment};
+
+/// Objects looked at together when a blob has many.
+const HEADS_IN_FLIGHT: usize = 8;
+
+/// A blob, or a part of it, about to be sent.
+pub struct BlobReader {
+    store: BlobStore,
+    record: Arc<BlobRecord>,
+    damage: Damage,
+    /// Stretches still to be opened, last one first.
+    waiting: Vec<(Segment, Range<u64>)>,
+    source: Source,
+    /// Bytes still to be sent.
+    remaining: u64,
+    /// Running when the content has to be checked.
+    hasher: Option<Hasher>,
+    /// Entity tags of all objects, to be remembered once the content was found good.
+    e_tags: Vec<Option<String>>,
+}
+
+enum Source {
+    Nothing,
+    Bytes(Bytes),
+    File { file: Arc<File>, range: Range<u64> },
+    Remote(BoxStream<'static, object_store::Result<Bytes>>),
+}
+
+impl BlobReader {
+    /// Opens `range` of the blob, a non-empty stretch inside it or all of it. Once this has returned, the bytes are
+    /// there in their full length.
+    pub(crate) async fn open(
+        store: &BlobStore,
+        record: Arc<BlobRecord>,
+        range: Range<u64>,
+        damage: Damage,
+    ) -> Result<Self, StorageError> {
+        let mut reader = Self {
+            store: store.clone(),
+            damage,
+            waiting: Vec::new(),
+            source: Source::Nothing,
+            remaining: range.end - range.start,
+            hasher: None,
+            e_tags: Vec::new(),
+            record,
+        };
+        match &reader.record.content {
+            BlobContent::Inline(bytes) => {
+                let (start, end) = (to_usize(range.start), to_usize(range.end));
+                let part = (end <= bytes.len()).then(|| bytes.slice(start..end));
+                let damaged = || reader.damage.report(&reader.record, "the stored length is wrong");
+                reader.source = Source::Bytes(part.ok_or_else(damaged)?);
+            }
+            BlobContent::Segments(segments) => {
+                let segments = segments.clone();
+                reader.open_segments(&segments, range).await?;
+            }
+        }
+        Ok(reader)
+    }
+
+    async fn open_segments(
+        &mut self,
+        segments: &Arc<[Segment]>,
+        range: Range<u64>,
+    ) -> Result<(), StorageError> {
+        if segments.iter().map(|s| s.size).sum::<u64>() != self.record.size {
+            return Err(self.damage.report(&self.record, "its objects do not add up to its length"));
+        }
+        let whole = range == (0..self.record.size);
+        self.waiting = overlapping(segments, range);
+        self.waiting.reverse();
+        self.check_lengths(segments, whole).await?;
+        let fresh = |(segment, e_tag): (&Segment, &Option<String>)| {
+            self.store.verified.is_fresh(&segment.key, e_tag.as_deref())
+        };
+        let all_fresh = whole && segments.iter().zip(&self.e_tags).all(fresh);
+        if whole && !all_fresh {
+            self.hasher = Some(Hasher::new(self.record.digest.algorithm()));
+        } else if !whole && self.store.local && !self.e_tags.is_empty() {
+            Box::pin(self.verify_whole()).await?;
+        }
+        self.open_next().await
+    }
+
+    /// Compares each object's length with its row. Remembers the entity tags, except where a part of a blob
+    /// consists of objects that are known to be good.
+    async fn check_lengths(&mut self, segments: &Arc<[Segment]>, whole: bool) -> Result<(), StorageError> {
+        let wanted: Vec<Segment> = if whole || self.store.local {
+            segments.to_vec()
+        } else {
+            self.waiting.iter().map(|(segment, _)| segment.clone()).collect()
+        };
+        let store = &self.store;
+        let heads = stream::iter(wanted)
+            .map(|segment| async move {
+                let meta = store.objects().head(&Path::from(segment.key.as_str())).await;
+                (segment, meta)
+            })
+            .buffered(HEADS_IN_FLIGHT)
+            .collect::<Vec<_>>()
+            .await;
+        let mut good = true;
+        for (segment, meta) in heads {
+            match meta {
+                Ok(meta) if meta.size == segment.size => {
+                    good &= self.store.verified.is_fresh(&segment.key, meta.e_tag.as_deref());
+                    self.e_tags.push(meta.e_tag);
+                }
+                Ok(meta) => {
+                    let what = format!("an object has {} bytes instead of {}", meta.size, segment.size);
+                    return Err(self.damage.report(&self.record, &what));
+                }
+                Err(object_store::Error::NotFound { .. }) => {
+                    return Err(self.damage.report(&self.record, "an object is missing"));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if good && !whole {
+            self.e_tags.clear();
+        }
+        Ok(())
+    }
+
+    /// Reads and hashes the whole blob, sending nothing.
+    async fn verify_whole(&mut self) -> Result<(), StorageError> {
+        let (store, record, damage) = (&self.store, self.record.clone(), self.damage.clone());
+        let all = 0..record.size;
+        let mut reader = Self::open(store, record, all, damage).await?;
+        while let Some(piece) = reader.next().await {
+            piece?;
+        }
+        Ok(())
+    }
+
+    /// Opens the next stretch, if there is one.
+    async fn open_next(&mut self) -> Result<(), StorageError> {
+        let Some((segment, range)) = self.waiting.pop() else {
+            self.source = Source::Nothing;
+            return Ok(());
+        };
+        let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
+        let result = match self.store.objects().get_opts(&Path::from(segment.key.as_str()), options).await {
+            Ok(result) => result,
+            Err(object_store::Error::NotFound { .. }) => {
+                return Err(self.damage.report(&self.record, "an object is missing"));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if result.meta.size != segment.size || result.range != range {
+            let what = format!("an object has {} bytes instead of {}", result.meta.size, segment.size);
+            return Err(self.damage.report(&self.record, &what));
+        }
+        self.source = match result.payload {
+            GetResultPayload::File(file, _) => Source::File { file: Arc::new(file), range },
+            GetResultPayload::Stream(stream) => Source::Remote(stream),
+        };
+        Ok(())
+    }
+
+    /// The next piece, or `None` after the last. After an error nothing more comes.
+    pub async fn next(&mut self) -> Option<Result<Bytes, StorageError>> {
+        if self.remaining == 0 {
+            return None;
+        }
+        let result = self.next_piece().await;
+        if result.is_err() {
+            self.remaining = 0;
+        }
+        Some(result)
+    }
+
+    async fn next_piece(&mut self) -> Result<Bytes, StorageError> {
+        let piece = loop {
+            let piece = match &mut self.source {
+                Source::Nothing => None,
+                Source::Bytes(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
+                Source::File { range, .. } if range.is_empty() => None,
+                Source::File { file, range } => {
+                    let read = read_file(&self.store.buffers, file, range.clone()).await;
+                    let piece = read.map_err(StorageError::io(format!("reading {}", self.record.digest)))?;
+                    if piece.is_empty() {
+                        return Err(self.damage.report(&self.record, "an object is shorter than it was"));
+                    }
+                    range.start += piece.len() as u64;
+                    Some(piece)
+                }
+                Source::Remote(stream) => stream.try_next().await?.filter(|piece| !piece.is_empty()),
+            };
+            match piece {
+                Some(piece) => break piece,
+                None if self.waiting.is_empty() => {
+                    return Err(self.damage.report(&self.record, "its objects are shorter than they were"));
+                }
+                None => self.open_next().await?,
+            }
+        };
+        let length = piece.len() as u64;
+        if length > self.remaining {
+            return Err(self.damage.report(&self.record, "an object is longer than it was"));
+        }
+        self.remaining -= length;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&piece);
+            if self.remaining == 0 {
+                self.check_digest()?;
+            }
+        }
+        Ok(piece)
+    }
+
+    fn check_digest(&mut self) -> Result<(), StorageError> {
+        let Some(found) = self.hasher.take().map(Hasher::finish) else { return Ok(()) };
+        if found != self.record.digest {
+            return Err(self.damage.report(&self.record, &format!("its bytes have the digest {found}")));
+        }
+        if let BlobContent::Segments(segments) = &self.record.content {
+            for (segment, e_tag) in segments.iter().zip(&self.e_tags) {
+                self.store.verified.found_good(&segment.key, e_tag.as_deref());
+            }
+        }
+        Ok(())
+    }
+
+    /// The pieces as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, StorageError>> + Send {
+        stream::unfold(self, |mut reader| async move { reader.next().await.map(|piece| (piece, reader)) })
+    }
+}
+
+/// The stretches of `segments` that make up `range` of the blob, in order.
+fn overlapping(segments: &[Segment], range: Range<u64>) -> Vec<(Segment, Range<u64>)> {
+    let mut at = 0;
+    let mut out = Vec::new();
+    for segment in segments {
+        let (begin, end) = (range.start.max(at), range.end.min(at + segment.size));
+        if begin < end {
+            out.push((segment.clone(), begin - at..end - at));
+        }
+        at += segment.size;
+    }
+    out
+}
+
+/// Reads the next stretch of `range`: at once if the page cache has it, on a blocking thread if not, so that a cold
+/// disk never stalls the runtime.
+async fn read_file(buffers: &Buffers, file: &Arc<File>, range: Range<u64>) -> IoResult<Bytes> {
+    let length = to_usize(range.end - range.start).min(BUFFER);
+    let mut buffer = buffers.take();
+    let part = &mut [IoSliceMut::new(&mut buffer[..length])];
+    if let Ok(read @ 1..) = rustix::io::preadv2(&**file, part, range.start, ReadWriteFlags::NOWAIT) {
+        return Ok(buffers.share(buffer, read));
+    }
+    let file = file.clone();
+    let reading = tokio::task::spawn_blocking(move || {
+        let read = file.read_at(&mut buffer[..length], range.start);
+        (buffer, read)
+    });
+    match reading.await {
+        Ok((buffer, Ok(read))) => Ok(buffers.share(buffer, read)),
+        Ok((buffer, Err(error))) => {
+            buffers.give_back(buffer);
+            Err(error)
+        }
+        Err(error) => Err(std::io::Error::other(error)),
+    }
+}
+
+/// Lengths inside one blob's memory: they fit, or the blob would not be there.
+fn to_usize(length: u64) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX)
+}

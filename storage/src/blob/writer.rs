@@ -1,0 +1,213 @@
+//! Writing one object while it streams in, hashed on the way.
+
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use rreg_oci::Hasher;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::BlobStore;
+use crate::error::StorageError;
+use crate::metadata::Segment;
+
+/// Parts written at once.
+const PARTS_IN_FLIGHT: usize = 4;
+/// Pieces that may wait for the hashing thread.
+const HASH_QUEUE: usize = 16;
+/// Below so many bytes hashing is quicker than handing over.
+const HASH_HERE: u64 = 128 << 10;
+
+/// What became of the bytes that were written.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// Hash over everything the session has seen.
+    pub(crate) hasher: Hasher,
+    /// The bytes themselves if they are few, else the durable object.
+    pub(crate) content: WrittenContent,
+}
+
+/// Where written bytes are.
+#[derive(Debug)]
+pub(crate) enum WrittenContent {
+    /// In memory still.
+    Tail(Bytes),
+    /// In a durable object.
+    Object(Segment),
+}
+
+/// Takes pieces in order. Nothing is visible to anybody before [`SegmentWriter::finish`].
+pub(crate) struct SegmentWriter {
+    store: BlobStore,
+    hash: Hash,
+    /// Bytes taken, the tail it began with included.
+    taken: u64,
+    pending: Vec<Bytes>,
+    pending_len: usize,
+    object: Option<Object>,
+}
+
+struct Object {
+    key: String,
+    upload: Box<dyn MultipartUpload>,
+    parts: JoinSet<object_store::Result<()>>,
+}
+
+enum Hash {
+    Here(Hasher),
+    Thread(mpsc::Sender<Bytes>, JoinHandle<Hasher>),
+}
+
+impl SegmentWriter {
+    /// Begins with `tail`, which `hasher` has seen already.
+    pub(super) fn new(store: BlobStore, hasher: Hasher, tail: Bytes) -> Self {
+        let pending_len = tail.len();
+        let pending = if tail.is_empty() { Vec::new() } else { vec![tail] };
+        Self {
+            store,
+            hash: Hash::Here(hasher),
+            taken: pending_len as u64,
+            pending,
+            pending_len,
+            object: None,
+        }
+    }
+
+    /// Takes the next piece.
+    pub(crate) async fn write(&mut self, mut piece: Bytes) -> Result<(), StorageError> {
+        self.taken += piece.len() as u64;
+        self.hash(&piece).await?;
+        let part = self.store.part_size();
+        while self.pending_len + piece.len() >= part {
+            let rest = piece.split_off(part - self.pending_len);
+            self.push(piece);
+            piece = rest;
+            self.flush_part().await?;
+        }
+        self.push(piece);
+        Ok(())
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            self.pending_len += piece.len();
+            self.pending.push(piece);
+        }
+    }
+
+    async fn hash(&mut self, piece: &Bytes) -> Result<(), StorageError> {
+        if let Hash::Here(hasher) = &mut self.hash {
+            if self.taken <= HASH_HERE {
+                hasher.update(piece);
+                return Ok(());
+            }
+            let mut hasher = hasher.clone();
+            let (sender, mut pieces) = mpsc::channel::<Bytes>(HASH_QUEUE);
+            let thread = tokio::task::spawn_blocking(move || {
+                while let Some(piece) = pieces.blocking_recv() {
+                    hasher.update(&piece);
+                }
+                hasher
+            });
+            self.hash = Hash::Thread(sender, thread);
+        }
+        match &self.hash {
+            Hash::Thread(sender, _) => sender.send(piece.clone()).await.map_err(|_| StorageError::Closed),
+            Hash::Here(_) => Ok(()),
+        }
+    }
+
+    async fn flush_part(&mut self) -> Result<(), StorageError> {
+        let object = match &mut self.object {
+            Some(object) => object,
+            None => {
+                let key = self.store.fresh_key();
+                let upload = self.store.objects().put_multipart(&Path::from(key.as_str())).await?;
+                self.object.insert(Object { key, upload, parts: JoinSet::new() })
+            }
+        };
+        while object.parts.len() >= PARTS_IN_FLIGHT {
+            join_part(&mut object.parts).await?;
+        }
+        let payload: PutPayload = std::mem::take(&mut self.pending).into_iter().collect();
+        self.pending_len = 0;
+        object.parts.spawn(object.upload.put_part(payload));
+        Ok(())
+    }
+
+    /// Ends the object and makes it durable. Up to `keep` bytes are not worth an object and come back as they are.
+    pub(crate) async fn finish(mut self, keep: usize) -> Result<Written, StorageError> {
+        let content = if self.object.is_some() {
+            self.finish_object().await?
+        } else if self.pending_len <= keep {
+            WrittenContent::Tail(concat(&self.pending, self.pending_len))
+        } else {
+            self.put_small().await?
+        };
+        let idle = Hash::Here(Hasher::new(rreg_oci::Algorithm::Sha256));
+        let hasher = match std::mem::replace(&mut self.hash, idle) {
+            Hash::Here(hasher) => hasher,
+            Hash::Thread(sender, thread) => {
+                drop(sender);
+                thread.await.map_err(|_| StorageError::Closed)?
+            }
+        };
+        Ok(Written { hasher, content })
+    }
+
+    async fn finish_object(&mut self) -> Result<WrittenContent, StorageError> {
+        if self.pending_len > 0 {
+            self.flush_part().await?;
+        }
+        let Some(mut object) = self.object.take() else { return Err(StorageError::Closed) };
+        while !object.parts.is_empty() {
+            join_part(&mut object.parts).await?;
+        }
+        object.upload.complete().await?;
+        Ok(WrittenContent::Object(Segment { key: object.key, size: self.taken }))
+    }
+
+    async fn put_small(&mut self) -> Result<WrittenContent, StorageError> {
+        let key = self.store.fresh_key();
+        let payload: PutPayload = std::mem::take(&mut self.pending).into_iter().collect();
+        let mode = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        self.store.objects().put_opts(&Path::from(key.as_str()), payload, mode).await?;
+        Ok(WrittenContent::Object(Segment { key, size: self.taken }))
+    }
+}
+
+impl Drop for SegmentWriter {
+    /// Given up half-way: takes back what was written, as far as that is possible. What is left after a crash is
+    /// an object without a row.
+    fn drop(&mut self) {
+        let (Some(mut object), Ok(runtime)) = (self.object.take(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        runtime.spawn(async move {
+            object.parts.shutdown().await;
+            if let Err(error) = object.upload.abort().await {
+                tracing::warn!(%error, key = object.key, "could not remove an unfinished object");
+            }
+        });
+    }
+}
+
+async fn join_part(parts: &mut JoinSet<object_store::Result<()>>) -> Result<(), StorageError> {
+    match parts.join_next().await {
+        Some(Ok(result)) => Ok(result?),
+        Some(Err(_)) => Err(StorageError::Closed),
+        None => Ok(()),
+    }
+}
+
+fn concat(pieces: &[Bytes], len: usize) -> Bytes {
+    match pieces {
+        [one] => one.clone(),
+        _ => {
+            let mut all = Vec::with_capacity(len);
+            pieces.iter().for_each(|piece| all.extend_from_slice(piece));
+            all.into()
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! One door to SQLite and PostgreSQL.
+//!
+//! Both engines run the same SQL text through `sqlx::Any`. They differ in how writes are grouped: SQLite has one
+//! writer connection, and all requests that wait for it share the next transaction, so that they share its
+//! fsync too ([`writer`]); PostgreSQL does that grouping itself, so each write is a transaction of its own.
+
+mod migrate;
+mod writer;
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::BoxFuture;
+use sqlx::any::AnyPoolOptions;
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _};
+
+use crate::error::StorageError;
+
+/// Which database it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Embedded: this process is the only one that writes.
+    Sqlite,
+    /// Shared with other replicas.
+    Postgres,
+}
+
+/// How often a write that lost against a concurrent one is tried again (PostgreSQL only).
+const ATTEMPTS: usize = 5;
+
+/// Set on each SQLite connection. FULL: a commit is on disk before it is acknowledged.
+const SQLITE_PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+     PRAGMA busy_timeout = 10000; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY; \
+     PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864;";
+
+/// A write: called with the connection inside a transaction, more than once if that transaction has to be
+/// repeated. It answers about content before it writes anything ([`StorageError::taints_transaction`]).
+pub(crate) type Write<I, T> =
+    for<'c> fn(&'c mut AnyConnection, &'c I) -> BoxFuture<'c, Result<T, StorageError>>;
+
+/// The database, open and migrated.
+#[derive(Debug)]
+pub(crate) struct Database {
+    engine: Engine,
+    pool: AnyPool,
+    /// The queue before SQLite's one writer.
+    writer: Option<writer::Queue>,
+}
+
+impl Database {
+    /// Opens or creates the SQLite file at `path`.
+    pub(crate) async fn sqlite(path: &Path) -> Result<Self, StorageError> {
+        sqlx::any::install_default_drivers();
+        let path = path.to_str().ok_or_else(|| {
+            StorageError::Setting(format!("the database path {} is not valid UTF-8", path.display()))
+        })?;
+        let escaped = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        let url = format!("sqlite://{escaped}?mode=rwc");
+        let mut conn = AnyConnection::connect(&url).await?;
+        conn.execute(SQLITE_PRAGMAS).await?;
+        migrate::migrate(Engine::Sqlite, &mut conn).await?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(4)
+            .min_connections(0)
+            .test_before_acquire(false)
+            .idle_timeout(Some(Duration::from_secs(60)))
+            .max_lifetime(None)
+            .after_connect(|conn, _| Box::pin(async move { conn.execute(SQLITE_PRAGMAS).await.map(|_| ()) }))
+            .connect_lazy(&url)?;
+        Ok(Self { engine: Engine::Sqlite, pool, writer: Some(writer::Queue::start(conn)) })
+    }
+
+    /// Connects to PostgreSQL.
+    pub(crate) async fn postgres(url: &str, max_connections: u32) -> Result<Self, StorageError> {
+        sqlx::any::install_default_drivers();
+        let pool = AnyPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect(url)
+            .await?;
+        migrate::migrate(Engine::Postgres, &mut *pool.acquire().await?).await?;
+        Ok(Self { engine: Engine::Postgres, pool, writer: None })
+    }
+
+    pub(crate) fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// A connection to read with.
+    pub(crate) async fn read(&self) -> Result<PoolConnection<Any>, StorageError> {
+        Ok(self.pool.acquire().await?)
+    }
+
+    /// Runs `write` on `input` in a transaction that is durable when this returns `Ok`. `committed` runs once it
+    /// is, before anybody hears of it, and even if the caller has gone away: that is where caches are told.
+    pub(crate) async fn write<I, T, C>(
+        &self,
+        input: I,
+        write: Write<I, T>,
+        committed: C,
+    ) -> Result<T, StorageError>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+        C: FnOnce(&I, &T) + Send + 'static,
+    {
+        match &self.writer {
+            Some(queue) => queue.run(input, write, committed).await,
+            None => {
+                let pool = self.pool.clone();
+                let task = tokio::spawn(async move {
+                    let outcome = Self::transaction(&pool, &input, write).await?;
+                    committed(&input, &outcome);
+                    Ok(outcome)
+                });
+                task.await.map_err(|_| StorageError::Closed)?
+            }
+        }
+    }
+
+    async fn transaction<I, T>(pool: &AnyPool, input: &I, write: Write<I, T>) -> Result<T, StorageError> {
+        for _ in 1..ATTEMPTS {
+            match Self::attempt(pool, input, write).await {
+                Err(StorageError::Database(error)) if lost_a_race(&error) => tokio::task::yield_now().await,
+                result => return result,
+            }
+        }
+        match Self::attempt(pool, input, write).await {
+            Err(StorageError::Database(error)) if lost_a_race(&error) => Err(StorageError::Conflict),
+            result => result,
+        }
+    }
+
+    async fn attempt<I, T>(pool: &AnyPool, input: &I, write: Write<I, T>) -> Result<T, StorageError> {
+        let mut transaction = pool.begin().await?;
+        let outcome = write(&mut transaction, input).await?;
+        transaction.commit().await?;
+        Ok(outcome)
+    }
+
+    /// Waits for queued writes and closes every connection.
+    pub(crate) async fn close(&self) {
+        if let Some(queue) = &self.writer {
+            queue.close().await;
+        }
+        self.pool.close().await;
+    }
+}
+
+/// Serialization failure, deadlock, unique or foreign key violation: the state has changed under the transaction,
+/// and a repetition sees the new one (PostgreSQL, appendix A, classes 23 and 40).
+fn lost_a_race(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|e| e.code());
+    matches!(code.as_deref(), Some("40001" | "40P01" | "23503" | "23505"))
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

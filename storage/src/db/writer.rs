@@ -1,0 +1,172 @@
+//! Group commit for SQLite: whoever waits for the writer shares the next transaction and its fsync.
+//!
+//! A batch runs in one transaction. If one write of it fails half-way, the transaction is rolled back and each
+//! write of the batch runs again in a transaction of its own, so that nobody pays for another's failure.
+
+use futures_util::future::BoxFuture;
+use sqlx::AnyConnection;
+use sqlx::{Connection as _, Executor as _};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::Write;
+use crate::error::StorageError;
+
+/// Most writes in one transaction: bounds how long the first one waits.
+const MAX_BATCH: usize = 128;
+
+/// One queued write, without its types.
+trait Job: Send {
+    fn run<'a>(&'a mut self, conn: &'a mut AnyConnection) -> BoxFuture<'a, Outcome>;
+    /// Called once the transaction has ended: gives the outcome to whoever waits for it.
+    fn finish(self: Box<Self>, committed: Result<(), StorageError>);
+}
+
+/// What became of a write, as far as its transaction is concerned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    Tainted,
+}
+
+struct TypedJob<I, T, C> {
+    input: I,
+    write: Write<I, T>,
+    committed: C,
+    result: Option<Result<T, StorageError>>,
+    reply: oneshot::Sender<Result<T, StorageError>>,
+}
+
+impl<I, T, C> Job for TypedJob<I, T, C>
+where
+    I: Send + Sync + 'static,
+    T: Send + 'static,
+    C: FnOnce(&I, &T) + Send + 'static,
+{
+    fn run<'a>(&'a mut self, conn: &'a mut AnyConnection) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move {
+            let result = (self.write)(conn, &self.input).await;
+            let tainted = result.as_ref().is_err_and(StorageError::taints_transaction);
+            self.result = Some(result);
+            if tainted { Outcome::Tainted } else { Outcome::Done }
+        })
+    }
+
+    fn finish(self: Box<Self>, committed: Result<(), StorageError>) {
+        let result = match (committed, self.result) {
+            (Ok(()), Some(Ok(value))) => {
+                (self.committed)(&self.input, &value);
+                Ok(value)
+            }
+            (_, Some(Err(error))) | (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(StorageError::Closed),
+        };
+        // Nobody listening any more is fine: the write stands.
+        let _ = self.reply.send(result);
+    }
+}
+
+/// The queue, and the task that empties it.
+#[derive(Debug)]
+pub(super) struct Queue {
+    jobs: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
+    sender: mpsc::WeakSender<Box<dyn Job>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Queue {
+    pub(super) fn start(conn: AnyConnection) -> Self {
+        let (sender, jobs) = mpsc::channel(1024);
+        let task = tokio::spawn(work(conn, jobs));
+        Self { sender: sender.downgrade(), jobs: Mutex::new(Some(sender)), task: Mutex::new(Some(task)) }
+    }
+
+    pub(super) async fn run<I, T, C>(
+        &self,
+        input: I,
+        write: Write<I, T>,
+        committed: C,
+    ) -> Result<T, StorageError>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+        C: FnOnce(&I, &T) + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(TypedJob { input, write, committed, result: None, reply });
+        let sender = self.sender.upgrade().ok_or(StorageError::Closed)?;
+        sender.send(job).await.map_err(|_| StorageError::Closed)?;
+        drop(sender);
+        answer.await.map_err(|_| StorageError::Closed)?
+    }
+
+    /// Takes no more writes and waits for those that are queued.
+    pub(super) async fn close(&self) {
+        self.jobs.lock().await.take();
+        if let Some(task) = self.task.lock().await.take() {
+            let _ = task.await;
+        }
+    }
+}
+
+async fn work(mut conn: AnyConnection, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
+    while let Some(first) = jobs.recv().await {
+        let mut batch = vec![first];
+        while batch.len() < MAX_BATCH {
+            match jobs.try_recv() {
+                Ok(job) => batch.push(job),
+                Err(_) => break,
+            }
+        }
+        run_batch(&mut conn, batch).await;
+    }
+    if let Err(error) = conn.close().await {
+        tracing::warn!(%error, "closing the database");
+    }
+}
+
+async fn run_batch(conn: &mut AnyConnection, mut batch: Vec<Box<dyn Job>>) {
+    match transaction(conn, &mut batch).await {
+        Ok(Outcome::Done) => batch.into_iter().for_each(|job| job.finish(Ok(()))),
+        // Alone in its transaction it has only itself to blame.
+        Ok(Outcome::Tainted) if batch.len() == 1 => batch.into_iter().for_each(|job| job.finish(Ok(()))),
+        Ok(Outcome::Tainted) => {
+            for job in batch {
+                let mut alone = vec![job];
+                let result = transaction(conn, &mut alone).await.map(|_| ());
+                finish_all(alone, result);
+            }
+        }
+        Err(error) => finish_all(batch, Err(error)),
+    }
+}
+
+fn finish_all(batch: Vec<Box<dyn Job>>, result: Result<(), sqlx::Error>) {
+    match result {
+        Ok(()) => batch.into_iter().for_each(|job| job.finish(Ok(()))),
+        Err(error) => {
+            tracing::error!(%error, writes = batch.len(), "a write transaction failed");
+            let text = error.to_string();
+            for job in batch {
+                job.finish(Err(StorageError::Database(sqlx::Error::Protocol(text.clone()))));
+            }
+        }
+    }
+}
+
+/// Runs the batch in one transaction: committed if all went well, rolled back if one tainted it.
+async fn transaction(conn: &mut AnyConnection, batch: &mut [Box<dyn Job>]) -> Result<Outcome, sqlx::Error> {
+    conn.execute("BEGIN IMMEDIATE").await?;
+    for job in batch.iter_mut() {
+        if job.run(conn).await == Outcome::Tainted {
+            conn.execute("ROLLBACK").await?;
+            return Ok(Outcome::Tainted);
+        }
+    }
+    if let Err(error) = conn.execute("COMMIT").await {
+        // Best effort: some failures have rolled back already.
+        let _ = conn.execute("ROLLBACK").await;
+        return Err(error);
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,148 @@
+//! What can go wrong when keeping bytes and their metadata.
+
+use rreg_oci::{Digest, DigestError, Reference, RepositoryName, UploadId};
+
+/// Every failure of this crate. The `Unknown…`, `…Mismatch` and `…InUse` variants are answers about content and
+/// are returned before anything is written; the rest are failures of the machinery.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// No such repository.
+    #[error("repository {0} does not exist")]
+    UnknownRepository(RepositoryName),
+    /// The repository does not hold the blob.
+    #[error("blob {digest} is not in repository {repository}")]
+    UnknownBlob {
+        /// Where it was looked for.
+        repository: RepositoryName,
+        /// What was looked for.
+        digest: Digest,
+    },
+    /// The repository does not hold the manifest or tag.
+    #[error("manifest {reference} is not in repository {repository}")]
+    UnknownManifest {
+        /// Where it was looked for.
+        repository: RepositoryName,
+        /// What was looked for.
+        reference: Reference,
+    },
+    /// No such upload session in this repository: never begun, finished, cancelled or expired.
+    #[error("upload {0} is not open in this repository; it may have finished, been cancelled or expired")]
+    UnknownUpload(UploadId),
+    /// A manifest refers to content that the repository does not hold.
+    #[error("the manifest refers to {} not in this repository: {}", plural(.0.len()), join(.0))]
+    MissingReferences(Vec<Digest>),
+    /// The content is referred to and cannot be deleted.
+    #[error("{digest} is still referred to by manifest {by}; delete that first")]
+    InUse {
+        /// What was to be deleted.
+        digest: Digest,
+        /// One manifest that needs it.
+        by: String,
+    },
+    /// The content's digest is not the one that was promised.
+    #[error("the content's digest is {found}, not {expected}")]
+    DigestMismatch {
+        /// What the client said.
+        expected: Digest,
+        /// What the bytes are.
+        found: Digest,
+    },
+    /// A chunk does not begin where the upload stands.
+    #[error("the upload has {at} bytes, so the next chunk begins at {at}, not at {offset}")]
+    OffsetMismatch {
+        /// Where the upload stands.
+        at: u64,
+        /// Where the chunk begins.
+        offset: u64,
+    },
+    /// A chunk's body is not as long as announced.
+    #[error("the chunk has {found} bytes, but its headers announced {expected}")]
+    LengthMismatch {
+        /// What the headers said.
+        expected: u64,
+        /// What arrived.
+        found: u64,
+    },
+    /// The blob is larger than this registry takes.
+    #[error("the blob is larger than the limit of {limit} bytes")]
+    TooLarge {
+        /// What is allowed.
+        limit: u64,
+    },
+    /// The client's body ended early or stalled. What arrived is kept in the session.
+    #[error("the request body ended early: {0}")]
+    Body(String),
+    /// Stored bytes are not what was stored. The blob is quarantined.
+    #[error("stored content of {digest} is damaged: {what}")]
+    Damaged {
+        /// Whose bytes.
+        digest: Digest,
+        /// In which way.
+        what: String,
+    },
+    /// Two requests changed the same thing at once and this one lost.
+    #[error("another request changed this at the same time; try again")]
+    Conflict,
+    /// A row does not make sense.
+    #[error("the database holds a value that cannot be right: {0}")]
+    Corrupt(String),
+    /// A saved hash state is unusable.
+    #[error(transparent)]
+    HashState(#[from] DigestError),
+    /// The object store failed.
+    #[error("object store: {0}")]
+    Object(#[from] object_store::Error),
+    /// The database failed.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A schema migration failed.
+    #[error("database schema: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// A file operation failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done, with the path.
+        what: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A setting cannot be used.
+    #[error("{0}")]
+    Setting(String),
+    /// The store is shutting down.
+    #[error("the store is shutting down")]
+    Closed,
+}
+
+impl StorageError {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+
+    /// Whether the write may have left something behind in its transaction, which therefore must be rolled back.
+    pub(crate) fn taints_transaction(&self) -> bool {
+        !matches!(
+            self,
+            Self::UnknownRepository(_)
+                | Self::UnknownBlob { .. }
+                | Self::UnknownManifest { .. }
+                | Self::UnknownUpload(_)
+                | Self::MissingReferences(_)
+                | Self::InUse { .. }
+                | Self::OffsetMismatch { .. }
+        )
+    }
+}
+
+fn plural(count: usize) -> String {
+    if count == 1 {
+        "1 blob or manifest that is".into()
+    } else {
+        format!("{count} blobs or manifests that are")
+    }
+}
+
+fn join(digests: &[Digest]) -> String {
+    digests.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,438 @@
+//! Blobs: one row per content, memberships per repository.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rreg_oci::{Digest, RepositoryName, UploadId};
+use sqlx::AnyConnection;
+use sqlx::Row as _;
+
+use super::{MetadataStore, digest_column, ensure_repository, find_repository, size_column, to_sql};
+use crate::db::now_ms;
+use crate::error::StorageError;
+
+/// One object that holds a stretch of a blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Where it lies in the object store.
+    pub key: String,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// Where a blob's bytes are.
+#[derive(Clone, Debug)]
+pub enum BlobContent {
+    /// In the database.
+    Inline(Bytes),
+    /// In these objects, one after the other.
+    Segments(Arc<[Segment]>),
+}
+
+/// A blob that a repository holds.
+#[derive(Clone, Debug)]
+pub struct BlobRecord {
+    /// Row of the content.
+    pub(crate) id: i64,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its text, for headers.
+    pub digest_text: Bytes,
+    /// Length in bytes.
+    pub size: u64,
+    /// Where the bytes are.
+    pub content: BlobContent,
+}
+
+impl BlobRecord {
+    pub(crate) fn memory(&self) -> u64 {
+        match &self.content {
+            BlobContent::Inline(bytes) => bytes.len() as u64,
+            BlobContent::Segments(segments) => 100 * segments.len() as u64,
+        }
+    }
+}
+
+/// A blob whose bytes are verified and durable, waiting for its rows.
+#[derive(Clone, Debug)]
+pub struct NewBlob {
+    /// Its digest.
+    pub digest: Digest,
+    /// Length in bytes.
+    pub size: u64,
+    /// Where the bytes are.
+    pub content: BlobContent,
+}
+
+impl MetadataStore {
+    /// The blob, if `repository` holds it. Quarantined content is not held by anybody.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownBlob`], or when the database fails.
+    pub async fn blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Arc<BlobRecord>, StorageError> {
+        if let Some(record) = self.cache.blob(repository, digest) {
+            return Ok(record);
+        }
+        let epoch = self.cache.epoch();
+        let mut conn = self.db.read().await?;
+        let row = sqlx::query(
+            "SELECT b.id, b.size, b.content FROM repositories r \
+             JOIN repository_blobs rb ON rb.repository_id = r.id JOIN blobs b ON b.id = rb.blob_id \
+             WHERE r.name = $1 AND b.digest = $2 AND b.quarantined = 0",
+        )
+        .bind(repository.as_str())
+        .bind(digest.to_string())
+        .fetch_optional(&mut *conn)
+        .await?;
+        let Some(row) = row else {
+            return Err(StorageError::UnknownBlob { repository: repository.clone(), digest: *digest });
+        };
+        let id = row.try_get(0)?;
+        let content = match row.try_get::<Option<Vec<u8>>, _>(2)? {
+            Some(bytes) if Digest::of(digest.algorithm(), &bytes) != *digest => {
+                drop(conn);
+                self.quarantine(id).await?;
+                let what = "the bytes in the database have another digest".to_owned();
+                return Err(StorageError::Damaged { digest: *digest, what });
+            }
+            Some(bytes) => BlobContent::Inline(bytes.into()),
+            None => BlobContent::Segments(segments(&mut conn, id).await?.into()),
+        };
+        let digest_text = digest.to_string().into();
+        let record =
+            Arc::new(BlobRecord { id, digest: *digest, digest_text, size: size_column(&row, 1)?, content });
+        self.cache.keep_blob(epoch, repository, &record);
+        Ok(record)
+    }
+
+    /// Makes verified, durable bytes a blob of `repository`. With `upload`, closes that session in the same
+    /// transaction, provided it still has `upload.1` bytes.
+    ///
+    /// If the content is known already, the given objects are handed to reclaim instead; if what is known is
+    /// quarantined, the given ones take its place.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownUpload`] if the session was closed or moved on meanwhile, or a database failure.
+    pub(crate) async fn commit_blob(
+        &self,
+        repository: &RepositoryName,
+        blob: NewBlob,
+        upload: Option<(UploadId, u64)>,
+    ) -> Result<(), StorageError> {
+        let cache = self.cache.clone();
+        self.db
+            .write(
+                (repository.clone(), blob, upload),
+                |conn, (repository, blob, upload)| {
+                    Box::pin(async move {
+                        if let Some((id, size)) = upload {
+                            super::uploads::close(conn, repository, id, *size).await?;
+                        }
+                        insert_blob(conn, repository, blob).await
+                    })
+                },
+                move |(repository, blob, _), healed| {
+                    cache.committed(|forget| match healed {
+                        true => forget.all_blobs(),
+                        false => forget.blob(repository, &blob.digest),
+                    });
+                },
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Adds a blob that `from` holds to `to`. Without `from`, any repository that `may_read` allows will do.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownBlob`] when there is no such source, or a database failure.
+    pub async fn mount(
+        &self,
+        digest: &Digest,
+        from: Option<&RepositoryName>,
+        to: &RepositoryName,
+        may_read: impl Fn(&RepositoryName) -> bool,
+    ) -> Result<(), StorageError> {
+        // Read first: most mounts that clients try have no source, and those shall not wait for the writer.
+        let unknown =
+            || StorageError::UnknownBlob { repository: from.unwrap_or(to).clone(), digest: *digest };
+        let source = self.holders(digest, from).await?.into_iter().find(|holder| may_read(holder));
+        let source = source.ok_or_else(unknown)?;
+        let cache = self.cache.clone();
+        self.db
+            .write(
+                (*digest, source, to.clone()),
+                |conn, (digest, from, to)| Box::pin(mount_blob(conn, digest, from, to)),
+                move |(digest, _, to), ()| cache.committed(|forget| forget.blob(to, digest)),
+            )
+            .await
+    }
+
+    /// Repositories that hold the blob: `from` alone if given, else the first few.
+    async fn holders(
+        &self,
+        digest: &Digest,
+        from: Option<&RepositoryName>,
+    ) -> Result<Vec<RepositoryName>, StorageError> {
+        const LOOKED_AT: i64 = 100;
+        let rows = sqlx::query(
+            "SELECT r.name FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id \
+             JOIN repositories r ON r.id = rb.repository_id \
+             WHERE b.digest = $1 AND b.quarantined = 0 AND ($2 = '' OR r.name = $2) LIMIT $3",
+        )
+        .bind(digest.to_string())
+        .bind(from.map_or("", RepositoryName::as_str))
+        .bind(LOOKED_AT)
+        .fetch_all(&mut *self.db.read().await?)
+        .await?;
+        rows.iter().map(|row| super::text_column(row, 0)).collect()
+    }
+
+    /// Takes the blob out of `repository`. The last repository to let go gives its objects to reclaim, to be
+    /// deleted after `grace_ms`.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownBlob`], [`StorageError::InUse`], or a database failure.
+    pub async fn delete_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        grace_ms: u64,
+    ) -> Result<(), StorageError> {
+        let cache = self.cache.clone();
+        self.db
+            .write(
+                (repository.clone(), *digest, grace_ms),
+                |conn, (repository, digest, grace_ms)| {
+                    Box::pin(delete_blob(conn, repository, digest, *grace_ms))
+                },
+                move |(repository, digest, _), ()| cache.committed(|forget| forget.blob(repository, digest)),
+            )
+            .await
+    }
+
+    /// Takes damaged content out of service everywhere. A new push of the same digest heals it.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub(crate) async fn quarantine(&self, id: i64) -> Result<(), StorageError> {
+        let cache = self.cache.clone();
+        self.db
+            .write(
+                id,
+                |conn, id| {
+                    Box::pin(async move {
+                        sqlx::query("UPDATE blobs SET quarantined = 1 WHERE id = $1")
+                            .bind(id)
+                            .execute(conn)
+                            .await?;
+                        Ok(())
+                    })
+                },
+                move |_, ()| cache.committed(|forget| forget.all_blobs()),
+            )
+            .await
+    }
+}
+
+async fn segments(conn: &mut AnyConnection, blob: i64) -> Result<Vec<Segment>, StorageError> {
+    let rows = sqlx::query("SELECT object_key, size FROM blob_segments WHERE blob_id = $1 ORDER BY position")
+        .bind(blob)
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(|row| Ok(Segment { key: row.try_get(0)?, size: size_column(row, 1)? })).collect()
+}
+
+/// Inserts or finds the content and makes it a member. Tells whether quarantined content was healed.
+async fn insert_blob(
+    conn: &mut AnyConnection,
+    repository: &RepositoryName,
+    blob: &NewBlob,
+) -> Result<bool, StorageError> {
+    let repository = ensure_repository(conn, repository).await?;
+    let inline = match &blob.content {
+        BlobContent::Inline(bytes) => Some(bytes.to_vec()),
+        BlobContent::Segments(_) => None,
+    };
+    let digest = blob.digest.to_string();
+    let inserted = sqlx::query(
+        "INSERT INTO blobs (digest, size, content, quarantined, created_at) VALUES ($1, $2, $3, 0, $4) \
+         ON CONFLICT (digest) DO NOTHING RETURNING id",
+    )
+    .bind(&digest)
+    .bind(to_sql(blob.size))
+    .bind(inline.clone())
+    .bind(now_ms())
+    .fetch_optional(&mut *conn)
+    .await?;
+    let mut healed = false;
+    let id = match inserted {
+        Some(row) => {
+            let id = row.try_get(0)?;
+            insert_segments(conn, id, &blob.content).await?;
+            id
+        }
+        None => {
+            let row = sqlx::query("SELECT id, quarantined FROM blobs WHERE digest = $1")
+                .bind(&digest)
+                .fetch_optional(&mut *conn)
+                .await?
+                // Deleted since the conflict: PostgreSQL only.
+                .ok_or(StorageError::Conflict)?;
+            let (id, quarantined): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+            healed = quarantined != 0;
+            if healed {
+                heal(conn, id, inline, &blob.content).await?;
+            } else {
+                discard(conn, &blob.content).await?;
+            }
+            id
+        }
+    };
+    sqlx::query(
+        "INSERT INTO repository_blobs (repository_id, blob_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+    )
+    .bind(repository)
+    .bind(id)
+    .execute(conn)
+    .await?;
+    Ok(healed)
+}
+
+async fn insert_segments(
+    conn: &mut AnyConnection,
+    blob: i64,
+    content: &BlobContent,
+) -> Result<(), StorageError> {
+    let BlobContent::Segments(segments) = content else { return Ok(()) };
+    for (position, segment) in (0i64..).zip(segments.iter()) {
+        sqlx::query(
+            "INSERT INTO blob_segments (blob_id, position, object_key, size) VALUES ($1, $2, $3, $4)",
+        )
+        .bind(blob)
+        .bind(position)
+        .bind(&segment.key)
+        .bind(to_sql(segment.size))
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Puts good bytes in the place of damaged ones.
+async fn heal(
+    conn: &mut AnyConnection,
+    id: i64,
+    inline: Option<Vec<u8>>,
+    content: &BlobContent,
+) -> Result<(), StorageError> {
+    release_segments(conn, id, now_ms()).await?;
+    sqlx::query("UPDATE blobs SET quarantined = 0, content = $2 WHERE id = $1")
+        .bind(id)
+        .bind(inline)
+        .execute(&mut *conn)
+        .await?;
+    insert_segments(conn, id, content).await
+}
+
+/// Objects that turned out to be copies: nobody can be reading them.
+async fn discard(conn: &mut AnyConnection, content: &BlobContent) -> Result<(), StorageError> {
+    let BlobContent::Segments(segments) = content else { return Ok(()) };
+    for segment in segments.iter() {
+        super::uploads::reclaim(conn, &segment.key, now_ms()).await?;
+    }
+    Ok(())
+}
+
+/// Gives the blob's objects to reclaim.
+async fn release_segments(conn: &mut AnyConnection, blob: i64, due_at: i64) -> Result<(), StorageError> {
+    sqlx::query(
+        "INSERT INTO reclaim (object_key, due_at) SELECT object_key, $2 FROM blob_segments WHERE blob_id = $1 \
+         ON CONFLICT (object_key) DO NOTHING",
+    )
+    .bind(blob)
+    .bind(due_at)
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query("DELETE FROM blob_segments WHERE blob_id = $1").bind(blob).execute(conn).await?;
+    Ok(())
+}
+
+async fn mount_blob(
+    conn: &mut AnyConnection,
+    digest: &Digest,
+    from: &RepositoryName,
+    to: &RepositoryName,
+) -> Result<(), StorageError> {
+    let row = sqlx::query(
+        "SELECT b.id FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id \
+         JOIN repositories r ON r.id = rb.repository_id \
+         WHERE b.digest = $1 AND b.quarantined = 0 AND r.name = $2",
+    )
+    .bind(digest.to_string())
+    .bind(from.as_str())
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else {
+        return Err(StorageError::UnknownBlob { repository: from.clone(), digest: *digest });
+    };
+    let blob: i64 = row.try_get(0)?;
+    let repository = ensure_repository(conn, to).await?;
+    sqlx::query(
+        "INSERT INTO repository_blobs (repository_id, blob_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+    )
+    .bind(repository)
+    .bind(blob)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn delete_blob(
+    conn: &mut AnyConnection,
+    name: &RepositoryName,
+    digest: &Digest,
+    grace_ms: u64,
+) -> Result<(), StorageError> {
+    let unknown = || StorageError::UnknownBlob { repository: name.clone(), digest: *digest };
+    let repository = find_repository(conn, name).await?.ok_or_else(unknown)?;
+    let row = sqlx::query(
+        "SELECT b.id FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id \
+         WHERE b.digest = $1 AND rb.repository_id = $2",
+    )
+    .bind(digest.to_string())
+    .bind(repository)
+    .fetch_optional(&mut *conn)
+    .await?
+    .ok_or_else(unknown)?;
+    let blob: i64 = row.try_get(0)?;
+    let user = sqlx::query(
+        "SELECT m.digest FROM manifest_blobs mb JOIN manifests m ON m.id = mb.manifest_id \
+         WHERE mb.repository_id = $1 AND mb.blob_id = $2 LIMIT 1",
+    )
+    .bind(repository)
+    .bind(blob)
+    .fetch_optional(&mut *conn)
+    .await?;
+    if let Some(user) = user {
+        return Err(StorageError::InUse { digest: *digest, by: digest_column(&user, 0)?.to_string() });
+    }
+    sqlx::query("DELETE FROM repository_blobs WHERE repository_id = $1 AND blob_id = $2")
+        .bind(repository)
+        .bind(blob)
+        .execute(&mut *conn)
+        .await?;
+    let others = sqlx::query("SELECT 1 FROM repository_blobs WHERE blob_id = $1 LIMIT 1")
+        .bind(blob)
+        .fetch_optional(&mut *conn)
+        .await?;
+    if others.is_none() {
+        release_segments(conn, blob, now_ms().saturating_add(to_sql(grace_ms))).await?;
+        sqlx::query("DELETE FROM blobs WHERE id = $1").bind(blob).execute(conn).await?;
+    }
+    Ok(())
+}

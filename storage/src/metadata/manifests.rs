@@ -1,0 +1,325 @@
+//! Manifests and tags.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rreg_oci::{Digest, Manifest, Reference, RepositoryName, Tag};
+use sqlx::AnyConnection;
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+
+use super::{MetadataStore, digest_column, ensure_repository, find_repository};
+use crate::db::now_ms;
+use crate::error::StorageError;
+
+/// A manifest as stored: exactly the bytes that were pushed.
+#[derive(Debug)]
+pub struct StoredManifest {
+    /// Its digest.
+    pub digest: Digest,
+    /// The digest's text, for headers.
+    pub digest_text: Bytes,
+    /// The digest's text in double quotes: an entity tag.
+    pub etag: Bytes,
+    /// The type under which it was pushed.
+    pub media_type: Bytes,
+    /// The bytes.
+    pub body: Bytes,
+}
+
+/// A manifest that was checked and shall be stored.
+#[derive(Debug)]
+pub struct NewManifest {
+    /// Where to.
+    pub repository: RepositoryName,
+    /// Digest of `body`, in the algorithm under which it will be known.
+    pub digest: Digest,
+    /// The bytes.
+    pub body: Bytes,
+    /// What they mean.
+    pub manifest: Manifest,
+    /// Tags to point at it.
+    pub tags: Vec<Tag>,
+    /// Whether an index may refer to manifests that are not here.
+    pub allow_sparse: bool,
+}
+
+const SELECT_BY_DIGEST: &str = "SELECT m.digest, m.media_type, m.body FROM repositories r \
+     JOIN manifests m ON m.repository_id = r.id WHERE r.name = $1 AND m.digest = $2";
+const SELECT_BY_TAG: &str = "SELECT m.digest, m.media_type, m.body FROM repositories r \
+     JOIN tags t ON t.repository_id = r.id JOIN manifests m ON m.id = t.manifest_id \
+     WHERE r.name = $1 AND t.name = $2";
+
+impl MetadataStore {
+    /// The manifest that `reference` means in `repository`.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownManifest`], [`StorageError::Damaged`], or a database failure.
+    pub async fn manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Arc<StoredManifest>, StorageError> {
+        if let Some(manifest) = self.cached_manifest(repository, reference) {
+            return Ok(manifest);
+        }
+        let epoch = self.cache.epoch();
+        let (sql, key) = match reference {
+            Reference::Tag(tag) => (SELECT_BY_TAG, tag.to_string()),
+            Reference::Digest(digest) => (SELECT_BY_DIGEST, digest.to_string()),
+        };
+        let row = sqlx::query(sql)
+            .bind(repository.as_str())
+            .bind(key)
+            .fetch_optional(&mut *self.db.read().await?)
+            .await?;
+        let Some(row) = row else {
+            return Err(StorageError::UnknownManifest {
+                repository: repository.clone(),
+                reference: reference.clone(),
+            });
+        };
+        let manifest = Arc::new(stored(&row)?);
+        match reference {
+            Reference::Tag(tag) => self.cache.keep_tag(epoch, repository, tag, &manifest),
+            Reference::Digest(_) => self.cache.keep_manifest(epoch, repository, &manifest),
+        }
+        Ok(manifest)
+    }
+
+    /// The manifest, if it can be had without waiting.
+    pub fn cached_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Option<Arc<StoredManifest>> {
+        match reference {
+            Reference::Tag(tag) => self.cache.tag(repository, tag),
+            Reference::Digest(digest) => self.cache.manifest(repository, digest),
+        }
+    }
+
+    /// Stores a manifest, what it refers to, and its tags, all or nothing.
+    ///
+    /// # Errors
+    /// [`StorageError::MissingReferences`], or a database failure.
+    pub async fn put_manifest(&self, new: NewManifest) -> Result<(), StorageError> {
+        let cache = self.cache.clone();
+        self.db
+            .write(
+                new,
+                |conn, new| Box::pin(put_manifest(conn, new)),
+                move |new, ()| {
+                    cache.committed(|forget| {
+                        new.tags.iter().for_each(|tag| forget.tag(&new.repository, tag));
+                    });
+                },
+            )
+            .await
+    }
+
+    /// Deletes a tag, or a manifest with all its tags.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownManifest`], [`StorageError::InUse`] for a child of an index, or a database failure.
+    pub async fn delete_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<(), StorageError> {
+        let cache = self.cache.clone();
+        self.db
+            .write(
+                (repository.clone(), reference.clone()),
+                |conn, (repository, reference)| match reference {
+                    Reference::Tag(tag) => Box::pin(delete_tag(conn, repository, tag)),
+                    Reference::Digest(digest) => Box::pin(delete_by_digest(conn, repository, digest)),
+                },
+                move |(repository, reference), ()| {
+                    cache.committed(|forget| match reference {
+                        Reference::Tag(tag) => forget.tag(repository, tag),
+                        Reference::Digest(digest) => forget.manifest(repository, digest),
+                    });
+                },
+            )
+            .await
+    }
+}
+
+/// Checks the bytes against the digest: what the database gives back is as little trusted as a disk.
+fn stored(row: &AnyRow) -> Result<StoredManifest, StorageError> {
+    let digest = digest_column(row, 0)?;
+    let media_type: String = row.try_get(1)?;
+    let body: Vec<u8> = row.try_get(2)?;
+    if Digest::of(digest.algorithm(), &body) != digest {
+        let what = "the manifest in the database has another digest".to_owned();
+        tracing::error!(%digest, "{what}");
+        return Err(StorageError::Damaged { digest, what });
+    }
+    let digest_text = digest.to_string();
+    Ok(StoredManifest {
+        digest,
+        etag: format!("\"{digest_text}\"").into(),
+        digest_text: digest_text.into(),
+        media_type: media_type.into(),
+        body: body.into(),
+    })
+}
+
+/// Everything is looked up before anything is written, so that a refusal leaves nothing behind.
+async fn put_manifest(conn: &mut AnyConnection, new: &NewManifest) -> Result<(), StorageError> {
+    let known = find_repository(conn, &new.repository).await?;
+    let mut missing = Vec::new();
+    let mut blobs = Vec::new();
+    for digest in unique(new.manifest.blobs().map(|d| d.digest)) {
+        match member(conn, known, BLOB_MEMBER, &digest).await? {
+            Some(id) => blobs.push(id),
+            None => missing.push(digest),
+        }
+    }
+    let mut children = Vec::new();
+    for digest in unique(new.manifest.manifests.iter().map(|d| d.digest)) {
+        match member(conn, known, MANIFEST_MEMBER, &digest).await? {
+            Some(id) => children.push(id),
+            None if new.allow_sparse => {}
+            None => missing.push(digest),
+        }
+    }
+    if !missing.is_empty() {
+        return Err(StorageError::MissingReferences(missing));
+    }
+    let repository = match known {
+        Some(id) => id,
+        None => ensure_repository(conn, &new.repository).await?,
+    };
+    let id = insert_manifest(conn, repository, new).await?;
+    for blob in blobs {
+        sqlx::query(
+            "INSERT INTO manifest_blobs (manifest_id, repository_id, blob_id) VALUES ($1, $2, $3) \
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(id)
+        .bind(repository)
+        .bind(blob)
+        .execute(&mut *conn)
+        .await?;
+    }
+    for child in children {
+        sqlx::query(
+            "INSERT INTO manifest_children (manifest_id, child_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        )
+        .bind(id)
+        .bind(child)
+        .execute(&mut *conn)
+        .await?;
+    }
+    for tag in &new.tags {
+        sqlx::query(
+            "INSERT INTO tags (repository_id, name, manifest_id, updated_at) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (repository_id, name) DO UPDATE \
+             SET manifest_id = excluded.manifest_id, updated_at = excluded.updated_at",
+        )
+        .bind(repository)
+        .bind(tag.as_str())
+        .bind(id)
+        .bind(now_ms())
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+fn unique(digests: impl Iterator<Item = Digest>) -> Vec<Digest> {
+    let mut digests: Vec<Digest> = digests.collect();
+    digests.sort_unstable();
+    digests.dedup();
+    digests
+}
+
+const BLOB_MEMBER: &str = "SELECT b.id FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id \
+     WHERE b.digest = $2 AND rb.repository_id = $1 AND b.quarantined = 0";
+const MANIFEST_MEMBER: &str = "SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2";
+
+async fn member(
+    conn: &mut AnyConnection,
+    repository: Option<i64>,
+    sql: &'static str,
+    digest: &Digest,
+) -> Result<Option<i64>, StorageError> {
+    let Some(repository) = repository else { return Ok(None) };
+    let row = sqlx::query(sql).bind(repository).bind(digest.to_string()).fetch_optional(conn).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
+/// The manifest's row; the one that is there already if these bytes were pushed before.
+async fn insert_manifest(
+    conn: &mut AnyConnection,
+    repository: i64,
+    new: &NewManifest,
+) -> Result<i64, StorageError> {
+    let subject = new.manifest.subject.as_ref().map(|s| s.digest.to_string());
+    let annotations = subject
+        .as_ref()
+        .map(|_| serde_json::to_string(&new.manifest.annotations))
+        .transpose()
+        .map_err(|e| StorageError::Corrupt(e.to_string()))?;
+    let row = sqlx::query(
+        "INSERT INTO manifests \
+         (repository_id, digest, media_type, artifact_type, subject, annotations, body, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (repository_id, digest) DO NOTHING RETURNING id",
+    )
+    .bind(repository)
+    .bind(new.digest.to_string())
+    .bind(&new.manifest.media_type)
+    .bind(new.manifest.artifact_type.clone())
+    .bind(subject)
+    .bind(annotations)
+    .bind(new.body.to_vec())
+    .bind(now_ms())
+    .fetch_optional(&mut *conn)
+    .await?;
+    match row {
+        Some(row) => Ok(row.try_get(0)?),
+        None => {
+            member(conn, Some(repository), MANIFEST_MEMBER, &new.digest).await?.ok_or(StorageError::Conflict)
+        }
+    }
+}
+
+fn unknown(repository: &RepositoryName, reference: Reference) -> StorageError {
+    StorageError::UnknownManifest { repository: repository.clone(), reference }
+}
+
+async fn delete_tag(conn: &mut AnyConnection, name: &RepositoryName, tag: &Tag) -> Result<(), StorageError> {
+    let unknown = || unknown(name, Reference::Tag(tag.clone()));
+    let repository = find_repository(conn, name).await?.ok_or_else(unknown)?;
+    let deleted = sqlx::query("DELETE FROM tags WHERE repository_id = $1 AND name = $2")
+        .bind(repository)
+        .bind(tag.as_str())
+        .execute(conn)
+        .await?;
+    if deleted.rows_affected() == 0 { Err(unknown()) } else { Ok(()) }
+}
+
+async fn delete_by_digest(
+    conn: &mut AnyConnection,
+    name: &RepositoryName,
+    digest: &Digest,
+) -> Result<(), StorageError> {
+    let unknown = || unknown(name, Reference::Digest(*digest));
+    let repository = find_repository(conn, name).await?;
+    let id = member(conn, repository, MANIFEST_MEMBER, digest).await?.ok_or_else(unknown)?;
+    let parent = sqlx::query(
+        "SELECT m.digest FROM manifest_children mc JOIN manifests m ON m.id = mc.manifest_id \
+         WHERE mc.child_id = $1 LIMIT 1",
+    )
+    .bind(id)
+    .fetch_optional(&mut *conn)
+    .await?;
+    if let Some(parent) = parent {
+        return Err(StorageError::InUse { digest: *digest, by: digest_column(&parent, 0)?.to_string() });
+    }
+    sqlx::query("DELETE FROM tags WHERE manifest_id = $1").bind(id).execute(&mut *conn).await?;
+    sqlx::query("DELETE FROM manifests WHERE id = $1").bind(id).execute(conn).await?;
+    Ok(())
+}

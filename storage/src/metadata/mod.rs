@@ -1,0 +1,129 @@
+//! Who holds what under which name: repositories, manifests, tags, memberships, upload sessions.
+//!
+//! How to add a query: put it with its table's file, use `$1` placeholders, `ON CONFLICT` and `RETURNING` (both
+//! engines take them), add the index that it walks to `migrations/`, and run the storage tests on both engines.
+
+mod blobs;
+mod lists;
+mod manifests;
+mod uploads;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sqlx::AnyConnection;
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+
+pub use blobs::{BlobContent, BlobRecord, NewBlob, Segment};
+pub use lists::{CatalogPage, Referrer, ReferrerPage, TagPage};
+pub use manifests::{NewManifest, StoredManifest};
+pub use uploads::{UploadProgress, UploadSession};
+
+use crate::cache::{Cache, CacheLimits};
+use crate::db::{Database, Engine, now_ms};
+use crate::error::StorageError;
+use rreg_oci::{Digest, RepositoryName};
+
+/// Rows about content. The bytes of manifests and small blobs live here too.
+#[derive(Debug)]
+pub struct MetadataStore {
+    db: Database,
+    cache: Arc<Cache>,
+}
+
+impl MetadataStore {
+    /// Opens the embedded database file, creating it if need be.
+    ///
+    /// # Errors
+    /// When it cannot be opened or its schema is newer than this binary.
+    pub async fn sqlite(path: &Path, cache: CacheLimits) -> Result<Self, StorageError> {
+        Ok(Self::new(Database::sqlite(path).await?, cache))
+    }
+
+    /// Connects to PostgreSQL, shared with other replicas.
+    ///
+    /// # Errors
+    /// When it does not answer or its schema is newer than this binary.
+    pub async fn postgres(url: &str, max_connections: u32, cache: CacheLimits) -> Result<Self, StorageError> {
+        Ok(Self::new(Database::postgres(url, max_connections).await?, cache))
+    }
+
+    fn new(db: Database, limits: CacheLimits) -> Self {
+        let cache = Arc::new(Cache::new(db.engine(), limits));
+        Self { db, cache }
+    }
+
+    /// Which database it is.
+    pub fn engine(&self) -> Engine {
+        self.db.engine()
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// What it answers instead.
+    pub async fn ping(&self) -> Result<(), StorageError> {
+        sqlx::query("SELECT 1").execute(&mut *self.db.read().await?).await?;
+        Ok(())
+    }
+
+    /// Whether the repository exists: something was pushed to it once.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn has_repository(&self, repository: &RepositoryName) -> Result<bool, StorageError> {
+        Ok(find_repository(&mut *self.db.read().await?, repository).await?.is_some())
+    }
+
+    /// Finishes queued writes and closes all connections.
+    pub async fn close(&self) {
+        self.db.close().await;
+    }
+}
+
+async fn find_repository(
+    conn: &mut AnyConnection,
+    name: &RepositoryName,
+) -> Result<Option<i64>, StorageError> {
+    let row = sqlx::query("SELECT id FROM repositories WHERE name = $1")
+        .bind(name.as_str())
+        .fetch_optional(conn)
+        .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
+/// The repository's row, made if it is the first push.
+async fn ensure_repository(conn: &mut AnyConnection, name: &RepositoryName) -> Result<i64, StorageError> {
+    if let Some(id) = find_repository(conn, name).await? {
+        return Ok(id);
+    }
+    sqlx::query("INSERT INTO repositories (name, created_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+        .bind(name.as_str())
+        .bind(now_ms())
+        .execute(&mut *conn)
+        .await?;
+    find_repository(conn, name).await?.ok_or(StorageError::Conflict)
+}
+
+fn text_column<T: std::str::FromStr>(row: &AnyRow, column: usize) -> Result<T, StorageError>
+where
+    T::Err: std::fmt::Display,
+{
+    let text: String = row.try_get(column)?;
+    text.parse().map_err(|e| StorageError::Corrupt(format!("{text:?}: {e}")))
+}
+
+fn digest_column(row: &AnyRow, column: usize) -> Result<Digest, StorageError> {
+    text_column(row, column)
+}
+
+fn size_column(row: &AnyRow, column: usize) -> Result<u64, StorageError> {
+    let size: i64 = row.try_get(column)?;
+    u64::try_from(size).map_err(|_| StorageError::Corrupt(format!("negative size {size}")))
+}
+
+/// Sizes are stored as signed integers; nothing larger than 8 EiB is ever accepted.
+fn to_sql(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}

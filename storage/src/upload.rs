@@ -1,0 +1,289 @@
+//! From the bytes of a request to a blob that survives a power cut.
+//!
+//! What arrives is streamed into an object (or kept, if it is little), hashed on the way, made durable, and only
+//! then entered into the database. If a client disappears, what it had sent stays in the session, and it can go on
+//! from there, on any replica.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use rreg_oci::{Algorithm, ContentRange, Digest, Hasher, RepositoryName, UploadId};
+
+use crate::Storage;
+use crate::blob::{Written, WrittenContent};
+use crate::error::StorageError;
+use crate::metadata::{BlobContent, BlobRecord, NewBlob, Segment, UploadProgress, UploadSession};
+
+/// What a request says about the length of its body.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ChunkHeaders {
+    /// `Content-Range`: where the chunk belongs.
+    pub range: Option<ContentRange>,
+    /// `Content-Length`.
+    pub length: Option<u64>,
+}
+
+impl ChunkHeaders {
+    fn check_begin(&self, session: &UploadSession) -> Result<(), StorageError> {
+        match self.range {
+            Some(range) if range.first != session.size => {
+                Err(StorageError::OffsetMismatch { at: session.size, offset: range.first })
+            }
+            Some(range) => match self.length {
+                Some(length) if length != range.length() => {
+                    Err(StorageError::LengthMismatch { expected: range.length(), found: length })
+                }
+                _ => Ok(()),
+            },
+            None => Ok(()),
+        }
+    }
+
+    fn check_end(&self, received: u64) -> Result<(), StorageError> {
+        match self.range.map(|range| range.length()).or(self.length) {
+            Some(expected) if expected != received => {
+                Err(StorageError::LengthMismatch { expected, found: received })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What streaming a body gave.
+struct Received {
+    written: Written,
+    bytes: u64,
+    /// Why the body ended early, if it did. What came before is in `written`.
+    broken: Option<String>,
+}
+
+impl Storage {
+    /// Adds the body to an open session and returns how many bytes it has now. If the body ends early, what
+    /// arrived is kept and the error returned.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownUpload`], [`StorageError::OffsetMismatch`] for a chunk out of order (416),
+    /// [`StorageError::LengthMismatch`], [`StorageError::TooLarge`], [`StorageError::Body`], or a failure.
+    pub async fn append<B, E>(
+        &self,
+        repository: &RepositoryName,
+        id: &UploadId,
+        headers: ChunkHeaders,
+        body: B,
+    ) -> Result<u64, StorageError>
+    where
+        B: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        E: std::fmt::Display,
+    {
+        let session = self.metadata.upload(repository, id).await?;
+        headers.check_begin(&session)?;
+        let received = self.receive(&session, session.hasher.clone(), body).await?;
+        if received.bytes > 0 {
+            let (segment, tail) = match received.written.content {
+                WrittenContent::Object(segment) => (Some(segment), Bytes::new()),
+                WrittenContent::Tail(tail) => (None, tail),
+            };
+            let object = segment.clone();
+            let size = session.size + received.bytes;
+            let progress = UploadProgress { size, hasher: received.written.hasher, segment, tail };
+            if let Err(error) = self.metadata.advance_upload(&session, progress).await {
+                self.drop_object(object).await;
+                return Err(error);
+            }
+        }
+        match received.broken {
+            Some(why) => Err(StorageError::Body(why)),
+            None => headers.check_end(received.bytes).map(|()| session.size + received.bytes),
+        }
+    }
+
+    /// Adds the body, closes the session, and makes its content the blob `digest`. If the digest is wrong, the
+    /// session stays as it was before this request.
+    ///
+    /// # Errors
+    /// As [`Storage::append`], and [`StorageError::DigestMismatch`].
+    pub async fn commit<B, E>(
+        &self,
+        repository: &RepositoryName,
+        id: &UploadId,
+        digest: &Digest,
+        headers: ChunkHeaders,
+        body: B,
+    ) -> Result<(), StorageError>
+    where
+        B: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        E: std::fmt::Display,
+    {
+        let session = self.metadata.upload(repository, id).await?;
+        headers.check_begin(&session)?;
+        let hasher = self.hasher_for(&session, digest.algorithm()).await?;
+        let received = self.receive(&session, hasher, body).await?;
+        self.finish(repository, digest, headers, received, Some(&session)).await
+    }
+
+    /// Stores a blob that comes in one request, without a session.
+    ///
+    /// # Errors
+    /// [`StorageError::DigestMismatch`], [`StorageError::LengthMismatch`], [`StorageError::TooLarge`],
+    /// [`StorageError::Body`], or a failure.
+    pub async fn store<B, E>(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        headers: ChunkHeaders,
+        body: B,
+    ) -> Result<(), StorageError>
+    where
+        B: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        E: std::fmt::Display,
+    {
+        let nothing = UploadSession {
+            id: UploadId::random(),
+            repository: repository.clone(),
+            size: 0,
+            hasher: Hasher::new(digest.algorithm()),
+            segments: Vec::new(),
+            tail: Bytes::new(),
+        };
+        let received = self.receive(&nothing, nothing.hasher.clone(), body).await?;
+        self.finish(repository, digest, headers, received, None).await
+    }
+
+    async fn receive<B, E>(
+        &self,
+        session: &UploadSession,
+        hasher: Hasher,
+        mut body: B,
+    ) -> Result<Received, StorageError>
+    where
+        B: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        E: std::fmt::Display,
+    {
+        let mut writer = self.blobs.writer(hasher, session.tail.clone());
+        let (mut bytes, mut broken) = (0, None);
+        while let Some(piece) = body.next().await {
+            match piece {
+                Ok(piece) => {
+                    bytes += piece.len() as u64;
+                    if session.size + bytes > self.options.max_blob_size {
+                        return Err(StorageError::TooLarge { limit: self.options.max_blob_size });
+                    }
+                    writer.write(piece).await?;
+                }
+                Err(error) => {
+                    broken = Some(error.to_string());
+                    break;
+                }
+            }
+        }
+        let keep = if session.segments.is_empty() { self.options.inline_max } else { 0 };
+        let written = writer.finish(keep).await?;
+        Ok(Received { written, bytes, broken })
+    }
+
+    /// The hash of what the session has. Under another algorithm than it was begun with everything is read again.
+    async fn hasher_for(
+        &self,
+        session: &UploadSession,
+        algorithm: Algorithm,
+    ) -> Result<Hasher, StorageError> {
+        if session.hasher.algorithm() == algorithm {
+            return Ok(session.hasher.clone());
+        }
+        let mut hasher = Hasher::new(algorithm);
+        if !session.segments.is_empty() {
+            let mut again = self.read_segments(session);
+            while let Some(piece) = again.next().await {
+                hasher.update(&piece?);
+            }
+        }
+        hasher.update(&session.tail);
+        Ok(hasher)
+    }
+
+    fn read_segments(
+        &self,
+        session: &UploadSession,
+    ) -> impl Stream<Item = Result<Bytes, StorageError>> + Unpin {
+        use object_store::ObjectStoreExt as _;
+        let (store, segments) = (self.blobs.clone(), session.segments.clone());
+        Box::pin(futures_util::stream::iter(segments).then(move |segment| {
+            let store = store.clone();
+            async move {
+                let path = object_store::path::Path::from(segment.key.as_str());
+                let pieces = store.objects().get(&path).await?.into_stream();
+                Ok::<_, StorageError>(pieces.map(|piece| piece.map_err(StorageError::from)))
+            }
+        }))
+        .flat_map(|opened| match opened {
+            Ok(pieces) => pieces.left_stream(),
+            Err(error) => futures_util::stream::iter([Err(error)]).right_stream(),
+        })
+    }
+
+    /// Judges what was received and enters it into the database.
+    async fn finish(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        headers: ChunkHeaders,
+        received: Received,
+        session: Option<&UploadSession>,
+    ) -> Result<(), StorageError> {
+        let (object, tail) = match received.written.content {
+            WrittenContent::Object(segment) => (Some(segment), Bytes::new()),
+            WrittenContent::Tail(tail) => (None, tail),
+        };
+        let before = session.map_or(0, |s| s.size);
+        let found = received.written.hasher.finish();
+        let verdict = match received.broken {
+            Some(why) => Err(StorageError::Body(why)),
+            None => headers.check_end(received.bytes),
+        };
+        let verdict = verdict.and_then(|()| {
+            if found == *digest {
+                Ok(())
+            } else {
+                Err(StorageError::DigestMismatch { expected: *digest, found })
+            }
+        });
+        if let Err(error) = verdict {
+            self.drop_object(object).await;
+            return Err(error);
+        }
+        let segments = session.map_or(&[][..], |s| &s.segments[..]);
+        let content = if segments.is_empty() && object.is_none() {
+            BlobContent::Inline(tail)
+        } else {
+            BlobContent::Segments(segments.iter().cloned().chain(object.clone()).collect())
+        };
+        let blob = NewBlob { digest: *digest, size: before + received.bytes, content };
+        let upload = session.map(|s| (s.id, s.size));
+        let result = self.metadata.commit_blob(repository, blob, upload).await;
+        if matches!(result, Err(StorageError::UnknownUpload(_))) {
+            self.drop_object(object).await;
+        }
+        result
+    }
+
+    /// An object whose row will never come. If it cannot be put on the list it stays as an orphan.
+    async fn drop_object(&self, object: Option<Segment>) {
+        let Some(object) = object else { return };
+        if let Err(error) = self.metadata.reclaim_object(object.key).await {
+            tracing::warn!(%error, "an object without a row stays behind");
+        }
+    }
+
+    /// Opens a blob for reading.
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`] if the stored bytes are missing or have the wrong length, or a failure.
+    pub async fn open(
+        &self,
+        record: Arc<BlobRecord>,
+        range: std::ops::Range<u64>,
+    ) -> Result<crate::BlobReader, StorageError> {
+        crate::BlobReader::open(&self.blobs, record, range, self.damage.clone()).await
+    }
+}
