@@ -1,8 +1,13 @@
 //! HTTP in, HTTP out: the registry server.
 
+mod app;
+mod body;
 pub mod config;
+mod error;
+mod handlers;
 pub mod health;
 pub mod listen;
+mod open;
 mod run;
 pub mod telemetry;
 pub mod tls;

@@ -8,18 +8,25 @@ use axum::Router;
 use axum::response::IntoResponse as _;
 use axum::routing::get;
 use http::{StatusCode, header};
+use rreg_storage::{Storage, StorageError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use crate::app::App;
 use crate::config::Config;
 use crate::health::{self, Check};
 use crate::listen::{self, Options};
+use crate::open::open;
 use crate::telemetry::Metrics;
 use crate::tls::{Tls, TlsError};
 
 /// File descriptors beside those of connections: database, store, logs.
 const OTHER_FILES: u64 = 1024;
+
+/// Time between two looks for idle uploads and objects to delete.
+const SWEEP_PERIOD: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Why the server did not start, or did not stop in good order.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +42,9 @@ pub enum RunError {
     /// The TLS files are unusable.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Database or object store cannot be used.
+    #[error("cannot open the storage: {0}")]
+    Storage(#[from] StorageError),
     /// The metrics contradict each other.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -67,7 +77,11 @@ pub async fn run(
     raise_open_files(config.server.max_connections.into());
     let tls = Tls::load(&config.server.tls)?;
     let metrics = Arc::new(Metrics::new()?);
-    let router = router(&config, metrics, shutdown.clone());
+    let opened = open(&config).await?;
+    let storage = opened.storage.clone();
+    let tasks = TaskTracker::new();
+    let app = Arc::new(App::new(&config, storage.clone(), metrics.clone(), tasks.clone()));
+    let router = app.router().merge(router(&config, storage.clone(), metrics, shutdown.clone()));
 
     let address = config.server.listen;
     let bind = |source| RunError::Bind { address, source };
@@ -76,26 +90,44 @@ pub async fn run(
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).watch(shutdown.clone()));
     }
+    let idle = config.uploads.expire_after.0;
+    tokio::spawn(rreg_gc::run(storage.clone(), idle, SWEEP_PERIOD, shutdown.clone()));
     let options = Options::new(&config.server, tls);
     tracing::info!(%address, tls = options.tls.is_some(), "listening");
     ready(address);
     let result = listen::serve(listener, router, options, shutdown).await;
+    // Uploads whose clients have left are still being made durable.
+    tasks.close();
+    if tokio::time::timeout(config.server.shutdown_timeout.0, tasks.wait()).await.is_err() {
+        tracing::warn!(left = tasks.len(), "uploads were cut at shutdown");
+    }
+    storage.metadata().close().await;
+    drop(opened);
     tracing::info!("stopped");
     result.map_err(RunError::Serve)
 }
 
-fn router(config: &Config, metrics: Arc<Metrics>, shutdown: CancellationToken) -> Router {
-    // Nothing outside the process is needed yet, so nothing can be out of reach.
-    let check: Check = Arc::new(|| Box::pin(async { Vec::new() }));
+fn router(config: &Config, storage: Storage, metrics: Arc<Metrics>, shutdown: CancellationToken) -> Router {
+    let checked = storage.clone();
+    let check: Check = Arc::new(move || {
+        let storage = checked.clone();
+        Box::pin(async move {
+            let (rows, bytes) = tokio::join!(storage.metadata().ping(), storage.blobs().ping());
+            let reason = |result: Result<(), StorageError>| result.err().map(|error| error.to_string());
+            reason(rows).into_iter().chain(reason(bytes)).collect()
+        })
+    });
     let router = health::routes(check, shutdown);
     if config.metrics.enabled {
-        router.route("/metrics", get(async move || render(&metrics)))
+        router.route("/metrics", get(async move || render(&metrics, &storage)))
     } else {
         router
     }
 }
 
-fn render(metrics: &Metrics) -> axum::response::Response {
+fn render(metrics: &Metrics, storage: &Storage) -> axum::response::Response {
+    let unseen = storage.damage_count().saturating_sub(metrics.integrity_failures.get());
+    metrics.integrity_failures.inc_by(unseen);
     match metrics.render() {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => {

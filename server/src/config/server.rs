@@ -14,6 +14,8 @@ section! {
         listen: SocketAddr = (Ipv4Addr::LOCALHOST, 5000).into(),
         /// Allows an address that other machines reach without TLS and authentication.
         insecure: bool = false,
+        /// Refuses every push and delete: for maintenance and mirrors.
+        read_only: bool = false,
         /// Time for the TLS-free part of a request before its body: also ends idle keep-alive connections.
         header_timeout: HumanDuration = HumanDuration::seconds(10),
         /// Longest pause of a client in the middle of a request body, or in taking a response.

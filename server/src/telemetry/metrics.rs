@@ -138,9 +138,9 @@ impl Metrics {
         })
     }
 
-    /// Counts an answered request. `operation` is `None` for requests that are no operation.
-    pub fn observe(&self, operation: Option<&Operation>, status: StatusCode, elapsed: Duration) {
-        let index = operation.map_or(OPERATIONS - 1, Operation::index);
+    /// Counts an answered request. `operation` is an [`Operation::index`], or `None` for requests that are none.
+    pub fn observe(&self, operation: Option<usize>, status: StatusCode, elapsed: Duration) {
+        let index = operation.unwrap_or(OPERATIONS - 1);
         let Some(series) = self.operations.get(index) else { return };
         let class = usize::from(status.as_u16() / 100).saturating_sub(1).min(CLASSES.len() - 1);
         if let Some(counter) = series.requests.get(class) {

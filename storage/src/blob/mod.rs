@@ -33,12 +33,21 @@ use verified::Verified;
 /// Part size on a local directory: small, so that writing starts early.
 const DIRECTORY_PART: usize = 1 << 20;
 
+/// How download addresses at the store itself are made.
+#[derive(Clone, Debug)]
+struct Redirects {
+    signer: Arc<dyn Signer>,
+    /// The signer sees whole keys; the object store may add this to them by itself.
+    prefix: Option<String>,
+    expiry: Duration,
+}
+
 /// An object store with what rreg needs to know of it.
 #[derive(Clone, Debug)]
 pub struct BlobStore {
     objects: Arc<dyn ObjectStore>,
     /// Signs download addresses, where redirects are wanted.
-    signer: Option<(Arc<dyn Signer>, Duration)>,
+    redirects: Option<Redirects>,
     part_size: usize,
     /// Whether reading is cheap enough to check a whole blob before serving a part of it.
     local: bool,
@@ -67,7 +76,7 @@ impl BlobStore {
     pub fn new(objects: Arc<dyn ObjectStore>, part_size: usize, verify_interval: Duration) -> Self {
         Self {
             objects,
-            signer: None,
+            redirects: None,
             part_size: part_size.max(1),
             local: false,
             verified: Verified::new(verify_interval),
@@ -82,10 +91,16 @@ impl BlobStore {
         self
     }
 
-    /// Lets clients fetch from the store directly, with addresses that are good for `expiry`.
+    /// Lets clients fetch from the store directly, with addresses that are good for `expiry`. `prefix` is what the
+    /// object store puts before every key.
     #[must_use]
-    pub fn with_redirects(mut self, signer: Arc<dyn Signer>, expiry: Duration) -> Self {
-        self.signer = Some((signer, expiry));
+    pub fn with_redirects(
+        mut self,
+        signer: Arc<dyn Signer>,
+        prefix: Option<String>,
+        expiry: Duration,
+    ) -> Self {
+        self.redirects = Some(Redirects { signer, prefix, expiry });
         self
     }
 
@@ -123,12 +138,15 @@ impl BlobStore {
     /// # Errors
     /// When the address cannot be signed.
     pub async fn redirect(&self, record: &BlobRecord) -> Result<Option<String>, StorageError> {
-        let (Some((signer, expiry)), BlobContent::Segments(segments)) = (&self.signer, &record.content)
-        else {
+        let (Some(redirects), BlobContent::Segments(segments)) = (&self.redirects, &record.content) else {
             return Ok(None);
         };
         let [segment] = &segments[..] else { return Ok(None) };
-        let url = signer.signed_url(http::Method::GET, &Path::from(segment.key.as_str()), *expiry).await?;
+        let path = match &redirects.prefix {
+            Some(prefix) => Path::from(format!("{prefix}/{}", segment.key)),
+            None => Path::from(segment.key.as_str()),
+        };
+        let url = redirects.signer.signed_url(http::Method::GET, &path, redirects.expiry).await?;
         Ok(Some(url.into()))
     }
 

@@ -74,7 +74,7 @@ impl MetadataStore {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Arc<BlobRecord>, StorageError> {
-        if let Some(record) = self.cache.blob(repository, digest) {
+        if let Some(record) = self.cached_blob(repository, digest) {
             return Ok(record);
         }
         let epoch = self.cache.epoch();
@@ -107,6 +107,11 @@ impl MetadataStore {
             Arc::new(BlobRecord { id, digest: *digest, digest_text, size: size_column(&row, 1)?, content });
         self.cache.keep_blob(epoch, repository, &record);
         Ok(record)
+    }
+
+    /// The blob, if it can be had without waiting.
+    pub fn cached_blob(&self, repository: &RepositoryName, digest: &Digest) -> Option<Arc<BlobRecord>> {
+        self.cache.blob(repository, digest)
     }
 
     /// Makes verified, durable bytes a blob of `repository`. With `upload`, closes that session in the same

@@ -1,0 +1,149 @@
+//! Errors become HTTP here and nowhere else.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use rreg_auth::Denied;
+use rreg_oci::{ErrorCode, ManifestError, OperationError};
+use rreg_storage::StorageError;
+use serde_json::{Value, json};
+
+/// An answer that is an error, in the specification's form.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    code: ErrorCode,
+    message: String,
+    detail: Value,
+    headers: HeaderMap,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), detail: Value::Null, headers: HeaderMap::new() }
+    }
+
+    pub(crate) fn with_header(mut self, name: HeaderName, value: impl AsRef<str>) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    fn with_detail(mut self, detail: Value) -> Self {
+        self.detail = detail;
+        self
+    }
+
+    /// Too much is going on; the client shall come back after `seconds`.
+    pub(crate) fn busy(message: impl Into<String>, seconds: u64) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message)
+            .with_header(header::RETRY_AFTER, seconds.to_string())
+    }
+
+    /// The machinery failed. What exactly is for the log, which has the request's id; not for strangers.
+    fn internal(error: &StorageError) -> Self {
+        tracing::error!(%error, "request failed");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            ErrorCode::Unsupported,
+            "the registry's storage failed; the log has the cause under this response's X-Request-Id",
+        )
+        .with_header(header::RETRY_AFTER, "5")
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut error = json!({"code": self.code.as_str(), "message": self.message});
+        if !self.detail.is_null() {
+            error["detail"] = self.detail;
+        }
+        let body = json!({"errors": [error]}).to_string();
+        let mut response = (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
+impl From<OperationError> for ApiError {
+    fn from(error: OperationError) -> Self {
+        let message = error.to_string();
+        match error {
+            OperationError::NotFound => Self::new(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, message),
+            OperationError::Method { allow } => {
+                Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, message)
+                    .with_header(header::ALLOW, allow)
+            }
+            OperationError::Invalid { code: code @ ErrorCode::BlobUploadUnknown, .. } => {
+                Self::new(StatusCode::NOT_FOUND, code, message)
+            }
+            OperationError::Invalid { code, .. } => Self::new(StatusCode::BAD_REQUEST, code, message),
+        }
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(error: Denied) -> Self {
+        let message = error.to_string();
+        match error {
+            Denied::ReadOnly => Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message),
+        }
+    }
+}
+
+impl From<ManifestError> for ApiError {
+    fn from(error: ManifestError) -> Self {
+        let status = match error {
+            ManifestError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, ErrorCode::ManifestInvalid, error.to_string())
+    }
+}
+
+impl From<StorageError> for ApiError {
+    fn from(error: StorageError) -> Self {
+        let message = error.to_string();
+        let answer = |status, code| Self::new(status, code, message.clone());
+        match &error {
+            StorageError::UnknownRepository(name) => answer(StatusCode::NOT_FOUND, ErrorCode::NameUnknown)
+                .with_detail(json!({"name": name.as_str()})),
+            StorageError::UnknownBlob { digest, .. } => {
+                answer(StatusCode::NOT_FOUND, ErrorCode::BlobUnknown).with_detail(json!({"digest": digest}))
+            }
+            StorageError::UnknownManifest { reference, .. } => {
+                answer(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown)
+                    .with_detail(json!({"reference": reference.to_string()}))
+            }
+            StorageError::UnknownUpload(_) => answer(StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
+            StorageError::MissingReferences(digests) => {
+                answer(StatusCode::NOT_FOUND, ErrorCode::ManifestBlobUnknown)
+                    .with_detail(json!({"digests": digests}))
+            }
+            StorageError::InUse { digest, by } => answer(StatusCode::CONFLICT, ErrorCode::Denied)
+                .with_detail(json!({"digest": digest, "referredToBy": by})),
+            StorageError::DigestMismatch { expected, found } => {
+                answer(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid)
+                    .with_detail(json!({"expected": expected, "found": found}))
+            }
+            StorageError::OffsetMismatch { .. } => {
+                answer(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::BlobUploadInvalid)
+            }
+            StorageError::LengthMismatch { .. } => answer(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid),
+            StorageError::TooLarge { .. } => answer(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid),
+            StorageError::Body(_) => answer(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid),
+            // Not 5xx: pushing the content again heals it, and a client pushes what it is told is unknown.
+            StorageError::Damaged { digest, .. } => answer(StatusCode::NOT_FOUND, ErrorCode::BlobUnknown)
+                .with_detail(json!({"digest": digest, "quarantined": true})),
+            StorageError::Conflict => Self::busy(message, 1),
+            StorageError::Corrupt(_)
+            | StorageError::HashState(_)
+            | StorageError::Object(_)
+            | StorageError::Database(_)
+            | StorageError::Migration(_)
+            | StorageError::Io { .. }
+            | StorageError::Setting(_)
+            | StorageError::Closed => Self::internal(&error),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Tags, repositories, referrers: lists in pages.
+
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::LINK;
+use http::{HeaderName, HeaderValue, StatusCode};
+use rreg_auth::Permit;
+use rreg_oci::{ErrorCode, Operation, Page, RepositoryName, media_type};
+use serde::Serialize;
+
+use super::{Answer, json, set};
+use crate::app::App;
+use crate::error::ApiError;
+
+const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
+/// Most names in one page, and what a request without `n` gets; more is announced by `Link`.
+const NAMES: u64 = 10_000;
+/// Most referrers in one page.
+const REFERRERS: u64 = 1_000;
+
+fn limit(page: &Page, most: u64) -> usize {
+    usize::try_from(page.n.unwrap_or(most).min(most)).unwrap_or(usize::MAX)
+}
+
+fn body(value: &impl Serialize) -> Result<Response, ApiError> {
+    let bytes = serde_json::to_vec(value).map_err(|error| {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unsupported, error.to_string())
+    })?;
+    Ok(json(Bytes::from(bytes)))
+}
+
+/// `Link: <…>; rel="next"` (RFC 8288), with the URL grammar of [`Operation::render`].
+fn link(response: &mut Response, next: &Operation) {
+    set(response.headers_mut(), LINK, format!("<{}>; rel=\"next\"", next.render().1));
+}
+
+pub(super) async fn tags(app: &App, repository: &RepositoryName, page: &Page) -> Answer {
+    #[derive(Serialize)]
+    struct Tags<'a> {
+        name: &'a str,
+        tags: &'a [String],
+    }
+    let limit = limit(page, NAMES);
+    let last = page.last.as_deref().unwrap_or_default();
+    let found = app.storage.metadata().tags(repository, last, limit).await?;
+    let mut response = body(&Tags { name: repository.as_str(), tags: &found.tags })?;
+    if let (true, Some(last)) = (found.more, found.tags.last()) {
+        let page = Page { n: Some(limit as u64), last: Some(last.clone()) };
+        link(&mut response, &Operation::TagList { repository: repository.clone(), page });
+    }
+    Ok(response)
+}
+
+pub(super) async fn catalog(app: &App, page: &Page) -> Answer {
+    #[derive(Serialize)]
+    struct Catalog<'a> {
+        repositories: &'a [String],
+    }
+    let limit = limit(page, NAMES);
+    let found = app.storage.metadata().catalog(page.last.as_deref().unwrap_or_default(), limit).await?;
+    let mut response = body(&Catalog { repositories: &found.repositories })?;
+    if let (true, Some(last)) = (found.more, found.repositories.last()) {
+        let page = Page { n: Some(limit as u64), last: Some(last.clone()) };
+        link(&mut response, &Operation::Catalog { page });
+    }
+    Ok(response)
+}
+
+pub(super) async fn referrers(app: &App, permit: &Permit) -> Answer {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Index<'a> {
+        schema_version: u8,
+        media_type: &'static str,
+        manifests: Vec<&'a rreg_oci::Descriptor>,
+    }
+    let Operation::Referrers { repository, subject, artifact_type, page } = permit.operation() else {
+        return Err(super::wrong_operation());
+    };
+    let limit = limit(page, REFERRERS);
+    let wanted = artifact_type.as_deref();
+    let metadata = app.storage.metadata();
+    let found = metadata.referrers(repository, subject, wanted, page.last.as_deref(), limit).await?;
+    let mut response = body(&Index {
+        schema_version: 2,
+        media_type: media_type::OCI_INDEX,
+        manifests: found.referrers.iter().map(|referrer| &referrer.descriptor).collect(),
+    })?;
+    let headers = response.headers_mut();
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(media_type::OCI_INDEX));
+    if wanted.is_some() {
+        headers.insert(OCI_FILTERS_APPLIED, HeaderValue::from_static("artifactType"));
+    }
+    if let Some(next) = found.next {
+        let next = Operation::Referrers {
+            repository: repository.clone(),
+            subject: *subject,
+            artifact_type: artifact_type.clone(),
+            page: Page { n: page.n, last: Some(next) },
+        };
+        link(&mut response, &next);
+    }
+    Ok(response)
+}

@@ -1,0 +1,113 @@
+//! Manifests by tag and digest.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, StatusCode};
+use rreg_auth::Permit;
+use rreg_oci::{Digest, ErrorCode, Manifest, Operation, Reference, RepositoryName, Tag};
+use rreg_storage::NewManifest;
+
+use super::{Answer, content_headers, created, empty, not_modified, set};
+use crate::app::App;
+use crate::body::IncomingBody;
+use crate::error::ApiError;
+
+const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
+
+pub(super) async fn read(
+    app: &App,
+    repository: &RepositoryName,
+    reference: &Reference,
+    headers: &HeaderMap,
+    with_body: bool,
+) -> Answer {
+    let cache = match reference {
+        Reference::Tag(_) => &app.metrics.tag_cache,
+        Reference::Digest(_) => &app.metrics.manifest_cache,
+    };
+    let metadata = app.storage.metadata();
+    let manifest = match metadata.cached_manifest(repository, reference) {
+        Some(manifest) => {
+            cache.hits.inc();
+            manifest
+        }
+        None => {
+            cache.misses.inc();
+            metadata.manifest(repository, reference).await?
+        }
+    };
+    let unchanged = not_modified(headers, &manifest.etag);
+    let body = if with_body && !unchanged { Body::from(manifest.body.clone()) } else { Body::empty() };
+    let mut response = Response::new(body);
+    content_headers(&mut response, &manifest.digest_text, manifest.etag.clone(), manifest.body.len() as u64);
+    set(response.headers_mut(), CONTENT_TYPE, manifest.media_type.clone());
+    if unchanged {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response.headers_mut().remove(http::header::CONTENT_LENGTH);
+    } else if with_body {
+        app.metrics.response_bytes.inc_by(manifest.body.len() as u64);
+    }
+    Ok(response)
+}
+
+pub(super) async fn put(app: &Arc<App>, permit: &Permit, request: Request) -> Answer {
+    let Operation::ManifestPut { repository, reference, tags } = permit.operation() else {
+        return Err(super::wrong_operation());
+    };
+    let (parts, body) = request.into_parts();
+    let content_type = match parts.headers.get(CONTENT_TYPE).map(|value| value.to_str()) {
+        Some(Ok(text)) => Some(text),
+        Some(Err(_)) => {
+            let why = "the Content-Type is not printable ASCII";
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid, why));
+        }
+        None => None,
+    };
+    let body = IncomingBody::new(body, app.body_idle, app.metrics.request_bytes.clone());
+    let body = body.collect(app.limits.max_size).await?;
+    let manifest = Manifest::parse(content_type, &body, &app.limits)?;
+    let (digest, tags) = match reference {
+        Reference::Tag(tag) => (Digest::sha256(&body), vec![tag.clone()]),
+        Reference::Digest(expected) => {
+            let found = Digest::of(expected.algorithm(), &body);
+            if found != *expected {
+                let error = rreg_storage::StorageError::DigestMismatch { expected: *expected, found };
+                return Err(error.into());
+            }
+            (found, tags.clone())
+        }
+    };
+    let subject = manifest.subject.as_ref().map(|subject| subject.digest);
+    let accepted = if reference.digest().is_some() { tag_list(&tags) } else { None };
+    let new = NewManifest {
+        repository: repository.clone(),
+        digest,
+        body,
+        manifest,
+        tags,
+        allow_sparse: app.allow_sparse,
+    };
+    app.storage.metadata().put_manifest(new).await?;
+    let mut response = created(format!("/v2/{repository}/manifests/{reference}"), &digest);
+    if let Some(subject) = subject {
+        set(response.headers_mut(), OCI_SUBJECT, subject.to_string());
+    }
+    if let Some(tags) = accepted {
+        set(response.headers_mut(), OCI_TAG, tags);
+    }
+    Ok(response)
+}
+
+fn tag_list(tags: &[Tag]) -> Option<String> {
+    (!tags.is_empty()).then(|| tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(", "))
+}
+
+pub(super) async fn delete(app: &App, repository: &RepositoryName, reference: &Reference) -> Answer {
+    app.storage.metadata().delete_manifest(repository, reference).await?;
+    Ok(empty(StatusCode::ACCEPTED))
+}

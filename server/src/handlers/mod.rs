@@ -1,0 +1,109 @@
+//! One handler for each operation. Each takes a [`Permit`] and what it needs of the request.
+
+mod blobs;
+mod lists;
+mod manifests;
+mod uploads;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use rreg_auth::Permit;
+use rreg_oci::{Digest, Operation};
+
+use crate::app::App;
+use crate::error::ApiError;
+
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+type Answer = Result<Response, ApiError>;
+
+/// Hands a permitted request to its handler.
+pub(crate) async fn dispatch(app: &Arc<App>, permit: Permit, request: Request) -> Answer {
+    match permit.operation() {
+        Operation::Ping => Ok(json(Bytes::from_static(b"{}"))),
+        Operation::Catalog { page } => lists::catalog(app, page).await,
+        Operation::TagList { repository, page } => lists::tags(app, repository, page).await,
+        Operation::Referrers { .. } => lists::referrers(app, &permit).await,
+        Operation::ManifestGet { repository, reference } => {
+            manifests::read(app, repository, reference, request.headers(), true).await
+        }
+        Operation::ManifestHead { repository, reference } => {
+            manifests::read(app, repository, reference, request.headers(), false).await
+        }
+        Operation::ManifestPut { .. } => manifests::put(app, &permit, request).await,
+        Operation::ManifestDelete { repository, reference } => {
+            manifests::delete(app, repository, reference).await
+        }
+        Operation::BlobGet { repository, digest } => {
+            blobs::read(app, repository, digest, request.headers(), true).await
+        }
+        Operation::BlobHead { repository, digest } => {
+            blobs::read(app, repository, digest, request.headers(), false).await
+        }
+        Operation::BlobDelete { repository, digest } => blobs::delete(app, repository, digest).await,
+        Operation::UploadStart { .. } => uploads::start(app, permit, request).await,
+        Operation::UploadChunk { .. } | Operation::UploadCommit { .. } => {
+            uploads::receive(app, permit, request).await
+        }
+        Operation::UploadStatus { repository, upload } => uploads::status(app, repository, upload).await,
+        Operation::UploadCancel { repository, upload } => uploads::cancel(app, repository, upload).await,
+    }
+}
+
+fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+fn json(body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A header from text that is known to be one: names, digests, numbers, media types that were headers before.
+fn set(headers: &mut HeaderMap, name: HeaderName, value: impl Into<Bytes>) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(value.into()) {
+        headers.insert(name, value);
+    }
+}
+
+/// `201 Created` with where it is and what it is.
+fn created(location: String, digest: &Digest) -> Response {
+    let mut response = empty(StatusCode::CREATED);
+    set(response.headers_mut(), LOCATION, location);
+    set(response.headers_mut(), CONTENT_DIGEST, digest.to_string());
+    response
+}
+
+/// Whether the client has this entity already (RFC 9110, section 13.1.2).
+fn not_modified(headers: &HeaderMap, etag: &[u8]) -> bool {
+    headers.get_all(IF_NONE_MATCH).iter().any(|value| {
+        value
+            .as_bytes()
+            .split(|c| *c == b',')
+            .map(<[u8]>::trim_ascii)
+            .any(|candidate| candidate == b"*" || candidate.strip_prefix(b"W/").unwrap_or(candidate) == etag)
+    })
+}
+
+/// Headers that GET and HEAD of content share.
+fn content_headers(response: &mut Response, digest: &Bytes, etag: Bytes, length: u64) {
+    let headers = response.headers_mut();
+    set(headers, CONTENT_DIGEST, digest.clone());
+    set(headers, ETAG, etag);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+}
+
+/// A handler was called for an operation that is not its own: a mistake in [`dispatch`], answered, not panicked.
+fn wrong_operation() -> ApiError {
+    let why = "the request reached the wrong handler; this is a defect of the registry";
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, rreg_oci::ErrorCode::Unsupported, why)
+}

@@ -1,0 +1,148 @@
+//! Opens the storage that the configuration names.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::prefix::PrefixStore;
+use object_store::signer::Signer;
+use object_store::{ClientOptions, ObjectStore};
+use rreg_storage::{BlobStore, CacheLimits, MetadataStore, Storage, StorageError, StorageOptions};
+
+use crate::config::{self, Backend, Config, DatabaseUrl};
+
+/// The storage, and what keeps others away from it while it is open.
+pub(crate) struct Opened {
+    pub(crate) storage: Storage,
+    /// Held as long as the embedded database is in use.
+    _lock: Option<File>,
+}
+
+/// Opens database and object store.
+pub(crate) async fn open(config: &Config) -> Result<Opened, StorageError> {
+    let data = &config.storage.data;
+    let limits = CacheLimits {
+        manifests: config.cache.manifests.0,
+        blobs: config.cache.blobs.0,
+        tags: config.cache.tags.into(),
+    };
+    let (metadata, lock) = match &config.database.url {
+        Some(DatabaseUrl::Postgres(url)) => {
+            let most = config.database.max_connections;
+            (MetadataStore::postgres(url.expose(), most, limits).await?, None)
+        }
+        Some(DatabaseUrl::Sqlite(path)) => {
+            let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let lock = lock(directory)?;
+            (MetadataStore::sqlite(path, limits).await?, Some(lock))
+        }
+        None => {
+            let lock = lock(data)?;
+            (MetadataStore::sqlite(&data.join("rreg.db"), limits).await?, Some(lock))
+        }
+    };
+    let options = StorageOptions {
+        inline_max: config.storage.inline_max.as_usize(),
+        max_blob_size: match config.uploads.max_blob_size.0 {
+            0 => u64::MAX,
+            limit => limit,
+        },
+    };
+    let storage = Storage::new(blob_store(&config.storage)?, metadata, options);
+    Ok(Opened { storage, _lock: lock })
+}
+
+/// The embedded database and its caches belong to one process at a time.
+fn lock(directory: &Path) -> Result<File, StorageError> {
+    let failed =
+        |what: &str, source| StorageError::Io { what: format!("{what} {}", directory.display()), source };
+    std::fs::create_dir_all(directory).map_err(|e| failed("creating", e))?;
+    let path = directory.join("rreg.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(path);
+    let file = file.map_err(|e| failed("locking", e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StorageError::Setting(format!(
+            "{} is in use by another rreg; stop that one, or give this one its own --data. Several replicas need \
+             PostgreSQL and an object store (database.url, storage.backend)",
+            directory.display()
+        ))),
+        Err(std::fs::TryLockError::Error(source)) => Err(failed("locking", source)),
+    }
+}
+
+fn blob_store(config: &config::Storage) -> Result<BlobStore, StorageError> {
+    let client = ClientOptions::new();
+    match config.backend {
+        Backend::Directory => BlobStore::directory(config.data.join("objects"), config.verify_interval.0),
+        Backend::S3 => {
+            let s3 = &config.s3;
+            let mut builder = AmazonS3Builder::new()
+                .with_client_options(client)
+                .with_allow_http(s3.allow_http)
+                .with_virtual_hosted_style_request(s3.virtual_hosted)
+                .with_region(s3.region.as_deref().unwrap_or("us-east-1"))
+                .with_bucket_name(s3.bucket.as_deref().unwrap_or_default());
+            if let Some(endpoint) = &s3.endpoint {
+                builder = builder.with_endpoint(endpoint);
+            }
+            if let (Some(id), Some(secret)) = (&s3.access_key_id, &s3.secret_access_key) {
+                builder = builder.with_access_key_id(id).with_secret_access_key(secret.expose());
+            }
+            if let Some(token) = &s3.session_token {
+                builder = builder.with_token(token.expose());
+            }
+            Ok(remote(config, builder.build()?, s3.prefix.as_deref()))
+        }
+        Backend::Gcs => {
+            let gcs = &config.gcs;
+            let mut builder = GoogleCloudStorageBuilder::new()
+                .with_client_options(client)
+                .with_bucket_name(gcs.bucket.as_deref().unwrap_or_default());
+            if let Some(path) = &gcs.service_account_path {
+                builder = builder.with_service_account_path(path.display().to_string());
+            }
+            if let Some(endpoint) = &gcs.endpoint {
+                builder = builder.with_base_url(endpoint);
+            }
+            Ok(remote(config, builder.build()?, gcs.prefix.as_deref()))
+        }
+        Backend::Azure => {
+            let azure = &config.azure;
+            let mut builder = MicrosoftAzureBuilder::new()
+                .with_client_options(client)
+                .with_account(azure.account.as_deref().unwrap_or_default())
+                .with_container_name(azure.container.as_deref().unwrap_or_default());
+            if let Some(key) = &azure.access_key {
+                builder = builder.with_access_key(key.expose());
+            }
+            if let Some(endpoint) = &azure.endpoint {
+                builder = builder.with_endpoint(endpoint.clone());
+            }
+            Ok(remote(config, builder.build()?, azure.prefix.as_deref()))
+        }
+    }
+}
+
+/// A cloud store with its prefix. What signs addresses knows nothing of the prefix, so they go together or not.
+fn remote<S>(config: &config::Storage, store: S, prefix: Option<&str>) -> BlobStore
+where
+    S: ObjectStore + Signer,
+{
+    let (part, verify) = (config.part_size.as_usize(), config.verify_interval.0);
+    let store = Arc::new(store);
+    let prefix = prefix.map(|p| p.trim_matches('/')).filter(|p| !p.is_empty());
+    let objects: Arc<dyn ObjectStore> = match prefix {
+        Some(prefix) => Arc::new(PrefixStore::new(store.clone(), prefix)),
+        None => store.clone(),
+    };
+    let blobs = BlobStore::new(objects, part, verify);
+    if config.redirect {
+        blobs.with_redirects(store, prefix.map(str::to_owned), config.redirect_expiry.0)
+    } else {
+        blobs
+    }
+}
