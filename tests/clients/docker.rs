@@ -19,10 +19,12 @@ struct Daemon {
 
 impl Daemon {
     fn start() -> Option<Self> {
-        let home = Home::for_root_programs(&["dockerd", "docker", "containerd"])?;
+        let home = Home::for_root_programs(&["dockerd", "docker", "containerd", "unshare"])?;
         fs::write(home.path("daemon.json"), "{}").unwrap();
         let log = fs::File::create(home.path("log")).unwrap();
-        let mut command = home.command("dockerd");
+        // In a mount namespace of its own: dockerd leaves a mount on its data root.
+        let mut command = home.command("unshare");
+        command.args(["--mount", "--propagation", "private", "--", "dockerd"]);
         command.arg("--data-root").arg(home.path("data")).arg("--exec-root").arg(home.path("exec"));
         command
             .arg("-p")

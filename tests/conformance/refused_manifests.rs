@@ -70,17 +70,18 @@ async fn wrong_shapes(registry: Registry) {
     refused(&api, r, "unknown digest algorithm", |m| m["config"]["digest"] = json!("md5:00")).await;
     refused(&api, r, "subject is none", |m| m["subject"] = json!("text")).await;
     refused(&api, r, "annotation is no text", |m| m["annotations"] = json!({"a": 1})).await;
-    refused(&api, r, "too deep", |m| {
-        m["x"] = (0..5000).fold(json!(1), |inner, _| json!([inner]));
-    })
-    .await;
     refused(&api, r, "too many", |m| {
         let layer = Blob::new("").descriptor(LAYER);
         m["layers"] = json!(vec![layer; 20_000]);
     })
     .await;
-    for body in ["", "{", "[]", "null", "\"text\"", "{\"schemaVersion\":2}", "\u{0}\u{0}", "{}{}"] {
-        let put = api.put(manifest(r, "v1"), body).header("content-type", media_type::OCI_MANIFEST);
+    // Written as text: a value nested like this would be too deep for this test, too.
+    let deep = format!("{{\"schemaVersion\":2,\"x\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    for body in
+        [deep.as_str(), "", "{", "[]", "null", "\"text\"", "{\"schemaVersion\":2}", "\u{0}\u{0}", "{}{}"]
+    {
+        let put =
+            api.put(manifest(r, "v1"), body.to_owned()).header("content-type", media_type::OCI_MANIFEST);
         put.refused(400, "MANIFEST_INVALID").await;
     }
     let image = Image::layered(r, 1);

@@ -321,8 +321,10 @@ impl Answer {
 
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown = &self.body[..self.body.len().min(2000)];
-        let text = String::from_utf8_lossy(shown);
+        let text = match std::str::from_utf8(&self.body) {
+            Ok(text) => text.chars().take(2000).collect(),
+            Err(_) => format!("({} bytes that are no text)", self.body.len()),
+        };
         write!(f, "{} gave {}\n{:#?}\n{text}", self.request, self.status, self.headers)
     }
 }
