@@ -1,15 +1,15 @@
 //! `rreg config`: the server's configuration as it would be used, and what there is to configure.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
-use clap::{Subcommand, ValueEnum};
-use rreg_server::config::{Config, ConfigError, Loaded, Sources, reference};
+use clap::Subcommand;
+use rreg_server::config::{Config as Settled, ConfigError, Loaded, Sources, reference};
 
-use super::Failure;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
 
 /// Flags that set the server's configuration, the same for every command that reads it.
-#[derive(clap::Args)]
+#[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Settings {
     /// TOML file with the configuration [env: RREG_CONFIG]
     #[arg(long, value_name = "FILE")]
@@ -30,65 +30,51 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Reads file, environment and these flags.
-    pub(crate) fn load(self) -> Result<Loaded, ConfigError> {
+    pub(crate) fn load(&self) -> Result<Loaded, ConfigError> {
         let flags = [
-            ("--listen", "server.listen", self.listen),
-            ("--data", "storage.data", self.data),
+            ("--listen", "server.listen", self.listen.clone()),
+            ("--data", "storage.data", self.data.clone()),
             ("--insecure", "server.insecure", self.insecure.then(|| "true".to_owned())),
-            ("--log-level", "log.level", self.log_level),
+            ("--log-level", "log.level", self.log_level.clone()),
         ];
-        Config::load(&Sources {
-            file: self.config,
+        Settled::load(&Sources {
+            file: self.config.clone(),
             environment: std::env::vars_os().collect(),
             flags: flags.into_iter().filter_map(|(flag, path, value)| Some((flag, path, value?))).collect(),
         })
     }
 }
 
-/// Arguments of `rreg config`.
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    action: Action,
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Exit::Config, error.to_string())
+    }
 }
 
-#[derive(Subcommand)]
-enum Action {
-    /// Print the effective configuration, secrets masked
-    Print {
-        #[command(flatten)]
-        settings: Settings,
-        /// How to print it
-        #[arg(long, value_enum, default_value_t = Format::Toml)]
-        output: Format,
-    },
-    /// Check the configuration; exit code 1 and all problems when there are any
-    Check {
-        #[command(flatten)]
-        settings: Settings,
-    },
+/// What `rreg config` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Print the effective configuration, secrets masked; TOML, or JSON with --output json
+    Print(Settings),
+    /// Check the configuration; fails with all problems when there are any
+    Check(Settings),
     /// Print the reference of all fields, in Markdown
     Reference,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    Toml,
-    Json,
-}
-
-/// Runs `rreg config`.
-pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    let text = match args.action {
-        Action::Print { settings, output: Format::Toml } => settings.load()?.to_toml(),
-        Action::Print { settings, output: Format::Json } => {
-            serde_json::to_string_pretty(&settings.load()?.to_table())? + "\n"
+impl Config {
+    pub(crate) fn run(&self, output: &Output) -> Result<Exit, Failure> {
+        match self {
+            Self::Print(settings) => {
+                let loaded = settings.load()?;
+                output.result(&loaded.to_table(), || loaded.to_toml())
+            }
+            Self::Check(settings) => {
+                settings.load()?;
+                let valid = serde_json::json!({"valid": true});
+                output.result(&valid, || "the configuration is valid\n".to_owned())
+            }
+            Self::Reference => output.result(&serde_json::json!({"reference": reference()}), reference),
         }
-        Action::Check { settings } => {
-            settings.load()?;
-            "the configuration is valid\n".to_owned()
-        }
-        Action::Reference => reference(),
-    };
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    }
 }

@@ -1,27 +1,83 @@
-//! One file a subcommand.
+//! The subcommands, one file each. How to add one: a file with an `Args` struct and its `run`, then a variant
+//! here; the compiler asks for the rest.
 
-pub(crate) mod config;
-pub(crate) mod serve;
+mod completions;
+mod config;
+mod cp;
+mod inspect;
+mod ls;
+mod man;
+mod pull;
+mod push;
+mod rm;
+mod serve;
+mod version;
+
+use std::future::Future;
 
 use clap::Subcommand;
 
-/// What a subcommand fails with; its text says what to do next.
-pub(crate) type Failure = Box<dyn std::error::Error>;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
 
-/// The subcommands.
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    // --- server side ---
     /// Run the registry server
-    Serve(serve::Args),
+    Serve(serve::Serve),
     /// Show, check and explain the server's configuration
-    Config(config::Args),
+    #[command(subcommand)]
+    Config(config::Config),
+
+    // --- client side ---
+    /// Push an image layout, a layout archive or a docker save archive to a registry
+    Push(push::Push),
+    /// Pull an image, all platforms, into an image layout (or PATH.tar)
+    Pull(pull::Pull),
+    /// Copy an image between registries, with all platforms and what refers to it
+    Cp(cp::Cp),
+    /// List repositories of a registry, or tags of a repository
+    Ls(ls::Ls),
+    /// Show what an image is made of
+    Inspect(inspect::Inspect),
+    /// Remove a tag, or a manifest by digest
+    Rm(rm::Rm),
+
+    // --- about rreg itself ---
+    /// Show the version
+    Version(version::Version),
+    /// Write completions for a shell to standard output
+    Completions(completions::Completions),
+    /// Write manual pages into a directory
+    Man(man::Man),
 }
 
 impl Command {
-    pub(crate) fn run(self) -> Result<(), Failure> {
+    pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
         match self {
-            Self::Serve(args) => serve::run(args),
-            Self::Config(args) => config::run(args),
+            // Stops in good order on its own.
+            Self::Serve(command) => command.run(output).await,
+            Self::Config(command) => command.run(output),
+            Self::Push(command) => interruptible(command.run(output)).await,
+            Self::Pull(command) => interruptible(command.run(output)).await,
+            Self::Cp(command) => interruptible(command.run(output)).await,
+            Self::Ls(command) => interruptible(command.run(output)).await,
+            Self::Inspect(command) => interruptible(command.run(output)).await,
+            Self::Rm(command) => interruptible(command.run(output)).await,
+            Self::Version(command) => command.run(output),
+            Self::Completions(command) => command.run(output),
+            Self::Man(command) => command.run(output),
         }
+    }
+}
+
+/// Runs client work until it ends or the user interrupts it. Dropping it removes what it had not finished.
+async fn interruptible(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    tokio::select! {
+        outcome = work => outcome,
+        signal = tokio::signal::ctrl_c() => Err(match signal {
+            Ok(()) => Failure::new(Exit::Interrupted, "interrupted"),
+            Err(e) => Failure::new(Exit::Internal, format!("cannot listen for signals: {e}")),
+        }),
     }
 }

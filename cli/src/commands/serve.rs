@@ -3,33 +3,48 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 
+use rreg_server::RunError;
 use rreg_server::telemetry::init_logging;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::Failure;
 use super::config::Settings;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
 
 /// Arguments of `rreg serve`.
-#[derive(clap::Args)]
-pub(crate) struct Args {
+#[derive(clap::Args, Debug)]
+pub(crate) struct Serve {
     #[command(flatten)]
     settings: Settings,
 }
 
-/// Runs `rreg serve` until SIGTERM or SIGINT.
-pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    let config = args.settings.load()?.config;
-    init_logging(&config.log)?;
-    let scheme = if config.server.tls.is_enabled() { "https" } else { "http" };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+impl Serve {
+    /// Serves until SIGTERM or SIGINT.
+    pub(crate) async fn run(&self, _: &Output) -> Result<Exit, Failure> {
+        let config = self.settings.load()?.config;
+        let internal = |e: &dyn std::error::Error| Failure::new(Exit::Internal, e.to_string());
+        init_logging(&config.log).map_err(|e| internal(&e))?;
+        let scheme = if config.server.tls.is_enabled() { "https" } else { "http" };
         let shutdown = CancellationToken::new();
         // Before the server is ready: whoever reads that line may stop it at once.
-        let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        tokio::spawn(stop_on_signal(signals, shutdown.clone()));
-        Ok(rreg_server::run(config, |address| announce(scheme, address), shutdown).await?)
-    })
+        let terminate = signal(SignalKind::terminate()).map_err(|e| internal(&e))?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(|e| internal(&e))?;
+        tokio::spawn(stop_on_signal((terminate, interrupt), shutdown.clone()));
+        rreg_server::run(config, |address| announce(scheme, address), shutdown).await?;
+        Ok(Exit::Ok)
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        let exit = match error {
+            RunError::Bind { .. } | RunError::Storage(_) => Exit::Unreachable,
+            RunError::Tls(_) => Exit::Config,
+            RunError::Metrics(_) | RunError::Serve(_) => Exit::Internal,
+        };
+        Self::new(exit, error.to_string())
+    }
 }
 
 /// The one line on standard output: whoever started the server waits for it and reads the port from it.

@@ -1,0 +1,136 @@
+//! `rreg cp SRC DST`, and what push and pull share with it.
+
+use clap::Args;
+use rreg_oci::{ImageReference, Tag};
+use rreg_runtime::client::FetchedManifest;
+use rreg_runtime::transfer::{Origin, Platform, Report, Target, Transfer};
+use serde::Serialize;
+
+use crate::connect::Connect;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+use crate::progress;
+use crate::text::{GOOD, NAME, paint, size};
+
+#[derive(Args, Debug)]
+pub(crate) struct Cp {
+    /// host[:port]/repository[:tag][@digest]
+    #[arg(value_name = "SRC")]
+    source: ImageReference,
+    /// Likewise; only a digest means: no tag
+    #[arg(value_name = "DST")]
+    destination: ImageReference,
+    #[command(flatten)]
+    copying: Copying,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// How much of an image to copy, and how fast.
+#[derive(Args, Debug)]
+pub(crate) struct Copying {
+    /// One platform only, os/architecture[/variant]; all by default
+    #[arg(long)]
+    platform: Option<Platform>,
+    /// Leave out what refers to the image (signatures, SBOMs, attestations)
+    #[arg(long)]
+    no_referrers: bool,
+    /// Transfers at once
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: u8,
+}
+
+/// The result, as JSON.
+#[derive(Serialize)]
+struct Copied<'a> {
+    source: &'a str,
+    destination: String,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+impl Cp {
+    pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
+        let (from, to) = self.connect.two(&self.source, &self.destination)?;
+        let root = from.fetch_manifest(&self.source.repository, &self.source.reference()).await?;
+        let origin = Origin::Registry { client: from, repository: self.source.repository.clone() };
+        let target = Target::Registry { client: to, repository: self.destination.repository.clone() };
+        let source = self.source.to_string();
+        self.copying.run(output, origin, target, root, (&source, &self.destination)).await
+    }
+}
+
+impl Copying {
+    /// Copies to the registry image `names.1`, from what a person calls `names.0`.
+    pub(super) async fn run(
+        &self,
+        output: &Output,
+        origin: Origin,
+        target: Target,
+        root: FetchedManifest,
+        names: (&str, &ImageReference),
+    ) -> Result<Exit, Failure> {
+        let image = names.1;
+        if let Some(wanted) =
+            image.digest.filter(|wanted| *wanted != root.descriptor.digest && self.platform.is_none())
+        {
+            let found = root.descriptor.digest;
+            return Err(Failure::new(
+                Exit::Refused,
+                format!("{} has the digest {found}, not {wanted}", names.0),
+            )
+            .hint("a copy keeps the digest; leave the digest out of the destination"));
+        }
+        let tags = match (&image.tag, &image.digest) {
+            (Some(tag), _) => vec![tag.clone()],
+            (None, Some(_)) => Vec::new(),
+            (None, None) => vec![Tag::latest()],
+        };
+        let report = self.transfer(output, origin, target, tags).run(root).await?;
+        said(output, names.0, image.to_string(), &report)
+    }
+
+    pub(super) fn transfer(
+        &self,
+        output: &Output,
+        origin: Origin,
+        target: Target,
+        tags: Vec<Tag>,
+    ) -> Transfer {
+        Transfer {
+            origin,
+            target,
+            tags,
+            platform: self.platform.clone(),
+            referrers: !self.no_referrers,
+            jobs: self.jobs.into(),
+            progress: progress::watch(output),
+        }
+    }
+}
+
+/// Says what was copied.
+pub(super) fn said(
+    output: &Output,
+    source: &str,
+    destination: String,
+    report: &Report,
+) -> Result<Exit, Failure> {
+    output.done(&Copied { source, destination: destination.clone(), report }, || {
+        let digest = report.root.as_ref().map(|root| root.digest.to_string()).unwrap_or_default();
+        let mut text = format!("{} {destination}\n       {}\n", paint(GOOD, "copied"), paint(NAME, digest));
+        let counted = [
+            (report.manifests_copied, "manifests written".to_owned()),
+            (report.manifests_present, "manifests already there".to_owned()),
+            (report.referrers, "of these referrers".to_owned()),
+            (report.blobs_copied, format!("blobs sent ({})", size(report.bytes_copied))),
+            (report.blobs_mounted, "blobs mounted".to_owned()),
+            (report.blobs_present, "blobs already there".to_owned()),
+            (report.blobs_external, "external layers left out".to_owned()),
+        ];
+        let parts: Vec<_> =
+            counted.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        text.push_str(&format!("       {}\n", parts.join(", ")));
+        text
+    })
+}

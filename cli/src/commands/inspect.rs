@@ -1,0 +1,154 @@
+//! `rreg inspect IMAGE`
+
+use clap::Args;
+use rreg_oci::{Descriptor, ImageReference, Manifest, ManifestKind, media_type};
+use rreg_runtime::RegistryClient;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::connect::Connect;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+use crate::text::{NAME, fields, paint, plain, size, table};
+
+/// Longest configuration read, in bytes.
+const MAX_CONFIG: u64 = 8 << 20;
+
+#[derive(Args, Debug)]
+pub(crate) struct Inspect {
+    /// host[:port]/repository[:tag][@digest]
+    #[arg(value_name = "IMAGE")]
+    image: ImageReference,
+    /// Print the manifest's bytes as they are and nothing else
+    #[arg(long)]
+    raw: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+#[derive(Serialize)]
+struct Inspected {
+    image: String,
+    descriptor: Descriptor,
+    artifact_type: Option<String>,
+    subject: Option<Descriptor>,
+    /// Config and layers, in bytes; of an index the manifests only.
+    total_size: u64,
+    manifest: Value,
+    config: Option<Value>,
+    referrers: usize,
+}
+
+impl Inspect {
+    pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
+        let client = self.connect.client(&self.image.host)?;
+        let repository = &self.image.repository;
+        let fetched = client.fetch_manifest(repository, &self.image.reference()).await?;
+        if self.raw {
+            return output.raw(&fetched.bytes);
+        }
+        let digest = fetched.descriptor.digest;
+        let bad = |e: String| Failure::new(Exit::Refused, format!("{}: manifest {digest}: {e}", self.image));
+        let parsed = fetched.parse().map_err(|e| bad(e.to_string()))?;
+        let value = Inspected {
+            image: self.image.to_string(),
+            referrers: client.referrers(repository, &digest, None).await?.len(),
+            config: self.config(&client, &parsed).await?,
+            artifact_type: parsed.artifact_type.clone(),
+            subject: parsed.subject.clone(),
+            total_size: total(&parsed),
+            manifest: serde_json::from_slice(&fetched.bytes).map_err(|e| bad(e.to_string()))?,
+            descriptor: fetched.descriptor,
+        };
+        output.result(&value, || human(&value, &parsed))
+    }
+
+    /// The configuration of an image. That of an artifact may be anything and is not read.
+    async fn config(&self, client: &RegistryClient, manifest: &Manifest) -> Result<Option<Value>, Failure> {
+        const CONFIGS: [&str; 2] = [media_type::OCI_CONFIG, "application/vnd.docker.container.image.v1+json"];
+        let Some(config) = manifest.config.as_ref().filter(|c| CONFIGS.contains(&c.media_type.as_str()))
+        else {
+            return Ok(None);
+        };
+        let bytes = client.fetch_blob(&self.image.repository, config, MAX_CONFIG).await?;
+        let wrong =
+            |e| Failure::new(Exit::Refused, format!("the configuration {} is not JSON: {e}", config.digest));
+        serde_json::from_slice(&bytes).map(Some).map_err(wrong)
+    }
+}
+
+fn total(manifest: &Manifest) -> u64 {
+    let parts = manifest.config.iter().chain(&manifest.layers).chain(&manifest.manifests);
+    parts.map(|part| part.size).fold(0, u64::saturating_add)
+}
+
+fn human(value: &Inspected, manifest: &Manifest) -> String {
+    let mut lines = vec![
+        ("image", value.image.clone()),
+        ("digest", paint(NAME, value.descriptor.digest)),
+        ("type", plain(&value.descriptor.media_type)),
+        ("size", format!("{} (manifest {})", size(value.total_size), size(value.descriptor.size))),
+    ];
+    if let Some(kind) = &value.artifact_type {
+        lines.push(("artifact", plain(kind)));
+    }
+    if let Some(subject) = &value.subject {
+        lines.push(("subject", paint(NAME, subject.digest)));
+    }
+    if let Some(config) = &value.config {
+        lines.extend(facts(config));
+    }
+    lines.push(("referrers", value.referrers.to_string()));
+    let annotations = manifest.annotations.iter();
+    lines.extend(annotations.map(|(k, v)| ("annotation", format!("{}={}", plain(k), plain(v)))));
+    let mut text = fields(&lines);
+    text.push('\n');
+    text.push_str(&match manifest.kind {
+        ManifestKind::Index => {
+            let row = |d: &Descriptor| {
+                let platform = d.platform_text().unwrap_or_else(|| "-".into());
+                [plain(&platform), d.digest.to_string(), size(d.size), plain(&d.media_type)]
+            };
+            table(
+                ["PLATFORM", "DIGEST", "SIZE", "TYPE"],
+                &manifest.manifests.iter().map(row).collect::<Vec<_>>(),
+            )
+        }
+        ManifestKind::Image => {
+            let row = |(what, d): (String, &Descriptor)| {
+                [what, d.digest.to_string(), size(d.size), plain(&d.media_type)]
+            };
+            let config = manifest.config.iter().map(|d| ("config".to_owned(), d));
+            let layers = manifest.layers.iter().enumerate().map(|(at, d)| (format!("layer {}", at + 1), d));
+            table(["PART", "DIGEST", "SIZE", "TYPE"], &config.chain(layers).map(row).collect::<Vec<_>>())
+        }
+    });
+    text
+}
+
+/// What a person wants to know of an image's configuration.
+fn facts(config: &Value) -> Vec<(&'static str, String)> {
+    let text = |value: &Value| match value {
+        Value::String(text) if !text.is_empty() => Some(plain(text)),
+        Value::Array(items) if !items.is_empty() => {
+            Some(items.iter().filter_map(Value::as_str).map(plain).collect::<Vec<_>>().join(" "))
+        }
+        Value::Object(map) if !map.is_empty() => {
+            Some(map.keys().map(|key| plain(key)).collect::<Vec<_>>().join(" "))
+        }
+        _ => None,
+    };
+    let platform = ["os", "architecture", "variant"].iter().filter_map(|key| text(&config[key]));
+    let platform = platform.collect::<Vec<_>>().join("/");
+    let run = &config["config"];
+    let found = [
+        ("platform", Some(platform).filter(|p| !p.is_empty())),
+        ("created", text(&config["created"])),
+        ("user", text(&run["User"])),
+        ("entrypoint", text(&run["Entrypoint"])),
+        ("command", text(&run["Cmd"])),
+        ("workdir", text(&run["WorkingDir"])),
+        ("ports", text(&run["ExposedPorts"])),
+    ];
+    found.into_iter().filter_map(|(label, value)| Some((label, value?))).collect()
+}

@@ -1,0 +1,145 @@
+//! `rreg ls HOST`, `rreg ls HOST/REPOSITORY`, `rreg ls --referrers IMAGE`
+
+use std::str::FromStr;
+
+use clap::Args;
+use rreg_oci::{Descriptor, Digest, ImageReference, RepositoryName};
+use rreg_runtime::RegistryClient;
+use serde::Serialize;
+
+use crate::connect::Connect;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+use crate::text::{NAME, paint, plain, size};
+
+/// Deepest level of referrers shown.
+const MAX_LEVEL: usize = 8;
+
+#[derive(Args, Debug)]
+pub(crate) struct Ls {
+    /// HOST lists repositories, HOST/REPOSITORY lists tags
+    #[arg(value_name = "HOST[/REPOSITORY]")]
+    place: Place,
+    /// Show what refers to the image, as a tree
+    #[arg(long)]
+    referrers: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// A whole registry or something in it.
+#[derive(Clone, Debug)]
+enum Place {
+    Registry(String),
+    Image(ImageReference),
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s.trim_end_matches('/').split_once('/') {
+            None => Ok(Self::Registry(s.trim_end_matches('/').to_owned())),
+            Some(_) => s.parse().map(Self::Image).map_err(|e| format!("{e}")),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Repositories<'a> {
+    host: &'a str,
+    repositories: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Tags<'a> {
+    host: &'a str,
+    repository: &'a RepositoryName,
+    tags: &'a [String],
+}
+
+/// A referrer with its own referrers.
+#[derive(Serialize)]
+struct Tree {
+    #[serde(flatten)]
+    descriptor: Descriptor,
+    referrers: Vec<Tree>,
+}
+
+#[derive(Serialize)]
+struct Referrers {
+    image: String,
+    digest: Digest,
+    referrers: Vec<Tree>,
+}
+
+impl Ls {
+    pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
+        match &self.place {
+            Place::Registry(host) if self.referrers => {
+                Err(Failure::new(Exit::Usage, format!("--referrers needs an image, {host:?} is a registry")))
+            }
+            Place::Registry(host) => {
+                let found = self.connect.client(host)?.catalog().await?;
+                output.result(&Repositories { host, repositories: &found }, || lines(&found))
+            }
+            Place::Image(image) if self.referrers => self.referrers(output, image).await,
+            Place::Image(image) => self.tags(output, image).await,
+        }
+    }
+
+    async fn tags(&self, output: &Output, image: &ImageReference) -> Result<Exit, Failure> {
+        if image.tag.is_some() || image.digest.is_some() {
+            return Err(Failure::new(Exit::Usage, format!("{image} is one image, not a repository"))
+                .hint("use `rreg inspect` for an image, or `rreg ls --referrers`"));
+        }
+        let found = self.connect.client(&image.host)?.tags(&image.repository).await?;
+        let value = Tags { host: &image.host, repository: &image.repository, tags: &found };
+        output.result(&value, || lines(&found))
+    }
+
+    async fn referrers(&self, output: &Output, image: &ImageReference) -> Result<Exit, Failure> {
+        let client = self.connect.client(&image.host)?;
+        let digest = client.resolve(&image.repository, &image.reference()).await?.digest;
+        let referrers = tree(&client, &image.repository, digest, 0).await?;
+        let value = Referrers { image: image.to_string(), digest, referrers };
+        output.result(&value, || {
+            let mut text = format!("{} {}\n", paint(NAME, value.digest), value.image);
+            draw(&value.referrers, "", &mut text);
+            text
+        })
+    }
+}
+
+async fn tree(
+    client: &RegistryClient,
+    repository: &RepositoryName,
+    subject: Digest,
+    level: usize,
+) -> Result<Vec<Tree>, Failure> {
+    let mut found = Vec::new();
+    if level >= MAX_LEVEL {
+        return Ok(found);
+    }
+    for descriptor in client.referrers(repository, &subject, None).await? {
+        let referrers = Box::pin(tree(client, repository, descriptor.digest, level + 1)).await?;
+        found.push(Tree { descriptor, referrers });
+    }
+    Ok(found)
+}
+
+fn draw(trees: &[Tree], indent: &str, text: &mut String) {
+    for (at, tree) in trees.iter().enumerate() {
+        let last = at + 1 == trees.len();
+        let descriptor = &tree.descriptor;
+        let kind = plain(descriptor.artifact_type.as_deref().unwrap_or(&descriptor.media_type));
+        let branch = if last { "└─" } else { "├─" };
+        let digest = paint(NAME, descriptor.digest);
+        text.push_str(&format!("{indent}{branch} {digest} {kind} {}\n", size(descriptor.size)));
+        draw(&tree.referrers, &format!("{indent}{}", if last { "   " } else { "│  " }), text);
+    }
+}
+
+fn lines(names: &[String]) -> String {
+    names.iter().map(|name| plain(name) + "\n").collect()
+}

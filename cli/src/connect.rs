@@ -1,0 +1,52 @@
+//! Flags about reaching registries, and clients made from them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use rreg_oci::ImageReference;
+use rreg_runtime::client::Keychain;
+use rreg_runtime::{ClientOptions, RegistryClient};
+
+use crate::exit::Failure;
+
+/// How to reach the registry. Credentials come from $REGISTRY_AUTH_FILE, or podman's auth.json and Docker's
+/// config.json with their credential helpers.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Connect {
+    /// Use http, also where the host is not this machine
+    #[arg(long)]
+    plain_http: bool,
+    /// Trust these certificate authorities too (PEM)
+    #[arg(long, value_name = "FILE", env = "RREG_CA_FILE")]
+    ca_file: Option<PathBuf>,
+    /// Accept any certificate: whoever is on the way can read and change everything
+    #[arg(long)]
+    insecure_skip_tls_verify: bool,
+}
+
+impl Connect {
+    /// A client of one registry.
+    pub(crate) fn client(&self, host: &str) -> Result<RegistryClient, Failure> {
+        let options = ClientOptions {
+            plain_http: self.plain_http,
+            ca_file: self.ca_file.clone(),
+            insecure_skip_tls_verify: self.insecure_skip_tls_verify,
+            keychain: Arc::new(Keychain::from_environment()),
+            ..ClientOptions::default()
+        };
+        Ok(RegistryClient::new(host, &options)?)
+    }
+
+    /// Clients of two images' registries; one client when it is the same, so that tokens are shared.
+    pub(crate) fn two(
+        &self,
+        a: &ImageReference,
+        b: &ImageReference,
+    ) -> Result<(RegistryClient, RegistryClient), Failure> {
+        let first = self.client(&a.host)?;
+        let second = if a.host == b.host { first.clone() } else { self.client(&b.host)? };
+        Ok((first, second))
+    }
+}

@@ -1,0 +1,136 @@
+//! Exit codes, and which failure has which. The one place where they are decided.
+
+use std::process::ExitCode;
+
+use rreg_runtime::client::{ClientError, ErrorClass, ErrorKind};
+use rreg_runtime::image::ImageError;
+use rreg_runtime::transfer::TransferError;
+
+/// The codes, as `--help` shows them.
+pub(crate) const HELP: &str = "Exit codes:
+   0  done
+   1  refused by the registry, not found, or the content is wrong (a digest does not match)
+   2  could not reach the registry or could not find out
+  64  wrong usage
+  66  an input is missing or cannot be read
+  70  internal error
+  77  not authenticated, or not allowed
+  78  the server's configuration is invalid
+ 130  interrupted";
+
+/// How a command ended. Numbers from 64 on are those of sysexits.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Ok = 0,
+    /// The registry or the content says no.
+    Refused = 1,
+    /// Nothing is known.
+    Unreachable = 2,
+    /// The command line is wrong.
+    Usage = 64,
+    /// An input is missing.
+    Input = 66,
+    /// Our own fault.
+    Internal = 70,
+    /// Not authenticated, or not allowed.
+    Denied = 77,
+    /// The server's configuration is invalid.
+    Config = 78,
+    /// By the user; 128 + SIGINT, as shells count.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// A failure, ready to be shown.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    /// What happened, where.
+    pub(crate) message: String,
+    /// What to do next.
+    pub(crate) hint: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hint: None }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let exit = match (error.class(), &*error.kind) {
+            (ErrorClass::Denied, _) => Exit::Denied,
+            (ErrorClass::Unreachable, _) => Exit::Unreachable,
+            (ErrorClass::NotFound | ErrorClass::Refused, _) => Exit::Refused,
+            (ErrorClass::Local, ErrorKind::Setup(_)) => Exit::Usage,
+            (ErrorClass::Local, _) => Exit::Input,
+        };
+        Self { exit, message: error.to_string(), hint: error.hint() }
+    }
+}
+
+impl From<ImageError> for Failure {
+    fn from(error: ImageError) -> Self {
+        let exit = match error {
+            ImageError::Missing { .. } | ImageError::Io { .. } => Exit::Input,
+            ImageError::Invalid { .. } => Exit::Refused,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<TransferError> for Failure {
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::Client(error) => error.into(),
+            TransferError::Image(error) => error.into(),
+            TransferError::Interrupted(_) => Self::new(Exit::Input, error.to_string()),
+            TransferError::Manifest { .. }
+            | TransferError::NoPlatform { .. }
+            | TransferError::TooManyManifests { .. } => Self::new(Exit::Refused, error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_every_code() {
+        let all = [
+            Exit::Ok,
+            Exit::Refused,
+            Exit::Unreachable,
+            Exit::Usage,
+            Exit::Input,
+            Exit::Internal,
+            Exit::Denied,
+            Exit::Config,
+            Exit::Interrupted,
+        ];
+        let named: Vec<u8> =
+            HELP.lines().skip(1).filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
+        assert_eq!(named, all.map(|exit| exit as u8));
+    }
+
+    #[test]
+    fn missing_inputs_and_wrong_hosts() {
+        let missing = ImageError::Missing { path: "x".into() };
+        assert_eq!(Failure::from(missing).exit, Exit::Input);
+        let host = rreg_runtime::RegistryClient::new("a b", &rreg_runtime::ClientOptions::default());
+        assert_eq!(host.err().map(|error| Failure::from(error).exit), Some(Exit::Usage));
+    }
+}

@@ -1,0 +1,183 @@
+//! What refers to a manifest by its `subject`: by the API, or by the tag schema where there is none.
+
+use http::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::StatusCode;
+use rreg_oci::{Descriptor, Digest, Operation, Page, Reference, RepositoryName, Tag, media_type};
+use serde::{Deserialize, Serialize};
+
+use super::RegistryClient;
+use super::error::{ClientError, ErrorKind};
+use super::manifests::FetchedManifest;
+
+/// The part of an image index that lists.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Index {
+    #[serde(default = "schema_version")]
+    schema_version: u32,
+    #[serde(default = "index_type")]
+    media_type: String,
+    #[serde(default)]
+    manifests: Vec<Descriptor>,
+}
+
+fn schema_version() -> u32 {
+    2
+}
+
+fn index_type() -> String {
+    media_type::OCI_INDEX.into()
+}
+
+impl RegistryClient {
+    /// All manifests whose subject is `subject`, optionally of one artifact type. An unknown subject has none.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the registry refuses or its answer is not an index.
+    pub async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>, ClientError> {
+        let mut found = match self.referrers_by_api(repository, subject, artifact_type).await? {
+            Some(found) => found,
+            None => {
+                self.fallback_index(repository, subject).await?.map_or(Vec::new(), |index| index.manifests)
+            }
+        };
+        // Filtering is the registry's choice (`OCI-Filters-Applied`); filtering what it filtered changes nothing.
+        found.retain(|d| artifact_type.is_none() || d.artifact_type.as_deref() == artifact_type);
+        Ok(found)
+    }
+
+    /// `None` when the registry has no referrers API.
+    async fn referrers_by_api(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Option<Vec<Descriptor>>, ClientError> {
+        let operation = Operation::Referrers {
+            repository: repository.clone(),
+            subject: *subject,
+            artifact_type: artifact_type.map(str::to_owned),
+            page: Page::default(),
+        };
+        let mut found = Vec::new();
+        let mut next = Some(self.request(operation)?.header(ACCEPT, media_type::OCI_INDEX));
+        let mut pages = 0;
+        while let Some(request) = next {
+            self.count_page(&request, &mut pages)?;
+            let response = self.send(&request).await?;
+            if pages == 1 && response.status() == StatusCode::NOT_FOUND {
+                return Ok(None);
+            }
+            let response = self.expect(&request, response, &[200]).await?;
+            let headers = response.headers().clone();
+            // Some servers answer every unknown path with a web page and 200.
+            let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(media_type::essence);
+            if kind != Some(media_type::OCI_INDEX) {
+                return Ok(None);
+            }
+            let bytes = self.read(&request.operation, response, self.0.limits.page, "page").await?;
+            let page = self.parse_page::<Index>(&request, &headers, &bytes)?;
+            found.extend(page.body.manifests);
+            next = page.next;
+        }
+        Ok(Some(found))
+    }
+
+    /// The index under the referrers tag, `None` when there is none.
+    async fn fallback_index(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Option<Index>, ClientError> {
+        let reference = Reference::Tag(self.fallback_tag(repository, subject)?);
+        let fetched = match self.fetch_manifest(repository, &reference).await {
+            Ok(fetched) => fetched,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        serde_json::from_slice(&fetched.bytes).map(Some).map_err(|e| {
+            let operation = Operation::ManifestGet { repository: repository.clone(), reference };
+            self.error(&operation, ErrorKind::Protocol(format!("the referrers tag holds no index: {e}")))
+        })
+    }
+
+    fn fallback_tag(&self, repository: &RepositoryName, subject: &Digest) -> Result<Tag, ClientError> {
+        subject.referrers_tag().parse().map_err(|_| {
+            let operation = Operation::TagList { repository: repository.clone(), page: Page::default() };
+            self.error(&operation, ErrorKind::Setup(format!("{subject} has no referrers tag")))
+        })
+    }
+
+    /// Adds a manifest to its subject's fallback index.
+    pub(crate) async fn announce_referrer(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        manifest: &FetchedManifest,
+    ) -> Result<(), ClientError> {
+        let Ok(parsed) = manifest.parse() else { return Ok(()) };
+        let mut entry = manifest.descriptor.clone();
+        entry.artifact_type = parsed.artifact_type;
+        entry.annotations = Some(parsed.annotations).filter(|a| !a.is_empty());
+        self.change_fallback_index(repository, subject, |manifests| {
+            let known = manifests.iter().any(|d| d.digest == entry.digest);
+            if !known {
+                manifests.push(entry);
+            }
+            !known
+        })
+        .await
+    }
+
+    /// Takes a deleted manifest out of its subject's fallback index, if the registry keeps one.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the registry refuses.
+    pub async fn withdraw_referrer(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        deleted: &Digest,
+    ) -> Result<(), ClientError> {
+        self.change_fallback_index(repository, subject, |manifests| {
+            let before = manifests.len();
+            manifests.retain(|d| d.digest != *deleted);
+            before != manifests.len()
+        })
+        .await
+    }
+
+    /// Read, change, write. Between processes the last writer wins, as the specification has no condition on
+    /// a push.
+    async fn change_fallback_index(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        change: impl FnOnce(&mut Vec<Descriptor>) -> bool,
+    ) -> Result<(), ClientError> {
+        let _one_at_a_time = self.0.fallback_index.lock().await;
+        let index = self.fallback_index(repository, subject).await?;
+        let mut index = index.unwrap_or(Index {
+            schema_version: schema_version(),
+            media_type: index_type(),
+            manifests: Vec::new(),
+        });
+        if !change(&mut index.manifests) {
+            return Ok(());
+        }
+        let tag = self.fallback_tag(repository, subject)?;
+        let reference = Reference::Tag(tag);
+        let bytes = serde_json::to_vec(&index).map_err(|e| {
+            let operation =
+                Operation::ManifestGet { repository: repository.clone(), reference: reference.clone() };
+            self.error(&operation, ErrorKind::Setup(e.to_string()))
+        })?;
+        let manifest = FetchedManifest::new(media_type::OCI_INDEX, bytes.into());
+        self.put_manifest(repository, &manifest, reference, &[]).await.map(|_| ())
+    }
+}

@@ -1,0 +1,6 @@
+//! Against a small server that does what a test tells it to.
+
+mod harness;
+mod reads;
+mod tokens;
+mod uploads;
