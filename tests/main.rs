@@ -1,3 +1,24 @@
-//! Black-box tests.
+//! Black-box tests: everything here talks to a running `rreg` over HTTP or through a real client, and knows
+//! nothing of its insides.
+//!
+//! `tests/run` installs the programs that the tests call and runs them all. Environment:
+//! `RREG_TEST_REQUIRE=1` (or `CI=true`) makes a missing program a failure instead of a printed skip;
+//! `RREG_CONFORMANCE=PATH` names the official conformance program; `RREG_TEST_REGISTRY=HOST:PORT` runs the
+//! suite against a registry that is already running, for comparison with others.
+//!
+//! How to add a test: write an `async fn name(registry: Registry)` in the room it belongs to and name it in
+//! that file's `on_each_backend!` list; it then runs on SQLite with a directory and on PostgreSQL with S3.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test says what is wrong by panicking"
+)]
 
+#[macro_use]
 mod durability;
+mod harness;
+
+mod clients;
+mod conformance;

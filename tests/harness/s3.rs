@@ -1,0 +1,69 @@
+//! An S3 server in this process (`s3s` over a directory), one a test run, one bucket a registry.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+
+use super::run_dir::RunDir;
+
+const ACCESS_KEY: &str = "test-access-key";
+const SECRET_KEY: &str = "test-secret-key";
+
+/// The settings of a registry that keeps its bytes in a fresh bucket.
+pub(super) fn bucket() -> Vec<(&'static str, String)> {
+    static SERVER: OnceLock<(SocketAddr, PathBuf)> = OnceLock::new();
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let (address, root) = SERVER.get_or_init(start);
+    let bucket = format!("bucket-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    fs::create_dir(root.join(&bucket)).unwrap();
+    vec![
+        ("RREG_STORAGE__BACKEND", "s3".into()),
+        ("RREG_STORAGE__S3__BUCKET", bucket),
+        ("RREG_STORAGE__S3__REGION", "us-east-1".into()),
+        ("RREG_STORAGE__S3__ENDPOINT", format!("http://{address}")),
+        ("RREG_STORAGE__S3__ACCESS_KEY_ID", ACCESS_KEY.into()),
+        ("RREG_STORAGE__S3__SECRET_ACCESS_KEY", SECRET_KEY.into()),
+        ("RREG_STORAGE__S3__ALLOW_HTTP", "true".into()),
+    ]
+}
+
+/// On its own thread and runtime: the runtime of the test that came first ends with that test.
+fn start() -> (SocketAddr, PathBuf) {
+    let root = RunDir::get().path().join("s3");
+    fs::create_dir(&root).unwrap();
+    let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(&root).unwrap());
+    builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+    let service = builder.build();
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            sender.send(listener.local_addr().unwrap()).unwrap();
+            serve(listener, service).await;
+        });
+    });
+    (receiver.recv().unwrap(), root)
+}
+
+async fn serve(listener: tokio::net::TcpListener, service: S3Service) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        // Small answers must not wait for the peer's delayed acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let service = service.clone();
+        tokio::spawn(async move {
+            let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}

@@ -1,0 +1,161 @@
+//! A registry under test: `rreg serve` in a directory of its own, or one that is already running.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::http::Api;
+use super::run_dir::{Child, RunDir};
+use super::{postgres, s3, tool};
+
+/// Where a registry keeps its metadata and its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// The embedded default.
+    SqliteDirectory,
+    /// What replicas share.
+    PostgresS3,
+}
+
+/// A running registry. Dropping it ends it and removes what it kept.
+pub(crate) struct Registry {
+    process: Option<Child>,
+    address: String,
+    settings: Vec<(&'static str, String)>,
+    /// `None` for a registry that somebody else started.
+    home: Option<tempfile::TempDir>,
+}
+
+impl Registry {
+    /// Starts one with the defaults, or `None` when the backend's programs are not installed.
+    pub(crate) async fn start(backend: Backend) -> Option<Self> {
+        if let Ok(address) = env::var("RREG_TEST_REGISTRY") {
+            if backend == Backend::PostgresS3 {
+                tool::skip("the registry was given by RREG_TEST_REGISTRY and is tested once");
+                return None;
+            }
+            return Some(Self { process: None, address, settings: Vec::new(), home: None });
+        }
+        Self::start_with(backend, &[]).await
+    }
+
+    /// Starts one with these settings (`RREG_…`). `None` too when the registry is not ours to configure.
+    #[allow(clippy::unused_async, reason = "waiting for readiness may become asynchronous; callers await it")]
+    pub(crate) async fn start_with(backend: Backend, settings: &[(&'static str, &str)]) -> Option<Self> {
+        if env::var_os("RREG_TEST_REGISTRY").is_some() {
+            tool::skip("needs a registry started with its own settings");
+            return None;
+        }
+        let mut all = Vec::new();
+        if backend == Backend::PostgresS3 {
+            all.push(("RREG_DATABASE__URL", postgres::database()?));
+            all.extend(s3::bucket());
+        }
+        all.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let home = RunDir::get().subdir("rreg-");
+        let mut registry = Self { process: None, address: String::new(), settings: all, home: Some(home) };
+        registry.resume();
+        Some(registry)
+    }
+
+    /// Another process over the same database and bucket (and nothing else in common).
+    pub(crate) fn replica(&self) -> Self {
+        let home = RunDir::get().subdir("rreg-");
+        let settings = self.settings.clone();
+        let mut replica = Self { process: None, address: String::new(), settings, home: Some(home) };
+        replica.resume();
+        replica
+    }
+
+    /// Starts the process over whatever is in its directory.
+    pub(crate) fn resume(&mut self) {
+        let home = self.home();
+        let log = fs::OpenOptions::new().create(true).append(true).open(home.join("log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rreg"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(home.join("data"));
+        command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default()).env("HOME", home);
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let mut child = Child::spawn(&mut command, Signal::TERM);
+        let mut stdout = BufReader::new(child.take_stdout().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let address = line.trim().rsplit_once("listening on http://").map(|(_, address)| address.to_owned());
+        self.process = Some(child);
+        self.address = address.unwrap_or_else(|| panic!("rreg did not start: {line:?}\n{}", self.log()));
+        // Whatever else it may print must find a reader.
+        thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+    }
+
+    /// SIGTERM, and the exit status.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        let mut child = self.process.take().expect("a running registry of our own");
+        child.end(Duration::from_secs(60)).unwrap_or_else(|| panic!("rreg ignored SIGTERM\n{}", self.log()))
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.process.take().expect("a running registry of our own").kill();
+    }
+
+    /// `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// An HTTP client for it. Only rreg itself is held to what the specification leaves open.
+    pub(crate) fn api(&self) -> Api {
+        Api::new(&self.address, self.is_rreg())
+    }
+
+    /// Whether it is rreg, and not another registry given for comparison.
+    pub(crate) fn is_rreg(&self) -> bool {
+        self.home.is_some()
+    }
+
+    /// Whether replicas can share its database and bytes.
+    pub(crate) fn is_shareable(&self) -> bool {
+        self.settings.iter().any(|(name, _)| *name == "RREG_DATABASE__URL")
+    }
+
+    /// The most memory that the process has had resident, in bytes.
+    pub(crate) fn peak_memory(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.as_ref()?.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    }
+
+    /// Its directory, with the data in `data`.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.as_ref().expect("a registry of our own").path()
+    }
+
+    /// A repository name that no other test uses, also on a shared registry.
+    #[allow(clippy::unused_self, reason = "names belong to a registry")]
+    pub(crate) fn repository(&self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        format!("it/{}/repo-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn log(&self) -> String {
+        let log = self.home.as_ref().map(|home| home.path().join("log")).unwrap_or_default();
+        let text = fs::read_to_string(log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        if thread::panicking() && self.is_rreg() {
+            eprintln!("--- end of the registry's log\n{}", self.log());
+        }
+    }
+}
