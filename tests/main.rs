@@ -17,8 +17,8 @@
 )]
 
 #[macro_use]
-mod durability;
 mod harness;
 
 mod clients;
 mod conformance;
+mod durability;
