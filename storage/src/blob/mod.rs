@@ -30,8 +30,8 @@ use crate::error::StorageError;
 use crate::metadata::{BlobContent, BlobRecord};
 use verified::Verified;
 
-/// Part size on a local directory: small, so that writing starts early.
-const DIRECTORY_PART: usize = 1 << 20;
+/// Part size on a local directory: small, so that writing starts early and buffers stay few.
+const DIRECTORY_PART: usize = 2 << 20;
 
 /// How download addresses at the store itself are made.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use crate::error::StorageError;
 use crate::metadata::Segment;
 
 /// Parts written at once.
-const PARTS_IN_FLIGHT: usize = 4;
+const PARTS_IN_FLIGHT: usize = 3;
 /// Pieces that may wait for the hashing thread.
 const HASH_QUEUE: usize = 16;
 /// Below so many bytes hashing is quicker than handing over.
