@@ -21,3 +21,4 @@ mod harness;
 
 mod clients;
 mod conformance;
+mod durability;

@@ -135,6 +135,10 @@ impl From<StorageError> for ApiError {
             // Not 5xx: pushing the content again heals it, and a client pushes what it is told is unknown.
             StorageError::Damaged { digest, .. } => answer(StatusCode::NOT_FOUND, ErrorCode::BlobUnknown)
                 .with_detail(json!({"digest": digest, "quarantined": true})),
+            StorageError::DamagedManifest { digest } => {
+                answer(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown)
+                    .with_detail(json!({"digest": digest, "quarantined": true}))
+            }
             StorageError::Conflict => Self::busy(message, 1),
             StorageError::Corrupt(_)
             | StorageError::HashState(_)

@@ -80,6 +80,12 @@ pub enum StorageError {
         /// In which way.
         what: String,
     },
+    /// A stored manifest is not what was stored.
+    #[error("stored manifest {digest} is damaged; pushing it again heals it")]
+    DamagedManifest {
+        /// Which one.
+        digest: Digest,
+    },
     /// Two requests changed the same thing at once and this one lost.
     #[error("another request changed this at the same time; try again")]
     Conflict,

@@ -77,6 +77,6 @@ impl Storage {
 
     /// How many times stored content turned out to be damaged since the start.
     pub fn damage_count(&self) -> u64 {
-        self.damage.count()
+        self.metadata.damage_count()
     }
 }

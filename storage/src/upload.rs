@@ -88,7 +88,11 @@ impl Storage {
             let size = session.size + received.bytes;
             let progress = UploadProgress { size, hasher: received.written.hasher, segment, tail };
             if let Err(error) = self.metadata.advance_upload(&session, progress).await {
-                self.drop_object(object).await;
+                // After any other error the row may be there all the same (a connection lost during COMMIT), and
+                // then the object must stay; an orphan is the lesser harm.
+                if matches!(error, StorageError::UnknownUpload(_) | StorageError::OffsetMismatch { .. }) {
+                    self.drop_object(object).await;
+                }
                 return Err(error);
             }
         }
@@ -285,5 +289,14 @@ impl Storage {
         range: std::ops::Range<u64>,
     ) -> Result<crate::BlobReader, StorageError> {
         crate::BlobReader::open(&self.blobs, record, range, self.damage.clone()).await
+    }
+
+    /// Whether a blob's bytes are there in their full length, without reading them. Asks the
+    /// store at most once a second for the same blob.
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`] if they are not, or a failure.
+    pub async fn check(&self, record: &Arc<BlobRecord>) -> Result<(), StorageError> {
+        crate::BlobReader::check(&self.blobs, record.clone(), self.damage.clone()).await
     }
 }

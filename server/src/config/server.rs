@@ -16,7 +16,7 @@ section! {
         insecure: bool = false,
         /// Refuses every push and delete: for maintenance and mirrors.
         read_only: bool = false,
-        /// Time for the TLS-free part of a request before its body: also ends idle keep-alive connections.
+        /// Time for the head of a request; idle keep-alive connections end after it, too.
         header_timeout: HumanDuration = HumanDuration::seconds(10),
         /// Longest pause of a client in the middle of a request body, or in taking a response.
         body_idle_timeout: HumanDuration = HumanDuration::seconds(60),

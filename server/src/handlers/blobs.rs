@@ -48,7 +48,13 @@ pub(super) async fn read(
     let part = if with_body { requested_part(headers, &etag, &record)? } else { None };
     let range = part.clone().unwrap_or(0..record.size);
     let length = range.end - range.start;
-    let body = if with_body { body_of(app, &record, range).await? } else { Body::empty() };
+    let body = if with_body {
+        body_of(app, &record, range).await?
+    } else {
+        // A client that is told a blob is here does not push it.
+        app.storage.check(&record).await?;
+        Body::empty()
+    };
     let mut response = Response::new(body);
     content_headers(&mut response, &record.digest_text, etag, length);
     let out = response.headers_mut();

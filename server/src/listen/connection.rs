@@ -10,6 +10,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use axum::routing::future::RouteFuture;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -129,10 +131,13 @@ impl Protocols {
 
     async fn drive<C: GracefulConnection>(&self, connection: C) -> Result<(), C::Error> {
         let mut connection = pin!(connection);
+        // A set polls its future only when that was woken; polling `cancelled` itself takes a lock that all
+        // connections share, each time that one of them moves.
+        let mut drained: FuturesUnordered<_> = std::iter::once(self.drain.cancelled()).collect();
         tokio::select! {
             biased;
             result = connection.as_mut() => return result,
-            () = self.drain.cancelled() => {}
+            _ = drained.next() => {}
         }
         connection.as_mut().graceful_shutdown();
         tokio::select! {

@@ -144,6 +144,9 @@ pub enum ManifestError {
     /// An image manifest without `config`.
     #[error("an image manifest must have a config descriptor")]
     NoConfig,
+    /// A type with control characters, which no database column or header takes.
+    #[error("the artifactType or the config's mediaType has control characters")]
+    ControlCharacters,
     /// Too many descriptors.
     #[error("the manifest has {count} descriptors, more than the limit of {limit}")]
     TooManyDescriptors {
@@ -225,6 +228,9 @@ impl Manifest {
             ManifestKind::Image => wire.config.as_ref().map(|c| c.media_type.clone()),
             ManifestKind::Index => None,
         });
+        if artifact_type.as_ref().is_some_and(|text| text.contains(char::is_control)) {
+            return Err(ManifestError::ControlCharacters);
+        }
         Ok(Self {
             kind,
             media_type,
@@ -344,6 +350,7 @@ mod tests {
             (oci, r#"{"layers":[]}"#.to_owned(), "config"),
             (oci, format!(r#"{{"config":{c},"layers":[],"layers":[]}}"#), "duplicate"),
             (oci, r#"{"config":{"mediaType":"x","size":-1,"digest":"sha256:0"}}"#.to_owned(), "JSON"),
+            (oci, format!(r#"{{"config":{c},"artifactType":"a\u0000"}}"#), "control"),
             (oci, format!(r#"{{"x":{}{}}}"#, "[".repeat(200), "]".repeat(200)), "limit of 64 levels"),
         ];
         for (content_type, body, expected) in cases {

@@ -208,6 +208,10 @@ impl<'a> Query<'a> {
                 v,
                 format_args!("longer than {MAX_TEXT_PARAMETER} bytes"),
             )),
+            // PostgreSQL's text has no NUL, and no name or media type has any control character.
+            Some(v) if v.contains(char::is_control) => {
+                Err(invalid(ErrorCode::Unsupported, key, v, "control characters are not allowed"))
+            }
             value => Ok(value.filter(|v| !v.is_empty()).map(str::to_owned)),
         }
     }

@@ -47,6 +47,8 @@ fn wrong_requests_have_the_right_code() {
     assert_eq!(code("PATCH", "/v2/a/blobs/uploads/x"), Some(ErrorCode::BlobUploadUnknown));
     assert_eq!(code("GET", "/v2/a/tags/list?n=-1"), Some(ErrorCode::Unsupported));
     assert_eq!(code("GET", "/v2/a/tags/list?n=1&n=2"), Some(ErrorCode::Unsupported));
+    assert_eq!(code("GET", "/v2/a/tags/list?last=a%00"), Some(ErrorCode::Unsupported));
+    assert_eq!(code("GET", "/v2/_catalog?last=%0a"), Some(ErrorCode::Unsupported));
     assert_eq!(code("POST", "/v2/a/blobs/uploads/?digest-algorithm=md5"), Some(ErrorCode::DigestInvalid));
     assert_eq!(code("PUT", "/v2/a/manifests/x?tag=y"), Some(ErrorCode::Unsupported));
     for target in

@@ -6,13 +6,14 @@
 //! final name instead of being renamed into place, which saves two journal commits for each. That is safe because
 //! object keys are random and nobody knows one before its database row, which is written after the sync.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,13 +34,16 @@ const SYNC_EVERY: u64 = 32 << 20;
 pub(crate) struct Directory {
     root: PathBuf,
     inner: LocalFileSystem,
+    durable: Arc<Durable>,
 }
 
 impl Directory {
     /// Uses the existing directory `root`.
     pub(crate) fn new(root: PathBuf) -> Result<Self> {
+        let root = root.canonicalize().map_err(generic)?;
         let inner = LocalFileSystem::new_with_prefix(&root)?.with_fsync(true);
-        Ok(Self { root, inner })
+        let durable = Arc::new(Durable { root: root.clone(), known: Mutex::default() });
+        Ok(Self { root, inner, durable })
     }
 
     fn path(&self, location: &Path) -> PathBuf {
@@ -61,16 +65,48 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     tokio::task::spawn_blocking(work).await.map_err(|source| Error::JoinError { source })?.map_err(generic)
 }
 
-/// Creates the file, and its directory the first time. A file that exists is an error: keys are never reused.
-fn create(path: &std::path::Path) -> io::Result<File> {
-    let open = || OpenOptions::new().write(true).create_new(true).open(path);
-    match open() {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let parent = path.parent().ok_or(error)?;
-            std::fs::create_dir_all(parent)?;
-            if let Some(grandparent) = parent.parent() {
-                File::open(grandparent)?.sync_all()?;
+/// Directories whose names survive a power cut: a file in a directory that does not is lost with it.
+#[derive(Debug)]
+struct Durable {
+    root: PathBuf,
+    known: Mutex<HashSet<PathBuf>>,
+}
+
+impl Durable {
+    /// Makes `directory` and its name durable, once in this process. Whoever comes second waits for the first: it
+    /// may find the directory there before its name is on disk.
+    fn ensure(&self, directory: &std::path::Path) -> io::Result<()> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(directory) {
+            return Ok(());
+        }
+        std::fs::create_dir_all(directory)?;
+        // Up to the entry of `root` itself, which may be as new.
+        for parent in directory.ancestors().skip(1) {
+            File::open(parent)?.sync_all()?;
+            if !parent.starts_with(&self.root) {
+                break;
             }
+        }
+        known.insert(directory.to_owned());
+        Ok(())
+    }
+
+    fn forget(&self, directory: &std::path::Path) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(directory);
+    }
+}
+
+/// Creates the file, and its directory the first time. A file that exists is an error: keys are never reused.
+fn create(durable: &Durable, path: &std::path::Path) -> io::Result<File> {
+    let parent = path.parent().ok_or(ErrorKind::InvalidInput)?;
+    let open = || OpenOptions::new().write(true).create_new(true).open(path);
+    durable.ensure(parent)?;
+    match open() {
+        // Somebody has removed the directory under the running server.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            durable.forget(parent);
+            durable.ensure(parent)?;
             open()
         }
         result => result,
@@ -89,9 +125,9 @@ impl ObjectStore for Directory {
         if opts.mode != PutMode::Create {
             return self.inner.put_opts(location, payload, opts).await;
         }
-        let path = self.path(location);
+        let (path, durable) = (self.path(location), self.durable.clone());
         blocking(move || {
-            let file = create(&path)?;
+            let file = create(&durable, &path)?;
             let mut offset = 0;
             for piece in &payload {
                 file.write_all_at(piece, offset)?;
@@ -110,8 +146,8 @@ impl ObjectStore for Directory {
         _: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         let path = self.path(location);
-        let created = path.clone();
-        let file = Arc::new(blocking(move || create(&created)).await?);
+        let (created, durable) = (path.clone(), self.durable.clone());
+        let file = Arc::new(blocking(move || create(&durable, &created)).await?);
         Ok(Box::new(Upload { path, file, offset: 0, synced: 0, syncing: None }))
     }
 

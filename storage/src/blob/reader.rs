@@ -60,16 +60,8 @@ impl BlobReader {
         range: Range<u64>,
         damage: Damage,
     ) -> Result<Self, StorageError> {
-        let mut reader = Self {
-            store: store.clone(),
-            damage,
-            waiting: Vec::new(),
-            source: Source::Nothing,
-            remaining: range.end - range.start,
-            hasher: None,
-            e_tags: Vec::new(),
-            record,
-        };
+        let mut reader = Self::closed(store, record, damage);
+        reader.remaining = range.end - range.start;
         match &reader.record.content {
             BlobContent::Inline(bytes) => {
                 let (start, end) = (to_usize(range.start), to_usize(range.end));
@@ -85,14 +77,50 @@ impl BlobReader {
         Ok(reader)
     }
 
+    fn closed(store: &BlobStore, record: Arc<BlobRecord>, damage: Damage) -> Self {
+        Self {
+            store: store.clone(),
+            record,
+            damage,
+            waiting: Vec::new(),
+            source: Source::Nothing,
+            remaining: 0,
+            hasher: None,
+            e_tags: Vec::new(),
+        }
+    }
+
+    /// Whether the blob's objects are there in their full length, without reading them: what HEAD promises.
+    pub(crate) async fn check(
+        store: &BlobStore,
+        record: Arc<BlobRecord>,
+        damage: Damage,
+    ) -> Result<(), StorageError> {
+        let BlobContent::Segments(segments) = record.content.clone() else { return Ok(()) };
+        let first = segments.first().map_or("", |segment| segment.key.as_str());
+        if store.verified.was_present(first) {
+            return Ok(());
+        }
+        let mut reader = Self::closed(store, record, damage);
+        reader.check_sum(&segments)?;
+        reader.check_lengths(&segments, true).await?;
+        store.verified.found_present(first);
+        Ok(())
+    }
+
+    fn check_sum(&self, segments: &[Segment]) -> Result<(), StorageError> {
+        if segments.iter().map(|s| s.size).sum::<u64>() != self.record.size {
+            return Err(self.damage.report(&self.record, "its objects do not add up to its length"));
+        }
+        Ok(())
+    }
+
     async fn open_segments(
         &mut self,
         segments: &Arc<[Segment]>,
         range: Range<u64>,
     ) -> Result<(), StorageError> {
-        if segments.iter().map(|s| s.size).sum::<u64>() != self.record.size {
-            return Err(self.damage.report(&self.record, "its objects do not add up to its length"));
-        }
+        self.check_sum(segments)?;
         let whole = range == (0..self.record.size);
         self.waiting = overlapping(segments, range);
         self.waiting.reverse();

@@ -65,10 +65,10 @@ pub struct NewBlob {
 }
 
 impl MetadataStore {
-    /// The blob, if `repository` holds it. Quarantined content is not held by anybody.
+    /// The blob, if `repository` holds it and it is not quarantined.
     ///
     /// # Errors
-    /// [`StorageError::UnknownBlob`], or when the database fails.
+    /// [`StorageError::UnknownBlob`], [`StorageError::Damaged`], or when the database fails.
     pub async fn blob(
         &self,
         repository: &RepositoryName,
@@ -80,9 +80,9 @@ impl MetadataStore {
         let epoch = self.cache.epoch();
         let mut conn = self.db.read().await?;
         let row = sqlx::query(
-            "SELECT b.id, b.size, b.content FROM repositories r \
+            "SELECT b.id, b.size, b.content, b.quarantined FROM repositories r \
              JOIN repository_blobs rb ON rb.repository_id = r.id JOIN blobs b ON b.id = rb.blob_id \
-             WHERE r.name = $1 AND b.digest = $2 AND b.quarantined = 0",
+             WHERE r.name = $1 AND b.digest = $2",
         )
         .bind(repository.as_str())
         .bind(digest.to_string())
@@ -92,11 +92,16 @@ impl MetadataStore {
             return Err(StorageError::UnknownBlob { repository: repository.clone(), digest: *digest });
         };
         let id = row.try_get(0)?;
+        if row.try_get::<i64, _>(3)? != 0 {
+            let what = "it is quarantined; pushing it again heals it".to_owned();
+            return Err(StorageError::Damaged { digest: *digest, what });
+        }
         let content = match row.try_get::<Option<Vec<u8>>, _>(2)? {
             Some(bytes) if Digest::of(digest.algorithm(), &bytes) != *digest => {
                 drop(conn);
-                self.quarantine(id).await?;
                 let what = "the bytes in the database have another digest".to_owned();
+                self.note_damage(digest, &what);
+                self.quarantine(id, &BlobContent::Inline(bytes.into())).await?;
                 return Err(StorageError::Damaged { digest: *digest, what });
             }
             Some(bytes) => BlobContent::Inline(bytes.into()),
@@ -222,26 +227,46 @@ impl MetadataStore {
 
     /// Takes damaged content out of service everywhere. A new push of the same digest heals it.
     ///
+    /// `damaged` says what was read: by the time this is written the content may have been healed, or deleted and
+    /// its row number given to another blob, and those must not suffer for it.
+    ///
     /// # Errors
     /// A database failure.
-    pub(crate) async fn quarantine(&self, id: i64) -> Result<(), StorageError> {
+    pub(crate) async fn quarantine(&self, id: i64, damaged: &BlobContent) -> Result<(), StorageError> {
         let cache = self.cache.clone();
+        let first = match damaged {
+            BlobContent::Inline(_) => None,
+            BlobContent::Segments(segments) => segments.first().map(|segment| segment.key.clone()),
+        };
         self.db
             .write(
-                id,
-                |conn, id| {
-                    Box::pin(async move {
-                        sqlx::query("UPDATE blobs SET quarantined = 1 WHERE id = $1")
-                            .bind(id)
-                            .execute(conn)
-                            .await?;
-                        Ok(())
-                    })
-                },
+                (id, first),
+                |conn, (id, first)| Box::pin(quarantine(conn, *id, first.as_deref())),
                 move |_, ()| cache.committed(|forget| forget.all_blobs()),
             )
             .await
     }
+}
+
+/// `first` is the key of the damaged content's first object; without one the bytes are in the row.
+async fn quarantine(conn: &mut AnyConnection, id: i64, first: Option<&str>) -> Result<(), StorageError> {
+    let row = sqlx::query(
+        "SELECT b.digest, b.content, s.object_key FROM blobs b \
+         LEFT JOIN blob_segments s ON s.blob_id = b.id AND s.position = 0 WHERE b.id = $1",
+    )
+    .bind(id)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(()) };
+    let digest = digest_column(&row, 0)?;
+    let still_damaged = match row.try_get::<Option<Vec<u8>>, _>(1)? {
+        Some(bytes) => Digest::of(digest.algorithm(), &bytes) != digest,
+        None => row.try_get::<Option<String>, _>(2)?.as_deref() == first,
+    };
+    if still_damaged {
+        sqlx::query("UPDATE blobs SET quarantined = 1 WHERE id = $1").bind(id).execute(conn).await?;
+    }
+    Ok(())
 }
 
 async fn segments(conn: &mut AnyConnection, blob: i64) -> Result<Vec<Segment>, StorageError> {
@@ -289,7 +314,7 @@ async fn insert_blob(
                 // Deleted since the conflict: PostgreSQL only.
                 .ok_or(StorageError::Conflict)?;
             let (id, quarantined): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-            healed = quarantined != 0;
+            healed = quarantined != 0 || other_bytes(conn, id, inline.as_deref()).await?;
             if healed {
                 heal(conn, id, inline, &blob.content).await?;
             } else {
@@ -306,6 +331,17 @@ async fn insert_blob(
     .execute(conn)
     .await?;
     Ok(healed)
+}
+
+/// Whether the row holds other bytes than these under the same digest: damaged, though nobody has noticed yet.
+async fn other_bytes(conn: &mut AnyConnection, id: i64, bytes: Option<&[u8]>) -> Result<bool, StorageError> {
+    let Some(bytes) = bytes else { return Ok(false) };
+    let found = sqlx::query("SELECT 1 FROM blobs WHERE id = $1 AND content IS NOT NULL AND content <> $2")
+        .bind(id)
+        .bind(bytes.to_vec())
+        .fetch_optional(conn)
+        .await?;
+    Ok(found.is_some())
 }
 
 async fn insert_segments(

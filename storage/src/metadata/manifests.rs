@@ -54,7 +54,7 @@ impl MetadataStore {
     /// The manifest that `reference` means in `repository`.
     ///
     /// # Errors
-    /// [`StorageError::UnknownManifest`], [`StorageError::Damaged`], or a database failure.
+    /// [`StorageError::UnknownManifest`], [`StorageError::DamagedManifest`], or a database failure.
     pub async fn manifest(
         &self,
         repository: &RepositoryName,
@@ -79,7 +79,7 @@ impl MetadataStore {
                 reference: reference.clone(),
             });
         };
-        let manifest = Arc::new(stored(&row)?);
+        let manifest = Arc::new(stored(&row).inspect_err(|error| self.note_if_damaged(error))?);
         match reference {
             Reference::Tag(tag) => self.cache.keep_tag(epoch, repository, tag, &manifest),
             Reference::Digest(_) => self.cache.keep_manifest(epoch, repository, &manifest),
@@ -96,6 +96,12 @@ impl MetadataStore {
         match reference {
             Reference::Tag(tag) => self.cache.tag(repository, tag),
             Reference::Digest(digest) => self.cache.manifest(repository, digest),
+        }
+    }
+
+    fn note_if_damaged(&self, error: &StorageError) {
+        if let StorageError::DamagedManifest { digest } = error {
+            self.note_damage(digest, "the manifest in the database has another digest");
         }
     }
 
@@ -152,9 +158,7 @@ fn stored(row: &AnyRow) -> Result<StoredManifest, StorageError> {
     let media_type: String = row.try_get(1)?;
     let body: Vec<u8> = row.try_get(2)?;
     if Digest::of(digest.algorithm(), &body) != digest {
-        let what = "the manifest in the database has another digest".to_owned();
-        tracing::error!(%digest, "{what}");
-        return Err(StorageError::Damaged { digest, what });
+        return Err(StorageError::DamagedManifest { digest });
     }
     let digest_text = digest.to_string();
     Ok(StoredManifest {
@@ -281,7 +285,15 @@ async fn insert_manifest(
     match row {
         Some(row) => Ok(row.try_get(0)?),
         None => {
-            member(conn, Some(repository), MANIFEST_MEMBER, &new.digest).await?.ok_or(StorageError::Conflict)
+            let known = member(conn, Some(repository), MANIFEST_MEMBER, &new.digest).await?;
+            let id = known.ok_or(StorageError::Conflict)?;
+            // The same digest with other bytes: what is stored is damaged, and this heals it.
+            sqlx::query("UPDATE manifests SET body = $2 WHERE id = $1 AND body <> $2")
+                .bind(id)
+                .bind(new.body.to_vec())
+                .execute(conn)
+                .await?;
+            Ok(id)
         }
     }
 }

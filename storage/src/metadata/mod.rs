@@ -10,6 +10,7 @@ mod uploads;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::AnyConnection;
 use sqlx::Row as _;
@@ -30,6 +31,8 @@ use rreg_oci::{Digest, RepositoryName};
 pub struct MetadataStore {
     db: Database,
     cache: Arc<Cache>,
+    /// How many times stored content turned out to be damaged.
+    damaged: AtomicU64,
 }
 
 impl MetadataStore {
@@ -51,7 +54,7 @@ impl MetadataStore {
 
     fn new(db: Database, limits: CacheLimits) -> Self {
         let cache = Arc::new(Cache::new(db.engine(), limits));
-        Self { db, cache }
+        Self { db, cache, damaged: AtomicU64::new(0) }
     }
 
     /// Which database it is.
@@ -66,6 +69,16 @@ impl MetadataStore {
     pub async fn ping(&self) -> Result<(), StorageError> {
         sqlx::query("SELECT 1").execute(&mut *self.db.read().await?).await?;
         Ok(())
+    }
+
+    /// Logs and counts that stored content is not what was stored.
+    pub(crate) fn note_damage(&self, digest: &Digest, what: &str) {
+        self.damaged.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(%digest, what, "stored content is damaged; it is not served");
+    }
+
+    pub(crate) fn damage_count(&self) -> u64 {
+        self.damaged.load(Ordering::Relaxed)
     }
 
     /// Whether the repository exists: something was pushed to it once.

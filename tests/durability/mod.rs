@@ -1,0 +1,28 @@
+//! Nothing acknowledged is lost, nothing unverified is seen, nothing damaged is served.
+//!
+//! * [`kill`]: a real `rreg serve` is killed at random moments under seeded random clients and started again.
+//! * [`faults`]: the storage crate under the same clients, with an object store that fails, delays and truncates.
+//! * [`damage`]: stored bytes are truncated, flipped and removed behind the server's back.
+//! * [`disconnect`]: clients that leave in the middle, and a server that is asked to stop.
+//!
+//! `RREG_TEST_ROUNDS` is the number of rounds of the random tests, `RREG_TEST_SEED` where they begin. A failure
+//! names its seed. `RREG_TEST_POSTGRES_URL` lets [`faults`] run on that database too.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test says what is wrong by panicking"
+)]
+
+mod client;
+mod damage;
+mod direct;
+mod disconnect;
+mod faults;
+mod kill;
+mod model;
+pub(crate) mod random;
+pub(crate) mod server;
+mod target;
+mod verify;

@@ -1,0 +1,151 @@
+//! What the registry must hold, as far as its answers tell.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use rreg_oci::{Algorithm, Digest};
+
+use super::random::Random;
+
+/// Lengths around every border there is: inline blobs, the hashing thread, parts of a directory's objects.
+const LENGTHS: [usize; 12] = [
+    0,
+    1,
+    300,
+    (32 << 10) - 1,
+    32 << 10,
+    (32 << 10) + 1,
+    (128 << 10) + 7,
+    (1 << 20) - 1,
+    1 << 20,
+    (1 << 20) + 1,
+    (2 << 20) + 12345,
+    5 << 19,
+];
+
+/// Something to push.
+#[derive(Clone, Debug)]
+pub(super) struct Content {
+    pub(super) bytes: Bytes,
+    pub(super) digest: Digest,
+}
+
+impl Content {
+    pub(super) fn new(bytes: Vec<u8>, algorithm: Algorithm) -> Self {
+        Self { digest: Digest::of(algorithm, &bytes), bytes: bytes.into() }
+    }
+
+    pub(super) fn is_sha512(&self) -> bool {
+        self.digest.algorithm() == Algorithm::Sha512
+    }
+}
+
+/// All clients push the same contents, so that they meet in the rows and objects of each.
+pub(super) fn contents(random: &mut Random) -> Vec<Content> {
+    let algorithm = |n: usize| if n.is_multiple_of(5) { Algorithm::Sha512 } else { Algorithm::Sha256 };
+    let content = |(n, length): (usize, &usize)| Content::new(random.bytes(*length), algorithm(n));
+    LENGTHS.iter().chain(&LENGTHS[2..]).enumerate().map(content).collect()
+}
+
+/// Whether something is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    No,
+    Yes,
+    /// A write was not acknowledged: either is right.
+    Maybe,
+}
+
+impl Presence {
+    pub(super) fn or_yes(self) -> Self {
+        if self == Self::Yes { Self::Yes } else { Self::Maybe }
+    }
+
+    pub(super) fn or_no(self) -> Self {
+        if self == Self::No { Self::No } else { Self::Maybe }
+    }
+}
+
+/// A manifest that was pushed at least once.
+#[derive(Clone, Debug)]
+pub(super) struct ManifestState {
+    pub(super) body: Bytes,
+    pub(super) digest: Digest,
+    pub(super) media_type: &'static str,
+    pub(super) blobs: Vec<usize>,
+    pub(super) children: Vec<String>,
+    pub(super) presence: Presence,
+}
+
+/// An upload session that was opened.
+#[derive(Clone, Debug)]
+pub(super) struct Upload {
+    pub(super) id: String,
+    pub(super) content: usize,
+    /// Bytes that the registry has said it has,
+    pub(super) acknowledged: u64,
+    /// and those that it may have.
+    pub(super) sent: u64,
+    /// Whether a commit or cancel was not acknowledged.
+    pub(super) may_be_gone: bool,
+}
+
+/// One repository, written by one client.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Repository {
+    pub(super) name: String,
+    pub(super) blobs: BTreeMap<usize, Presence>,
+    pub(super) manifests: BTreeMap<String, ManifestState>,
+    /// What each tag may point at; `None` is nothing.
+    pub(super) tags: BTreeMap<String, Vec<Option<String>>>,
+    pub(super) uploads: Vec<Upload>,
+}
+
+impl Repository {
+    pub(super) fn blob(&self, content: usize) -> Presence {
+        self.blobs.get(&content).copied().unwrap_or(Presence::No)
+    }
+
+    /// Whether a manifest that is there needs the blob.
+    pub(super) fn blob_in_use(&self, content: usize) -> Presence {
+        Self::strongest(self.manifests.values().filter(|m| m.blobs.contains(&content)))
+    }
+
+    pub(super) fn child_in_use(&self, digest: &str) -> Presence {
+        Self::strongest(self.manifests.values().filter(|m| m.children.iter().any(|c| c == digest)))
+    }
+
+    fn strongest<'a>(users: impl Iterator<Item = &'a ManifestState>) -> Presence {
+        users.fold(Presence::No, |found, user| match (found, user.presence) {
+            (Presence::Yes, _) | (_, Presence::Yes) => Presence::Yes,
+            (Presence::Maybe, _) | (_, Presence::Maybe) => Presence::Maybe,
+            _ => Presence::No,
+        })
+    }
+
+    pub(super) fn tag(&self, name: &str) -> Vec<Option<String>> {
+        self.tags.get(name).cloned().unwrap_or_else(|| vec![None])
+    }
+
+    /// The tag may also mean `value` from now on.
+    pub(super) fn tag_or(&mut self, name: &str, value: Option<String>) {
+        let values = self.tags.entry(name.to_owned()).or_insert_with(|| vec![None]);
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+
+    pub(super) fn set_tag(&mut self, name: &str, value: Option<String>) {
+        self.tags.insert(name.to_owned(), vec![value]);
+    }
+
+    /// Names of manifests that are there for certain.
+    pub(super) fn present_manifests(&self) -> Vec<String> {
+        let present = self.manifests.iter().filter(|(_, m)| m.presence == Presence::Yes);
+        present.map(|(digest, _)| digest.clone()).collect()
+    }
+
+    pub(super) fn present_blobs(&self) -> Vec<usize> {
+        self.blobs.iter().filter(|(_, p)| **p == Presence::Yes).map(|(content, _)| *content).collect()
+    }
+}
