@@ -16,6 +16,8 @@ use super::{Failure, cleanup};
 const START: Duration = Duration::from_secs(60);
 /// Time to end after SIGTERM.
 const STOP: Duration = Duration::from_secs(10);
+/// A server that has used no tick of processor time for so long is idle.
+const CALM: Duration = Duration::from_millis(250);
 
 /// A server in a process group of its own.
 pub(crate) struct Server {
@@ -59,6 +61,20 @@ impl Server {
     pub(crate) fn cpu_seconds(&self) -> f64 {
         let ticks: u64 = self.processes().iter().map(|process| process.ticks).sum();
         ticks as f64 / rustix::param::clock_ticks_per_second() as f64
+    }
+
+    /// Waits until the server does nothing any more, at most for `limit`: some tidy up after their start.
+    pub(crate) fn settle(&self, limit: Duration) {
+        let started = Instant::now();
+        let mut before = self.cpu_seconds();
+        while started.elapsed() < limit {
+            std::thread::sleep(CALM);
+            let now = self.cpu_seconds();
+            if now <= before {
+                return;
+            }
+            before = now;
+        }
     }
 
     /// Resident bytes now.
@@ -137,9 +153,10 @@ fn answers(address: SocketAddr, probe: &str) -> bool {
     ask().unwrap_or(false)
 }
 
-/// The last of what a server has logged.
+/// What a server has logged last, errors before anything else: some print their usage behind them.
 fn tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(3)..].join(" / ")
+    let errors: Vec<&str> = text.lines().filter(|line| line.to_lowercase().contains("error")).collect();
+    let lines = if errors.is_empty() { text.lines().collect() } else { errors };
+    lines[lines.len().saturating_sub(2)..].join(" / ")
 }
