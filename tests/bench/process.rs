@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -37,11 +36,10 @@ impl Server {
     /// Starts a server and waits until `probe` is answered 200. Its output goes to `log`.
     pub(crate) fn start(mut command: Command, port: u16, probe: &str, log: &Path) -> Result<Self, Failure> {
         let output = fs::OpenOptions::new().create(true).append(true).open(log)?;
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let started = Instant::now();
-        let child = command.spawn().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
-        let group = Pid::from_child(&child);
-        cleanup::group_started(group);
+        let spawned = cleanup::spawn(&mut command);
+        let (child, group) = spawned.map_err(|error| format!("{:?}: {error}", command.get_program()))?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut server = Self { child, group, address, started_in: Duration::ZERO };
         while !answers(address, probe) {
