@@ -1,12 +1,19 @@
 //! What must be gone when the benchmark ends, however it ends: server processes and the working directory.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
+
+/// How often the working directory is removed, and the time before each.
+const REMOVALS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
 struct Left {
@@ -20,9 +27,15 @@ fn left<T>(change: impl FnOnce(&mut Left) -> T) -> T {
     change(&mut LEFT.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
-/// Remembers a process group until [`group_ended`].
-pub(crate) fn group_started(group: Pid) {
-    left(|left| left.groups.push(group));
+/// Starts a process that leads a group, and remembers the group until [`group_ended`]. Once a signal has come,
+/// nothing is started any more: this does not return.
+pub(crate) fn spawn(command: &mut Command) -> std::io::Result<(Child, Pid)> {
+    left(|left| {
+        let child = command.process_group(0).spawn()?;
+        let group = Pid::from_child(&child);
+        left.groups.push(group);
+        Ok((child, group))
+    })
 }
 
 pub(crate) fn group_ended(group: Pid) {
@@ -40,8 +53,11 @@ impl WorkingDirectory {
         left(|left| left.directory = Some(path.clone()));
         std::thread::spawn(|| {
             if wait_for_signal().is_ok() {
-                clean();
-                std::process::exit(130);
+                // Under the lock to the end: the other thread must start nothing after this.
+                left(|left| {
+                    clean(left);
+                    std::process::exit(130);
+                });
             }
         });
         Ok(Self(path))
@@ -54,7 +70,7 @@ impl WorkingDirectory {
 
 impl Drop for WorkingDirectory {
     fn drop(&mut self) {
-        clean();
+        left(clean);
     }
 }
 
@@ -73,14 +89,15 @@ fn wait_for_signal() -> Result<(), Failure> {
     })
 }
 
-fn clean() {
-    let (groups, directory) = left(|left| (std::mem::take(&mut left.groups), left.directory.take()));
-    for group in groups {
+fn clean(left: &mut Left) {
+    for group in left.groups.drain(..) {
         // It may have ended by itself.
         let _ = kill_process_group(group, Signal::KILL);
     }
-    if let Some(directory) = directory {
-        // A server that was killed just now may still have a file open: that does not hinder removal.
-        let _ = std::fs::remove_dir_all(directory);
+    let Some(directory) = left.directory.take() else { return };
+    // Killed servers and the interrupted measurement may still make a file or two.
+    for _ in 0..REMOVALS {
+        std::thread::sleep(PAUSE);
+        let _ = std::fs::remove_dir_all(&directory);
     }
 }

@@ -27,13 +27,6 @@ impl Histogram {
         self.count += 1;
     }
 
-    pub(crate) fn merge(&mut self, other: &Self) {
-        for (mine, theirs) in self.buckets.iter_mut().zip(&other.buckets) {
-            *mine += theirs;
-        }
-        self.count += other.count;
-    }
-
     pub(crate) fn count(&self) -> u64 {
         self.count
     }

@@ -131,7 +131,7 @@ fn run() -> Result<(), Failure> {
     let program = std::env::current_exe()?;
     let parent =
         args.dir.as_deref().or_else(|| program.ancestors().nth(3)).ok_or("no directory for stores")?;
-    let directory = cleanup::WorkingDirectory::create(parent)?;
+    let directory = cleanup::WorkingDirectory::create(&std::path::absolute(parent)?)?;
     let machine = report::machine();
     let results = rounds::measure(&Bench::new(scale), &chosen, &servers, directory.path())?;
     drop(directory);

@@ -56,7 +56,9 @@ impl Peer {
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text);
         let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("unknown");
-        line.chars().take(120).collect()
+        // zot answers with a line of its log; the time in it says nothing.
+        let line = line.split_once(r#""message":"#).map_or(line, |(_, rest)| rest);
+        line.chars().take(160).collect()
     }
 
     /// Starts it over `directory`, which keeps its files from start to start.
@@ -66,6 +68,10 @@ impl Peer {
         fs::create_dir_all(&data)?;
         let mut command = Command::new(&self.program);
         command.current_dir(directory);
+        // Settings of rreg and of this program: what is measured are the defaults.
+        for (key, _) in env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("RREG_")) {
+            command.env_remove(key);
+        }
         match self.kind {
             Kind::Rreg => {
                 command.args(["serve", "--log-level", "error", "--listen", &format!("127.0.0.1:{port}")]);

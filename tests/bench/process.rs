@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,6 +15,8 @@ use super::{Failure, cleanup};
 const START: Duration = Duration::from_secs(60);
 /// Time to end after SIGTERM.
 const STOP: Duration = Duration::from_secs(10);
+/// A server that has used no tick of processor time for so long is idle.
+const CALM: Duration = Duration::from_millis(250);
 
 /// A server in a process group of its own.
 pub(crate) struct Server {
@@ -35,11 +36,10 @@ impl Server {
     /// Starts a server and waits until `probe` is answered 200. Its output goes to `log`.
     pub(crate) fn start(mut command: Command, port: u16, probe: &str, log: &Path) -> Result<Self, Failure> {
         let output = fs::OpenOptions::new().create(true).append(true).open(log)?;
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let started = Instant::now();
-        let child = command.spawn().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
-        let group = Pid::from_child(&child);
-        cleanup::group_started(group);
+        let spawned = cleanup::spawn(&mut command);
+        let (child, group) = spawned.map_err(|error| format!("{:?}: {error}", command.get_program()))?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut server = Self { child, group, address, started_in: Duration::ZERO };
         while !answers(address, probe) {
@@ -59,6 +59,20 @@ impl Server {
     pub(crate) fn cpu_seconds(&self) -> f64 {
         let ticks: u64 = self.processes().iter().map(|process| process.ticks).sum();
         ticks as f64 / rustix::param::clock_ticks_per_second() as f64
+    }
+
+    /// Waits until the server does nothing any more, at most for `limit`: some tidy up after their start.
+    pub(crate) fn settle(&self, limit: Duration) {
+        let started = Instant::now();
+        let mut before = self.cpu_seconds();
+        while started.elapsed() < limit {
+            std::thread::sleep(CALM);
+            let now = self.cpu_seconds();
+            if now <= before {
+                return;
+            }
+            before = now;
+        }
     }
 
     /// Resident bytes now.
@@ -137,9 +151,10 @@ fn answers(address: SocketAddr, probe: &str) -> bool {
     ask().unwrap_or(false)
 }
 
-/// The last of what a server has logged.
+/// What a server has logged last, errors before anything else: some print their usage behind them.
 fn tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(3)..].join(" / ")
+    let errors: Vec<&str> = text.lines().filter(|line| line.to_lowercase().contains("error")).collect();
+    let lines = if errors.is_empty() { text.lines().collect() } else { errors };
+    lines[lines.len().saturating_sub(2)..].join(" / ")
 }

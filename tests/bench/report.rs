@@ -130,6 +130,11 @@ fn met(all: &[Outcomes], result: &Outcomes, target: Target, median: f64) -> Opti
             let other = all.iter().find(|other| other.scenario.name == name)?;
             (best_peer(other)?, times, format!("{times}× best in {name}"))
         }
+        Target::OwnIn(name) => {
+            let other = all.iter().find(|other| other.scenario.name == name)?;
+            let (_, series) = other.series.iter().find(|(peer, _)| peer.kind == Kind::Rreg)?;
+            (series.median()?, 1.0, format!("own in {name}"))
+        }
     };
     Some(format!("{:.2} of {whose}", unit.ratio(median, theirs) / times))
 }

@@ -111,6 +111,7 @@ impl Rounds<'_> {
         let directory = self.store(peer, scenario.fixture);
         fs::create_dir_all(&directory)?;
         let sample = peer.start(&directory).and_then(|server| {
+            server.settle(self.bench.scale.settle);
             let run = Run { bench: self.bench, peer, server: &server, directory: &directory };
             let mut sample = (scenario.run)(&run)?;
             sample.peak = server.peak_resident();

@@ -22,7 +22,7 @@ pub(crate) struct Scale {
     /// Requests of a load that is about latency.
     pub(crate) pages: u64,
     pub(crate) deletes: u64,
-    /// Between start and the look at idle memory.
+    /// Longest wait for a server to become idle after its start.
     pub(crate) settle: Duration,
     /// Longest time that filling a store may take.
     pub(crate) fill: Duration,
@@ -40,7 +40,7 @@ impl Scale {
         repositories: (100_000, 1_000),
         pages: 2_000,
         deletes: 30,
-        settle: Duration::from_secs(2),
+        settle: Duration::from_secs(5),
         fill: Duration::from_secs(600),
     };
 
@@ -55,7 +55,7 @@ impl Scale {
         repositories: (5_000, 200),
         pages: 300,
         deletes: 10,
-        settle: Duration::from_millis(500),
+        settle: Duration::from_secs(1),
         fill: Duration::from_secs(60),
     };
 

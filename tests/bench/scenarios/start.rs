@@ -1,7 +1,5 @@
 //! What a server costs before it has done anything.
 
-use std::time::Instant;
-
 use crate::Failure;
 use crate::measure::Sample;
 
@@ -12,7 +10,5 @@ pub(super) fn first_answer(run: &Run) -> Result<Sample, Failure> {
 }
 
 pub(super) fn idle_memory(run: &Run) -> Result<Sample, Failure> {
-    let ready = Instant::now();
-    std::thread::sleep(run.bench.scale.settle.saturating_sub(ready.elapsed()));
     Ok(Sample::new(run.server.resident() as f64 / f64::from(1 << 20)))
 }
