@@ -1,5 +1,6 @@
 //! The distribution API: every request becomes an [`Operation`], an operation a permit, a permit an answer.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,16 +9,16 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
+use bytes::BytesMut;
 use http::{HeaderName, HeaderValue};
 use rreg_auth::{Access, Identity};
 use rreg_oci::{ManifestLimits, Operation};
 use rreg_storage::Storage;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
 
 use crate::config::Config;
-use crate::error::ApiError;
+use crate::error::{ApiError, Cause};
 use crate::handlers;
 use crate::telemetry::Metrics;
 
@@ -94,10 +95,10 @@ async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
     // What metrics and log need, before the handler takes the operation.
     let index = operation.as_ref().ok().map(Operation::index);
 
-    let span = tracing::error_span!("request", id = id.to_str().unwrap_or_default());
-    let answer = app.answer(operation.map_err(ApiError::from), request);
-    let mut response = answer.instrument(span).await;
-
+    let mut response = app.answer(operation.map_err(ApiError::from), request).await;
+    if let Some(Cause(cause)) = response.extensions_mut().remove() {
+        tracing::error!(id = id.to_str().unwrap_or_default(), cause, "request failed");
+    }
     response.headers_mut().insert(REQUEST_ID, id.clone());
     response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     let elapsed = started.elapsed();
@@ -130,7 +131,10 @@ impl RequestIds {
             }
             _ => {
                 let number = self.next.fetch_add(1, Ordering::Relaxed);
-                HeaderValue::from_str(&format!("{:08x}-{number:x}", self.prefix))
+                let mut text = BytesMut::with_capacity(28);
+                // Writing into memory cannot fail, and hexadecimal digits are a header.
+                let _ = write!(text, "{:08x}-{number:x}", self.prefix);
+                HeaderValue::from_maybe_shared(text.freeze())
                     .unwrap_or_else(|_| HeaderValue::from_static("0"))
             }
         }

@@ -15,11 +15,24 @@ pub(crate) struct ApiError {
     message: String,
     detail: Value,
     headers: HeaderMap,
+    cause: Option<Cause>,
 }
+
+/// Why the machinery failed, for the log only. It travels in the response's extensions to where the request's id is
+/// known.
+#[derive(Clone, Debug)]
+pub(crate) struct Cause(pub(crate) String);
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), detail: Value::Null, headers: HeaderMap::new() }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            detail: Value::Null,
+            headers: HeaderMap::new(),
+            cause: None,
+        }
     }
 
     pub(crate) fn with_header(mut self, name: HeaderName, value: impl AsRef<str>) -> Self {
@@ -42,13 +55,13 @@ impl ApiError {
 
     /// The machinery failed. What exactly is for the log, which has the request's id; not for strangers.
     fn internal(error: &StorageError) -> Self {
-        tracing::error!(%error, "request failed");
-        Self::new(
+        let mut answer = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             ErrorCode::Unsupported,
             "the registry's storage failed; the log has the cause under this response's X-Request-Id",
-        )
-        .with_header(header::RETRY_AFTER, "5")
+        );
+        answer.cause = Some(Cause(error.to_string()));
+        answer.with_header(header::RETRY_AFTER, "5")
     }
 }
 
@@ -61,6 +74,9 @@ impl IntoResponse for ApiError {
         let body = json!({"errors": [error]}).to_string();
         let mut response = (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
         response.headers_mut().extend(self.headers);
+        if let Some(cause) = self.cause {
+            response.extensions_mut().insert(cause);
+        }
         response
     }
 }

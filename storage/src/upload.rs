@@ -262,6 +262,9 @@ impl Storage {
         } else {
             BlobContent::Segments(segments.iter().cloned().chain(object.clone()).collect())
         };
+        if let BlobContent::Segments(segments) = &content {
+            self.blobs.written_well(segments).await;
+        }
         let blob = NewBlob { digest: *digest, size: before + received.bytes, content };
         let upload = session.map(|s| (s.id, s.size));
         let result = self.metadata.commit_blob(repository, blob, upload).await;

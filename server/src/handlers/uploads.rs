@@ -11,7 +11,6 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use rreg_auth::Permit;
 use rreg_oci::{Algorithm, Digest, ErrorCode, Operation, RepositoryName, UploadId, UploadStart};
 use rreg_storage::{ChunkHeaders, StorageError};
-use tracing::Instrument as _;
 
 use super::{Answer, created, empty, set};
 use crate::app::App;
@@ -78,7 +77,7 @@ pub(super) async fn receive(app: &Arc<App>, permit: Permit, request: Request) ->
         drop(slot);
         answer
     };
-    app.tasks.spawn(work.in_current_span()).await.unwrap_or_else(|_| Err(StorageError::Closed.into()))
+    app.tasks.spawn(work).await.unwrap_or_else(|_| Err(StorageError::Closed.into()))
 }
 
 async fn store(app: &App, permit: &Permit, headers: ChunkHeaders, body: IncomingBody) -> Answer {

@@ -9,6 +9,7 @@
 
 mod buffers;
 mod directory;
+mod hashing;
 mod reader;
 mod verified;
 mod writer;
@@ -27,7 +28,7 @@ pub use reader::BlobReader;
 pub(crate) use writer::{SegmentWriter, Written, WrittenContent};
 
 use crate::error::StorageError;
-use crate::metadata::{BlobContent, BlobRecord};
+use crate::metadata::{BlobContent, BlobRecord, Segment};
 use verified::Verified;
 
 /// Part size on a local directory: small, so that writing starts early and buffers stay few.
@@ -120,6 +121,19 @@ impl BlobStore {
     /// Writes a new object: `tail` first, which `hasher` has seen.
     pub(crate) fn writer(&self, hasher: Hasher, tail: Bytes) -> SegmentWriter {
         SegmentWriter::new(self.clone(), hasher, tail)
+    }
+
+    /// Remembers that these objects hold what was hashed while it was written, so that their first reader need not
+    /// hash them again. Only where asking for their entity tags costs nothing.
+    pub(crate) async fn written_well(&self, segments: &[Segment]) {
+        if !self.local {
+            return;
+        }
+        for segment in segments {
+            if let Ok(meta) = self.objects.head(&Path::from(segment.key.as_str())).await {
+                self.verified.found_good(&segment.key, meta.e_tag.as_deref());
+            }
+        }
     }
 
     /// Deletes an object. One that is gone already is no error.

@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{IoSliceMut, Result as IoResult};
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
@@ -17,10 +18,12 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStoreExt as _};
 use rreg_oci::Hasher;
+use rustix::fs::Advice;
 use rustix::io::ReadWriteFlags;
 
 use super::BlobStore;
 use super::buffers::{BUFFER, Buffers};
+use super::hashing::StreamHash;
 use crate::damage::Damage;
 use crate::error::StorageError;
 use crate::metadata::{BlobContent, BlobRecord, Segment};
@@ -39,7 +42,7 @@ pub struct BlobReader {
     /// Bytes still to be sent.
     remaining: u64,
     /// Running when the content has to be checked.
-    hasher: Option<Hasher>,
+    hasher: Option<StreamHash>,
     /// Entity tags of all objects, to be remembered once the content was found good.
     e_tags: Vec<Option<String>>,
 }
@@ -47,7 +50,7 @@ pub struct BlobReader {
 enum Source {
     Nothing,
     Bytes(Bytes),
-    File { file: Arc<File>, range: Range<u64> },
+    File { file: Arc<File>, range: Range<u64>, ahead: ReadAhead },
     Remote(BoxStream<'static, object_store::Result<Bytes>>),
 }
 
@@ -130,7 +133,7 @@ impl BlobReader {
         };
         let all_fresh = whole && segments.iter().zip(&self.e_tags).all(fresh);
         if whole && !all_fresh {
-            self.hasher = Some(Hasher::new(self.record.digest.algorithm()));
+            self.hasher = Some(StreamHash::new(Hasher::new(self.record.digest.algorithm())));
         } else if !whole && self.store.local && !self.e_tags.is_empty() {
             Box::pin(self.verify_whole()).await?;
         }
@@ -207,7 +210,9 @@ impl BlobReader {
             return Err(self.damage.report(&self.record, &what));
         }
         self.source = match result.payload {
-            GetResultPayload::File(file, _) => Source::File { file: Arc::new(file), range },
+            GetResultPayload::File(file, _) => {
+                Source::File { file: Arc::new(file), range, ahead: ReadAhead::default() }
+            }
             GetResultPayload::Stream(stream) => Source::Remote(stream),
         };
         Ok(())
@@ -231,8 +236,8 @@ impl BlobReader {
                 Source::Nothing => None,
                 Source::Bytes(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
                 Source::File { range, .. } if range.is_empty() => None,
-                Source::File { file, range } => {
-                    let read = read_file(&self.store.buffers, file, range.clone()).await;
+                Source::File { file, range, ahead } => {
+                    let read = read_file(&self.store.buffers, file, range.clone(), ahead).await;
                     let piece = read.map_err(StorageError::io(format!("reading {}", self.record.digest)))?;
                     if piece.is_empty() {
                         return Err(self.damage.report(&self.record, "an object is shorter than it was"));
@@ -256,16 +261,17 @@ impl BlobReader {
         }
         self.remaining -= length;
         if let Some(hasher) = &mut self.hasher {
-            hasher.update(&piece);
+            hasher.update(&piece).await?;
             if self.remaining == 0 {
-                self.check_digest()?;
+                self.check_digest().await?;
             }
         }
         Ok(piece)
     }
 
-    fn check_digest(&mut self) -> Result<(), StorageError> {
-        let Some(found) = self.hasher.take().map(Hasher::finish) else { return Ok(()) };
+    async fn check_digest(&mut self) -> Result<(), StorageError> {
+        let Some(hasher) = self.hasher.take() else { return Ok(()) };
+        let found = hasher.digest().await?;
         if found != self.record.digest {
             return Err(self.damage.report(&self.record, &format!("its bytes have the digest {found}")));
         }
@@ -297,15 +303,55 @@ fn overlapping(segments: &[Segment], range: Range<u64>) -> Vec<(Segment, Range<u
     out
 }
 
+/// How far the kernel has been asked to read ahead. It is asked only once a read had to wait for the disk: content
+/// in the page cache costs nothing extra.
+#[derive(Default)]
+struct ReadAhead {
+    /// A read had to wait.
+    cold: bool,
+    /// The kernel was asked for everything before this offset.
+    asked: u64,
+}
+
+/// Bytes that the kernel is asked for at once, and how early it is asked for the next ones.
+const AHEAD: u64 = 8 << 20;
+
+impl ReadAhead {
+    /// Asks for more when the bytes asked for before are half used up. Off the runtime: the kernel allocates pages
+    /// while it is asked.
+    fn ask(&mut self, file: &Arc<File>, range: &Range<u64>) {
+        if !self.cold || range.start + AHEAD / 2 < self.asked {
+            return;
+        }
+        let begin = self.asked.max(range.start);
+        self.asked = (range.start + AHEAD).min(range.end).max(begin);
+        if let Some(length) = NonZeroU64::new(self.asked - begin) {
+            let file = file.clone();
+            // An advice that is not taken only means slower reads.
+            tokio::task::spawn_blocking(move || {
+                let _ = rustix::fs::fadvise(&*file, begin, Some(length), Advice::WillNeed);
+            });
+        }
+    }
+}
+
 /// Reads the next stretch of `range`: at once if the page cache has it, on a blocking thread if not, so that a cold
 /// disk never stalls the runtime.
-async fn read_file(buffers: &Buffers, file: &Arc<File>, range: Range<u64>) -> IoResult<Bytes> {
+async fn read_file(
+    buffers: &Buffers,
+    file: &Arc<File>,
+    range: Range<u64>,
+    ahead: &mut ReadAhead,
+) -> IoResult<Bytes> {
+    ahead.ask(file, &range);
     let length = to_usize(range.end - range.start).min(BUFFER);
     let mut buffer = buffers.take();
     let part = &mut [IoSliceMut::new(&mut buffer[..length])];
     if let Ok(read @ 1..) = rustix::io::preadv2(&**file, part, range.start, ReadWriteFlags::NOWAIT) {
         return Ok(buffers.share(buffer, read));
     }
+    ahead.cold = true;
+    ahead.ask(file, &range);
     let file = file.clone();
     let reading = tokio::task::spawn_blocking(move || {
         let read = file.read_at(&mut buffer[..length], range.start);

@@ -4,20 +4,15 @@ use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 use rreg_oci::Hasher;
-use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use super::BlobStore;
+use super::hashing::StreamHash;
 use crate::error::StorageError;
 use crate::metadata::Segment;
 
 /// Parts written at once.
 const PARTS_IN_FLIGHT: usize = 3;
-/// Pieces that may wait for the hashing thread.
-const HASH_QUEUE: usize = 16;
-/// Below so many bytes hashing is quicker than handing over.
-const HASH_HERE: u64 = 128 << 10;
-
 /// What became of the bytes that were written.
 #[derive(Debug)]
 pub(crate) struct Written {
@@ -39,7 +34,7 @@ pub(crate) enum WrittenContent {
 /// Takes pieces in order. Nothing is visible to anybody before [`SegmentWriter::finish`].
 pub(crate) struct SegmentWriter {
     store: BlobStore,
-    hash: Hash,
+    hash: StreamHash,
     /// Bytes taken, the tail it began with included.
     taken: u64,
     pending: Vec<Bytes>,
@@ -53,11 +48,6 @@ struct Object {
     parts: JoinSet<object_store::Result<()>>,
 }
 
-enum Hash {
-    Here(Hasher),
-    Thread(mpsc::Sender<Bytes>, JoinHandle<Hasher>),
-}
-
 impl SegmentWriter {
     /// Begins with `tail`, which `hasher` has seen already.
     pub(super) fn new(store: BlobStore, hasher: Hasher, tail: Bytes) -> Self {
@@ -65,7 +55,7 @@ impl SegmentWriter {
         let pending = if tail.is_empty() { Vec::new() } else { vec![tail] };
         Self {
             store,
-            hash: Hash::Here(hasher),
+            hash: StreamHash::new(hasher),
             taken: pending_len as u64,
             pending,
             pending_len,
@@ -76,7 +66,7 @@ impl SegmentWriter {
     /// Takes the next piece.
     pub(crate) async fn write(&mut self, mut piece: Bytes) -> Result<(), StorageError> {
         self.taken += piece.len() as u64;
-        self.hash(&piece).await?;
+        self.hash.update(&piece).await?;
         let part = self.store.part_size();
         while self.pending_len + piece.len() >= part {
             let rest = piece.split_off(part - self.pending_len);
@@ -92,28 +82,6 @@ impl SegmentWriter {
         if !piece.is_empty() {
             self.pending_len += piece.len();
             self.pending.push(piece);
-        }
-    }
-
-    async fn hash(&mut self, piece: &Bytes) -> Result<(), StorageError> {
-        if let Hash::Here(hasher) = &mut self.hash {
-            if self.taken <= HASH_HERE {
-                hasher.update(piece);
-                return Ok(());
-            }
-            let mut hasher = hasher.clone();
-            let (sender, mut pieces) = mpsc::channel::<Bytes>(HASH_QUEUE);
-            let thread = tokio::task::spawn_blocking(move || {
-                while let Some(piece) = pieces.blocking_recv() {
-                    hasher.update(&piece);
-                }
-                hasher
-            });
-            self.hash = Hash::Thread(sender, thread);
-        }
-        match &self.hash {
-            Hash::Thread(sender, _) => sender.send(piece.clone()).await.map_err(|_| StorageError::Closed),
-            Hash::Here(_) => Ok(()),
         }
     }
 
@@ -144,14 +112,8 @@ impl SegmentWriter {
         } else {
             self.put_small().await?
         };
-        let idle = Hash::Here(Hasher::new(rreg_oci::Algorithm::Sha256));
-        let hasher = match std::mem::replace(&mut self.hash, idle) {
-            Hash::Here(hasher) => hasher,
-            Hash::Thread(sender, thread) => {
-                drop(sender);
-                thread.await.map_err(|_| StorageError::Closed)?
-            }
-        };
+        let idle = StreamHash::new(Hasher::new(rreg_oci::Algorithm::Sha256));
+        let hasher = std::mem::replace(&mut self.hash, idle).finish().await?;
         Ok(Written { hasher, content })
     }
 
