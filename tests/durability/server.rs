@@ -23,6 +23,8 @@ impl Server {
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .args(["--log-level", "warn"])
+            // The test run's own RREG_ variables are no settings of the server, which refuses unknown ones.
+            .env_clear()
             .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
