@@ -247,7 +247,7 @@ impl Files {
     fn write(&self, data: &PutPayload, offset: u64) -> io::Result<()> {
         let length = data.content_length();
         let aligned = length - length % ALIGNMENT;
-        let direct = self.direct.as_ref().filter(|_| aligned > 0 && offset % ALIGNMENT as u64 == 0);
+        let direct = self.direct.as_ref().filter(|_| aligned > 0 && offset.is_multiple_of(ALIGNMENT as u64));
         let written = match direct.map(|direct| self.write_direct(direct, data, aligned, offset)) {
             Some(Ok(())) => aligned,
             // This disk wants another alignment: the page cache takes everything.
