@@ -1,5 +1,10 @@
 //! The `rreg` binary: reads the command line, runs one subcommand, turns its outcome into an exit code.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "arguments are documented for --help, where brackets mean optional"
+)]
+
 mod commands;
 mod connect;
 mod exit;

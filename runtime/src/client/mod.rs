@@ -3,7 +3,7 @@
 //! [`RegistryClient`] is cheap to clone. Every URL comes from [`rreg_oci::Operation::render`], except where the
 //! specification makes the registry name one (`Location` of uploads, `Link` of lists).
 //! How to add a request: write it in the file of its subject (`manifests`, `blobs`, `upload`, `lists`,
-//! `referrers`) over [`transport`], which does authentication, retries and redirects.
+//! `referrers`) over `transport`, which does authentication, retries and redirects.
 
 mod auth;
 mod blobs;

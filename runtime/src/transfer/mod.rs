@@ -1,7 +1,7 @@
 //! Copies an image, with everything it refers to, between registries and layouts.
 //!
-//! Plan, then apply: [`plan`] walks manifests from the root (children, and referrers if wanted) and asks the
-//! target what it has; [`apply`] moves blobs in parallel, then manifests, those that others refer to first,
+//! Plan, then apply: `plan` walks manifests from the root (children, and referrers if wanted) and asks the
+//! target what it has; `apply` moves blobs in parallel, then manifests, those that others refer to first,
 //! and the tagged root last. So a reader of the tag never meets a hole.
 
 mod apply;
