@@ -185,7 +185,7 @@ mod tests {
     fn series_are_bounded_and_counted() {
         let metrics = Metrics::new().unwrap();
         let ping = Operation::parse("GET", "/v2/", None).unwrap();
-        metrics.observe(Some(&ping), StatusCode::OK, Duration::from_millis(3));
+        metrics.observe(Some(ping.index()), StatusCode::OK, Duration::from_millis(3));
         metrics.observe(None, StatusCode::from_u16(999).unwrap(), Duration::ZERO);
         metrics.tag_cache.hits.inc();
         let guard = metrics.in_flight();
