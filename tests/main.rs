@@ -22,3 +22,4 @@ mod harness;
 mod clients;
 mod conformance;
 mod durability;
+mod malformed;

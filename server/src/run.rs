@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::response::IntoResponse as _;
@@ -126,8 +126,12 @@ fn router(config: &Config, storage: Storage, metrics: Arc<Metrics>, shutdown: Ca
 }
 
 fn render(metrics: &Metrics, storage: &Storage) -> axum::response::Response {
+    // Two scrapes at once must not both add what is new.
+    static ADDING: Mutex<()> = Mutex::new(());
+    let adding = ADDING.lock().unwrap_or_else(PoisonError::into_inner);
     let unseen = storage.damage_count().saturating_sub(metrics.integrity_failures.get());
     metrics.integrity_failures.inc_by(unseen);
+    drop(adding);
     match metrics.render() {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => {

@@ -21,6 +21,7 @@ mod direct;
 mod disconnect;
 mod faults;
 mod kill;
+mod manifests;
 mod model;
 pub(crate) mod random;
 pub(crate) mod server;

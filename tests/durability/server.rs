@@ -19,7 +19,14 @@ impl Server {
         std::fs::create_dir_all(data).unwrap();
         let log = data.join("log");
         let stderr = File::options().create(true).append(true).open(&log).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rreg"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rreg"));
+        // The tests' own variables are no settings of the server.
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RREG_")).for_each(
+            |(name, _)| {
+                command.env_remove(name);
+            },
+        );
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .args(["--log-level", "warn"])

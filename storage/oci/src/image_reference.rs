@@ -114,6 +114,7 @@ impl fmt::Display for ImageReference {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn round_trips() {
@@ -146,6 +147,15 @@ mod tests {
             "h y.x/a",
         ] {
             assert!(bad.parse::<ImageReference>().is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn refused_or_read_back(text in "[a-z0-9.\\[\\]:-]{1,12}/[a-z0-9/._-]{1,12}(:[A-Za-z0-9._-]{0,6})?(@sha256:[0-9a-f]{64})?|\\PC{0,60}") {
+            if let Ok(image) = text.parse::<ImageReference>() {
+                prop_assert_eq!(image.to_string(), text);
+            }
         }
     }
 }

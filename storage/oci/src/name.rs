@@ -179,6 +179,7 @@ text_type!(Tag);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn repository_names() {
@@ -224,5 +225,17 @@ mod tests {
         let digest = Digest::sha256(b"x").to_string();
         assert!(matches!(digest.parse::<Reference>(), Ok(Reference::Digest(_))));
         assert!(matches!("sha256:short".parse::<Reference>(), Err(NameError::Digest(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn names_are_refused_or_read_back(text in "[a-zA-Z0-9._/:@-]{0,30}|sha(256|512):[0-9a-f]{60,130}|\\PC{0,40}") {
+            if let Ok(name) = text.parse::<RepositoryName>() {
+                prop_assert_eq!(name.as_str(), &text);
+            }
+            if let Ok(reference) = text.parse::<Reference>() {
+                prop_assert_eq!(reference.to_string(), text);
+            }
+        }
     }
 }

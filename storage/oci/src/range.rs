@@ -129,6 +129,19 @@ mod tests {
 
     proptest! {
         #[test]
+        fn content_range_is_refused_or_read_back(text in "(bytes[ =])?[0-9]{0,21}-[0-9]{0,21}(/[*0-9]{0,3})?|\\PC{0,30}") {
+            if let Ok(range) = text.parse::<ContentRange>() {
+                prop_assert!(range.first <= range.last && range.length() >= 1);
+                prop_assert_eq!(format!("{}-{}", range.first, range.last).parse(), Ok(range));
+            }
+        }
+
+        #[test]
+        fn range_never_panics(header in "\\PC{0,30}", size: u64) {
+            let _ = ByteRange::parse(&header).map(|range| range.resolve(size));
+        }
+
+        #[test]
         fn resolved_is_inside(header in "bytes=[0-9]{0,20}-[0-9]{0,20}", size: u64) {
             if let Some(Ok(range)) = ByteRange::parse(&header).map(|r| r.resolve(size)) {
                 prop_assert!(range.start < range.end && range.end <= size);

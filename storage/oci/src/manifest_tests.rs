@@ -1,0 +1,95 @@
+use super::*;
+use proptest::prelude::*;
+
+fn parse(content_type: Option<&str>, body: &str) -> Result<Manifest, ManifestError> {
+    Manifest::parse(content_type, body.as_bytes(), &ManifestLimits::default())
+}
+
+fn descriptor(media_type: &str) -> String {
+    format!(r#"{{"mediaType":"{media_type}","size":1,"digest":"{}"}}"#, Digest::sha256(b"x"))
+}
+
+#[test]
+fn image_and_index() {
+    let config = descriptor("application/vnd.example.config");
+    let layer = descriptor("application/vnd.oci.image.layer.nondistributable.v1.tar");
+    let image = format!(
+        r#"{{"schemaVersion":2,"config":{config},"layers":[{layer},{config}],"subject":{config},"x":{{}}}}"#
+    );
+    let image = parse(Some("application/vnd.oci.image.manifest.v1+json; charset=utf-8"), &image).unwrap();
+    assert_eq!(image.artifact_type.as_deref(), Some("application/vnd.example.config"));
+    assert_eq!(image.blobs().count(), 2, "the non-distributable layer is not asked for");
+    let index = format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[]}}"#, media_type::OCI_INDEX);
+    let index = parse(None, &index).unwrap();
+    assert_eq!((index.kind, index.artifact_type), (ManifestKind::Index, None));
+}
+
+#[test]
+fn refusals_say_what_is_wrong() {
+    let c = descriptor("c");
+    let oci = Some(media_type::OCI_MANIFEST);
+    let cases = [
+        (oci, "{".to_owned(), "JSON"),
+        (oci, r#"{"schemaVersion":1}"#.to_owned(), "schema 1"),
+        (Some(media_type::DOCKER_SCHEMA1[1]), "{}".to_owned(), "schema 1"),
+        (oci, r#"{"schemaVersion":3}"#.to_owned(), "found 3"),
+        (None, r#"{"schemaVersion":2}"#.to_owned(), "no mediaType"),
+        (Some("text/plain"), "{}".to_owned(), "text/plain"),
+        (oci, format!(r#"{{"mediaType":"{}"}}"#, media_type::OCI_INDEX), "Content-Type is"),
+        (oci, format!(r#"{{"config":{c},"layers":[],"manifests":[]}}"#), "ambiguous"),
+        (oci, format!(r#"{{"config":{c},"manifests":[]}}"#), "manifests"),
+        (Some(media_type::OCI_INDEX), r#"{"layers":[]}"#.to_owned(), "layers"),
+        (oci, r#"{"layers":[]}"#.to_owned(), "config"),
+        (oci, format!(r#"{{"config":{c},"layers":[],"layers":[]}}"#), "duplicate"),
+        (oci, r#"{"config":{"mediaType":"x","size":-1,"digest":"sha256:0"}}"#.to_owned(), "JSON"),
+        (oci, format!(r#"{{"config":{c},"artifactType":"a\u0000"}}"#), "control"),
+        (oci, format!(r#"{{"x":{}{}}}"#, "[".repeat(200), "]".repeat(200)), "limit of 64 levels"),
+    ];
+    for (content_type, body, expected) in cases {
+        let error = parse(content_type, &body).unwrap_err().to_string();
+        assert!(error.contains(expected), "{body}: {error}");
+    }
+    let limits = ManifestLimits { max_size: 10, ..ManifestLimits::default() };
+    assert!(Manifest::parse(oci, &[b' '; 11], &limits).unwrap_err().to_string().contains("limit of 10"));
+}
+
+/// JSON with the fields of a manifest, and values that fit or do not.
+fn almost_manifests() -> impl Strategy<Value = String> {
+    let descriptor = prop_oneof![
+        4 => Just(descriptor("x")),
+        1 => Just(r#"{"mediaType":"a","digest":"sha256:0","size":1}"#.to_owned()),
+        1 => Just(r#"{"size":-1}"#.to_owned()),
+        1 => "null|1|\"x\"|\\[\\]|\\{\\}",
+    ];
+    let list = proptest::collection::vec(descriptor.clone(), 0..4).prop_map(|l| format!("[{}]", l.join(",")));
+    let types = [media_type::OCI_MANIFEST, media_type::OCI_INDEX, media_type::DOCKER_MANIFEST, "x", ""];
+    let field = prop_oneof![
+        (0..4u8).prop_map(|version| format!(r#""schemaVersion":{version}"#)),
+        proptest::sample::select(types.to_vec()).prop_map(|t| format!(r#""mediaType":"{t}""#)),
+        descriptor.clone().prop_map(|d| format!(r#""config":{d}"#)),
+        descriptor.prop_map(|d| format!(r#""subject":{d}"#)),
+        (proptest::sample::select(vec!["layers", "manifests"]), list)
+            .prop_map(|(k, l)| format!(r#""{k}":{l}"#)),
+        Just(r#""annotations":{"a":"b"}"#.to_owned()),
+        (0..80usize).prop_map(|n| format!(r#""x":{}{}"#, "[".repeat(n), "]".repeat(n))),
+    ];
+    proptest::collection::vec(field, 0..7).prop_map(|fields| format!("{{{}}}", fields.join(",")))
+}
+
+proptest! {
+    #[test]
+    fn what_is_taken_has_one_shape(body in almost_manifests(), typed: bool) {
+        if let Ok(manifest) = parse(typed.then_some(media_type::OCI_MANIFEST), &body) {
+            match manifest.kind {
+                ManifestKind::Image => prop_assert!(manifest.config.is_some() && manifest.manifests.is_empty()),
+                ManifestKind::Index => prop_assert!(manifest.config.is_none() && manifest.layers.is_empty()),
+            }
+        }
+    }
+
+    #[test]
+    fn never_panics(body: Vec<u8>, text in "\\PC{0,200}") {
+        let _ = Manifest::parse(None, &body, &ManifestLimits::default());
+        let _ = parse(Some(media_type::OCI_MANIFEST), &text);
+    }
+}
