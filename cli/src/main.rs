@@ -5,6 +5,7 @@
     reason = "arguments are documented for --help, where brackets mean optional"
 )]
 
+mod allocator;
 mod commands;
 mod connect;
 mod exit;
@@ -19,11 +20,6 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use crate::commands::Command;
 use crate::exit::{Exit, Failure};
 use crate::output::{Global, Output};
-
-/// Receive buffers of large uploads come and go by the hundred thousand bytes. glibc's allocator gives each back to
-/// the kernel and faults it in again, which cost a third of the system time of a push.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Private OCI registry, and the client that goes with it.
 #[derive(Debug, Parser)]
@@ -41,6 +37,7 @@ pub(crate) fn command_line() -> clap::Command {
 }
 
 fn main() -> ExitCode {
+    allocator::keep_large_buffers();
     let matches = match command_line().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return usage(&error),

@@ -10,11 +10,11 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use bytes::BytesMut;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use rreg_auth::{Access, Identity};
 use rreg_oci::{ManifestLimits, Operation};
 use rreg_storage::Storage;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
@@ -26,6 +26,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 /// Longest request id that is taken over from a client.
 const MAX_REQUEST_ID: usize = 64;
+
+/// Seconds after which a client that found no upload slot shall try again.
+const RETRY_AFTER: u64 = 2;
 
 /// What every handler can use.
 pub(crate) struct App {
@@ -74,6 +77,26 @@ impl App {
             .with_state(self)
     }
 
+    /// A slot for a request that receives content; 429 when all are taken.
+    pub(crate) fn upload_slot(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        self.uploads.clone().try_acquire_owned().map_err(|_| {
+            let message = "too many uploads are in progress (server.max_concurrent_uploads)";
+            ApiError::busy(message, RETRY_AFTER)
+        })
+    }
+
+    /// The answer, if it can be given from memory ([`crate::listen::Immediate`]).
+    pub(crate) fn immediate(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Response> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return None;
+        }
+        let operation = Operation::parse(method.as_str(), uri.path(), uri.query()).ok()?;
+        let seen = Seen::new(self, method, uri, headers, Some(&operation));
+        let permit = self.access.authorize(Identity::Anonymous, operation).ok()?;
+        let answer = handlers::immediate(self, &permit, headers)?;
+        Some(seen.answered(self, answer.unwrap_or_else(ApiError::into_response)))
+    }
+
     async fn answer(self: &Arc<Self>, operation: Result<Operation, ApiError>, request: Request) -> Response {
         let permit =
             operation.and_then(|operation| Ok(self.access.authorize(Identity::Anonymous, operation)?));
@@ -86,29 +109,57 @@ impl App {
 }
 
 async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
-    let started = Instant::now();
     let _in_flight = app.metrics.in_flight();
-    let id = app.request_ids.of(&request);
     let operation = Operation::parse(request.method().as_str(), request.uri().path(), request.uri().query());
-    let logged = tracing::enabled!(tracing::Level::INFO);
-    let target = logged.then(|| (request.method().clone(), request.uri().path().to_owned()));
-    // What metrics and log need, before the handler takes the operation.
-    let index = operation.as_ref().ok().map(Operation::index);
+    let seen = Seen::new(&app, request.method(), request.uri(), request.headers(), operation.as_ref().ok());
+    let response = app.answer(operation.map_err(ApiError::from), request).await;
+    seen.answered(&app, response)
+}
 
-    let mut response = app.answer(operation.map_err(ApiError::from), request).await;
-    if let Some(Cause(cause)) = response.extensions_mut().remove() {
-        tracing::error!(id = id.to_str().unwrap_or_default(), cause, "request failed");
+/// What metrics and log need of a request once it is answered.
+struct Seen {
+    started: Instant,
+    id: HeaderValue,
+    /// [`Operation::index`].
+    operation: Option<usize>,
+    /// Method and path, where requests are logged.
+    target: Option<(Method, String)>,
+}
+
+impl Seen {
+    fn new(
+        app: &App,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        operation: Option<&Operation>,
+    ) -> Self {
+        let logged = tracing::enabled!(tracing::Level::INFO);
+        Self {
+            started: Instant::now(),
+            id: app.request_ids.of(headers),
+            operation: operation.map(Operation::index),
+            target: logged.then(|| (method.clone(), uri.path().to_owned())),
+        }
     }
-    response.headers_mut().insert(REQUEST_ID, id.clone());
-    response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
-    let elapsed = started.elapsed();
-    app.metrics.observe(index, response.status(), elapsed);
-    if let Some((method, path)) = target {
-        let (id, status) = (id.to_str().unwrap_or_default(), response.status().as_u16());
-        let operation = index.map_or("other", |index| Operation::NAMES[index]);
-        tracing::info!(id, %method, path, status, operation, elapsed_us = elapsed.as_micros(), "answered");
+
+    /// Counts and logs the answer, and adds the headers that every answer has.
+    fn answered(self, app: &App, mut response: Response) -> Response {
+        let id = self.id.to_str().unwrap_or_default();
+        if let Some(Cause(cause)) = response.extensions_mut().remove() {
+            tracing::error!(id, cause, "request failed");
+        }
+        let elapsed = self.started.elapsed();
+        app.metrics.observe(self.operation, response.status(), elapsed);
+        if let Some((method, path)) = self.target {
+            let operation = self.operation.map_or("other", |index| Operation::NAMES[index]);
+            let (status, elapsed_us) = (response.status().as_u16(), elapsed.as_micros());
+            tracing::info!(id, %method, path, status, operation, elapsed_us, "answered");
+        }
+        response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+        response.headers_mut().insert(REQUEST_ID, self.id);
+        response
     }
-    response
 }
 
 /// Identifiers that no two requests of any replica share.
@@ -123,9 +174,9 @@ impl RequestIds {
     }
 
     /// The client's own, if it has sent a sensible one.
-    fn of(&self, request: &Request) -> HeaderValue {
+    fn of(&self, headers: &HeaderMap) -> HeaderValue {
         let sensible = |c: &u8| c.is_ascii_alphanumeric() || b"-_.".contains(c);
-        match request.headers().get(&REQUEST_ID) {
+        match headers.get(&REQUEST_ID) {
             Some(id) if (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(sensible) => {
                 id.clone()
             }

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::app::App;
 use crate::config::Config;
 use crate::health::{self, Check};
-use crate::listen::{self, Options};
+use crate::listen::{self, Immediate, Options, Site};
 use crate::open::open;
 use crate::telemetry::Metrics;
 use crate::tls::{Tls, TlsError};
@@ -81,7 +81,9 @@ pub async fn run(
     let storage = opened.storage.clone();
     let tasks = TaskTracker::new();
     let app = Arc::new(App::new(&config, storage.clone(), metrics.clone(), tasks.clone()));
-    let router = app.router().merge(router(&config, storage.clone(), metrics, shutdown.clone()));
+    let router = Arc::clone(&app).router().merge(router(&config, storage.clone(), metrics, shutdown.clone()));
+    let immediate: Immediate = Arc::new(move |method, uri, headers| app.immediate(method, uri, headers));
+    let site = Site { router, immediate: Some(immediate) };
 
     let address = config.server.listen;
     let bind = |source| RunError::Bind { address, source };
@@ -95,7 +97,7 @@ pub async fn run(
     let options = Options::new(&config.server, tls);
     tracing::info!(%address, tls = options.tls.is_some(), "listening");
     ready(address);
-    let result = listen::serve(listener, router, options, shutdown).await;
+    let result = listen::serve(listener, site, options, shutdown).await;
     // Uploads whose clients have left are still being made durable.
     tasks.close();
     if tokio::time::timeout(config.server.shutdown_timeout.0, tasks.wait()).await.is_err() {

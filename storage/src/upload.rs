@@ -199,7 +199,13 @@ impl Storage {
         if !session.segments.is_empty() {
             let mut again = self.read_segments(session);
             while let Some(piece) = again.next().await {
-                hasher.update(&piece?);
+                hasher.update(&piece.map_err(|error| match error {
+                    // Cancelled or expired meanwhile.
+                    StorageError::Object(object_store::Error::NotFound { .. }) => {
+                        StorageError::UnknownUpload(session.id)
+                    }
+                    error => error,
+                })?);
             }
         }
         hasher.update(&session.tail);
@@ -265,13 +271,22 @@ impl Storage {
         if let BlobContent::Segments(segments) = &content {
             self.blobs.written_well(segments).await;
         }
-        let blob = NewBlob { digest: *digest, size: before + received.bytes, content };
+        let replace = self.is_doubtful(digest).await?;
+        let blob = NewBlob { digest: *digest, size: before + received.bytes, content, replace };
         let upload = session.map(|s| (s.id, s.size));
         let result = self.metadata.commit_blob(repository, blob, upload).await;
         if matches!(result, Err(StorageError::UnknownUpload(_))) {
             self.drop_object(object).await;
         }
         result
+    }
+
+    /// Whether the content is known, but its objects are not known to be good: then new ones take their place.
+    async fn is_doubtful(&self, digest: &Digest) -> Result<bool, StorageError> {
+        match self.metadata.stored_segments(digest).await? {
+            Some(segments) => Ok(!self.blobs.are_good(&segments).await),
+            None => Ok(false),
+        }
     }
 
     /// An object whose row will never come. If it cannot be put on the list it stays as an orphan.
@@ -292,6 +307,11 @@ impl Storage {
         range: std::ops::Range<u64>,
     ) -> Result<crate::BlobReader, StorageError> {
         crate::BlobReader::open(&self.blobs, record, range, self.damage.clone()).await
+    }
+
+    /// Whether [`Storage::check`] would find the blob good without asking the store.
+    pub fn was_checked(&self, record: &BlobRecord) -> bool {
+        self.blobs.was_checked(record)
     }
 
     /// Whether a blob's bytes are there in their full length, without reading them. Asks the

@@ -62,7 +62,8 @@ section! {
         redirect: bool = false,
         /// How long such a URL is valid. 1s to 7d.
         redirect_expiry: HumanDuration = HumanDuration::seconds(15 * 60),
-        /// Time between two background checks of the same blob's digest; 0 turns them off.
+        /// A stored object that was read whole, had the right digest and has not changed since is not hashed again
+        /// for so long; 0 hashes it on every read.
         verify_interval: HumanDuration = HumanDuration::seconds(24 * 3600),
         sections {
             /// Amazon S3.

@@ -1,7 +1,6 @@
 //! Blobs by digest.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -15,6 +14,41 @@ use super::{Answer, content_headers, empty, not_modified, set};
 use crate::app::App;
 use crate::error::ApiError;
 
+/// The answer if the blob, or all that HEAD needs of it, is in memory.
+pub(super) fn cached(
+    app: &App,
+    repository: &RepositoryName,
+    digest: &Digest,
+    headers: &HeaderMap,
+    with_body: bool,
+) -> Option<Answer> {
+    let record = app.storage.metadata().cached_blob(repository, digest)?;
+    let body = match whole_inline(&record) {
+        Some(bytes) if with_body => Content::Bytes(bytes),
+        Some(_) => Content::None,
+        None if !with_body && app.storage.was_checked(&record) => Content::None,
+        None => return None,
+    };
+    app.metrics.blob_cache.hits.inc();
+    let etag = quoted(&record.digest_text);
+    if not_modified(headers, &etag) {
+        return Some(Ok(unchanged(&record, etag)));
+    }
+    let part = if with_body { requested_part(headers, &etag, &record) } else { Ok(None) };
+    Some(part.map(|part| match body {
+        Content::Bytes(bytes) => {
+            let body = bytes_of(app, bytes, part.clone().unwrap_or(0..record.size));
+            respond(&record, etag, part, body)
+        }
+        Content::None => respond(&record, etag, part, Body::empty()),
+    }))
+}
+
+enum Content<'a> {
+    Bytes(&'a Bytes),
+    None,
+}
+
 pub(super) async fn read(
     app: &App,
     repository: &RepositoryName,
@@ -22,39 +56,61 @@ pub(super) async fn read(
     headers: &HeaderMap,
     with_body: bool,
 ) -> Answer {
-    let record = match app.storage.metadata().cached_blob(repository, digest) {
-        Some(record) => {
-            app.metrics.blob_cache.hits.inc();
-            record
-        }
-        None => {
-            app.metrics.blob_cache.misses.inc();
-            app.storage.metadata().blob(repository, digest).await?
-        }
-    };
+    app.metrics.blob_cache.misses.inc();
+    let record = app.storage.metadata().blob(repository, digest).await?;
     let etag = quoted(&record.digest_text);
     if not_modified(headers, &etag) {
-        let mut response = empty(StatusCode::NOT_MODIFIED);
-        content_headers(&mut response, &record.digest_text, etag, 0);
-        response.headers_mut().remove(CONTENT_LENGTH);
-        return Ok(response);
+        return Ok(unchanged(&record, etag));
     }
-    if with_body && let Some(address) = app.storage.blobs().redirect(&record).await? {
+    if !with_body {
+        // A client that is told a blob is here does not push it.
+        app.storage.check(&record).await?;
+        return Ok(respond(&record, etag, None, Body::empty()));
+    }
+    if let Some(address) = app.storage.blobs().redirect(&record).await? {
         let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
         set(response.headers_mut(), LOCATION, address);
         set(response.headers_mut(), super::CONTENT_DIGEST, record.digest_text.clone());
         return Ok(response);
     }
-    let part = if with_body { requested_part(headers, &etag, &record)? } else { None };
+    let part = requested_part(headers, &etag, &record)?;
     let range = part.clone().unwrap_or(0..record.size);
-    let length = range.end - range.start;
-    let body = if with_body {
-        body_of(app, &record, range).await?
-    } else {
-        // A client that is told a blob is here does not push it.
-        app.storage.check(&record).await?;
-        Body::empty()
+    let body = match whole_inline(&record) {
+        Some(bytes) => bytes_of(app, bytes, range),
+        None => {
+            app.metrics.response_bytes.inc_by(range.end - range.start);
+            Body::from_stream(app.storage.open(record.clone(), range).await?.into_stream())
+        }
     };
+    Ok(respond(&record, etag, part, body))
+}
+
+/// The bytes, if they are in the record and as many as they should be.
+fn whole_inline(record: &BlobRecord) -> Option<&Bytes> {
+    match &record.content {
+        BlobContent::Inline(bytes) if bytes.len() as u64 == record.size => Some(bytes),
+        _ => None,
+    }
+}
+
+fn bytes_of(app: &App, bytes: &Bytes, range: Range<u64>) -> Body {
+    let (Ok(start), Ok(end)) = (usize::try_from(range.start), usize::try_from(range.end)) else {
+        return Body::empty();
+    };
+    app.metrics.response_bytes.inc_by(range.end - range.start);
+    Body::from(bytes.slice(start..end))
+}
+
+fn unchanged(record: &BlobRecord, etag: Bytes) -> Response {
+    let mut response = empty(StatusCode::NOT_MODIFIED);
+    content_headers(&mut response, &record.digest_text, etag, 0);
+    response.headers_mut().remove(CONTENT_LENGTH);
+    response
+}
+
+/// The headers of GET and HEAD, with the body that goes with them.
+fn respond(record: &BlobRecord, etag: Bytes, part: Option<Range<u64>>, body: Body) -> Response {
+    let length = part.as_ref().map_or(record.size, |part| part.end - part.start);
     let mut response = Response::new(body);
     content_headers(&mut response, &record.digest_text, etag, length);
     let out = response.headers_mut();
@@ -64,7 +120,7 @@ pub(super) async fn read(
         set(out, CONTENT_RANGE, format!("bytes {}-{}/{}", part.start, part.end - 1, record.size));
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
-    Ok(response)
+    response
 }
 
 fn quoted(digest: &Bytes) -> Bytes {
@@ -92,20 +148,6 @@ fn requested_part(
             .with_header(CONTENT_RANGE, format!("bytes */{}", record.size))
     })?;
     Ok(Some(part))
-}
-
-async fn body_of(app: &App, record: &Arc<BlobRecord>, range: Range<u64>) -> Result<Body, ApiError> {
-    app.metrics.response_bytes.inc_by(range.end - range.start);
-    if let BlobContent::Inline(bytes) = &record.content
-        && bytes.len() as u64 == record.size
-    {
-        let (Ok(start), Ok(end)) = (usize::try_from(range.start), usize::try_from(range.end)) else {
-            return Ok(Body::empty());
-        };
-        return Ok(Body::from(bytes.slice(start..end)));
-    }
-    let reader = app.storage.open(record.clone(), range).await?;
-    Ok(Body::from_stream(reader.into_stream()))
 }
 
 pub(super) async fn delete(app: &App, repository: &RepositoryName, digest: &Digest) -> Answer {

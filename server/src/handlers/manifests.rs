@@ -9,15 +9,29 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, StatusCode};
 use rreg_auth::Permit;
 use rreg_oci::{Digest, ErrorCode, Manifest, Operation, Reference, RepositoryName, Tag};
-use rreg_storage::NewManifest;
+use rreg_storage::{NewManifest, StoredManifest};
 
 use super::{Answer, content_headers, created, empty, not_modified, set};
 use crate::app::App;
 use crate::body::IncomingBody;
 use crate::error::ApiError;
+use crate::telemetry::CacheMetrics;
 
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
+
+/// The answer if the manifest is in memory.
+pub(super) fn cached(
+    app: &App,
+    repository: &RepositoryName,
+    reference: &Reference,
+    headers: &HeaderMap,
+    with_body: bool,
+) -> Option<Answer> {
+    let manifest = app.storage.metadata().cached_manifest(repository, reference)?;
+    cache_of(app, reference).hits.inc();
+    Some(Ok(answer(app, &manifest, headers, with_body)))
+}
 
 pub(super) async fn read(
     app: &App,
@@ -26,39 +40,40 @@ pub(super) async fn read(
     headers: &HeaderMap,
     with_body: bool,
 ) -> Answer {
-    let cache = match reference {
+    cache_of(app, reference).misses.inc();
+    let manifest = app.storage.metadata().manifest(repository, reference).await?;
+    Ok(answer(app, &manifest, headers, with_body))
+}
+
+fn cache_of<'a>(app: &'a App, reference: &Reference) -> &'a CacheMetrics {
+    match reference {
         Reference::Tag(_) => &app.metrics.tag_cache,
         Reference::Digest(_) => &app.metrics.manifest_cache,
-    };
-    let metadata = app.storage.metadata();
-    let manifest = match metadata.cached_manifest(repository, reference) {
-        Some(manifest) => {
-            cache.hits.inc();
-            manifest
-        }
-        None => {
-            cache.misses.inc();
-            metadata.manifest(repository, reference).await?
-        }
-    };
+    }
+}
+
+fn answer(app: &App, manifest: &StoredManifest, headers: &HeaderMap, with_body: bool) -> Response {
     let unchanged = not_modified(headers, &manifest.etag);
+    let length = manifest.body.len() as u64;
     let body = if with_body && !unchanged { Body::from(manifest.body.clone()) } else { Body::empty() };
     let mut response = Response::new(body);
-    content_headers(&mut response, &manifest.digest_text, manifest.etag.clone(), manifest.body.len() as u64);
+    content_headers(&mut response, &manifest.digest_text, manifest.etag.clone(), length);
     set(response.headers_mut(), CONTENT_TYPE, manifest.media_type.clone());
     if unchanged {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response.headers_mut().remove(http::header::CONTENT_LENGTH);
     } else if with_body {
-        app.metrics.response_bytes.inc_by(manifest.body.len() as u64);
+        app.metrics.response_bytes.inc_by(length);
     }
-    Ok(response)
+    response
 }
 
 pub(super) async fn put(app: &Arc<App>, permit: &Permit, request: Request) -> Answer {
     let Operation::ManifestPut { repository, reference, tags } = permit.operation() else {
         return Err(super::wrong_operation());
     };
+    // Manifests are collected in memory, so their number is bounded like that of uploads.
+    let _slot = app.upload_slot()?;
     let (parts, body) = request.into_parts();
     let content_type = match parts.headers.get(CONTENT_TYPE).map(|value| value.to_str()) {
         Some(Ok(text)) => Some(text),

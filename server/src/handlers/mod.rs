@@ -23,6 +23,21 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-diges
 
 type Answer = Result<Response, ApiError>;
 
+/// Answers a permitted request whose content is in memory.
+pub(crate) fn immediate(app: &App, permit: &Permit, headers: &HeaderMap) -> Option<Answer> {
+    match permit.operation() {
+        Operation::ManifestGet { repository, reference } => {
+            manifests::cached(app, repository, reference, headers, true)
+        }
+        Operation::ManifestHead { repository, reference } => {
+            manifests::cached(app, repository, reference, headers, false)
+        }
+        Operation::BlobGet { repository, digest } => blobs::cached(app, repository, digest, headers, true),
+        Operation::BlobHead { repository, digest } => blobs::cached(app, repository, digest, headers, false),
+        _ => None,
+    }
+}
+
 /// Hands a permitted request to its handler.
 pub(crate) async fn dispatch(app: &Arc<App>, permit: Permit, request: Request) -> Answer {
     match permit.operation() {

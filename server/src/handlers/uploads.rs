@@ -18,9 +18,6 @@ use crate::body::IncomingBody;
 use crate::error::ApiError;
 
 const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
-/// Seconds after which a client that found no upload slot shall try again.
-const RETRY_AFTER: u64 = 2;
-
 /// Where an upload stands, for the client to go on from.
 fn progress(status: StatusCode, repository: &RepositoryName, upload: &UploadId, size: u64) -> Response {
     let mut response = empty(status);
@@ -63,9 +60,7 @@ async fn begin(app: &App, repository: &RepositoryName, algorithm: Algorithm) -> 
 
 /// Takes the body of a chunk, a closing request or a single POST.
 pub(super) async fn receive(app: &Arc<App>, permit: Permit, request: Request) -> Answer {
-    let slot = app.uploads.clone().try_acquire_owned().map_err(|_| {
-        ApiError::busy("too many uploads are in progress (server.max_concurrent_uploads)", RETRY_AFTER)
-    })?;
+    let slot = app.upload_slot()?;
     let (parts, body) = request.into_parts();
     let headers = chunk_headers(&parts.headers)?;
     let body = IncomingBody::new(body, app.body_idle, app.metrics.request_bytes.clone());

@@ -1,16 +1,17 @@
 //! One connection: TLS, which HTTP it speaks, its requests, its end.
 
 use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use axum::routing::future::RouteFuture;
 use futures_util::StreamExt as _;
+use futures_util::future::Either;
 use futures_util::stream::FuturesUnordered;
 use http::Request;
 use hyper::body::Incoming;
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::stream::ClientStream;
-use super::{Options, Peer};
+use super::{Options, Peer, Site};
 use crate::tls;
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
@@ -46,7 +47,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) struct Protocols {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
-    router: Router,
+    site: Site,
     options: Options,
     /// Requests in flight are finished, new ones are not taken.
     drain: CancellationToken,
@@ -56,7 +57,7 @@ pub(super) struct Protocols {
 
 impl Protocols {
     pub(super) fn new(
-        router: Router,
+        site: Site,
         options: Options,
         drain: CancellationToken,
         cut: CancellationToken,
@@ -77,7 +78,7 @@ impl Protocols {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
-        Self { http1, http2, router, options, drain, cut }
+        Self { http1, http2, site, options, drain, cut }
     }
 
     /// Serves one client to the end of its connection. What goes wrong is the client's affair: it is logged
@@ -120,7 +121,7 @@ impl Protocols {
             return Ok(());
         }
         let stream = TokioIo::new(ClientStream::new(stream, head, self.options.write_idle_timeout));
-        let service = Entry { router: self.router.clone(), peer };
+        let service = Entry { site: self.site.clone(), peer };
         let result = if head == PREFACE {
             self.drive(self.http2.serve_connection(stream, service)).await
         } else {
@@ -168,21 +169,25 @@ async fn first_bytes<T: AsyncRead + Unpin>(
     Ok(length)
 }
 
-/// The router as hyper calls it, for the requests of one connection.
+/// The site as hyper calls it, for the requests of one connection.
 struct Entry {
-    router: Router,
+    site: Site,
     peer: Peer,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Entry {
     type Response = Response;
     type Error = Infallible;
-    type Future = RouteFuture<Infallible>;
+    type Future = Either<Ready<Result<Response, Infallible>>, RouteFuture<Infallible>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let now = self.site.immediate.as_ref();
+        if let Some(response) = now.and_then(|now| now(request.method(), request.uri(), request.headers())) {
+            return Either::Left(ready(Ok(response)));
+        }
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer);
         // A router is always ready, and a clone of it is one reference count.
-        self.router.clone().call(request)
+        Either::Right(self.site.router.clone().call(request))
     }
 }

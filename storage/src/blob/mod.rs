@@ -123,6 +123,15 @@ impl BlobStore {
         SegmentWriter::new(self.clone(), hasher, tail)
     }
 
+    pub(crate) fn was_checked(&self, record: &BlobRecord) -> bool {
+        match &record.content {
+            BlobContent::Inline(_) => true,
+            BlobContent::Segments(segments) => {
+                segments.first().is_some_and(|first| self.verified.was_present(&first.key))
+            }
+        }
+    }
+
     /// Remembers that these objects hold what was hashed while it was written, so that their first reader need not
     /// hash them again. Only where asking for their entity tags costs nothing.
     pub(crate) async fn written_well(&self, segments: &[Segment]) {
@@ -134,6 +143,19 @@ impl BlobStore {
                 self.verified.found_good(&segment.key, meta.e_tag.as_deref());
             }
         }
+    }
+
+    /// Whether each of these objects is there, has its length, and was found good lately.
+    pub(crate) async fn are_good(&self, segments: &[Segment]) -> bool {
+        for segment in segments {
+            match self.objects.head(&Path::from(segment.key.as_str())).await {
+                Ok(meta)
+                    if meta.size == segment.size
+                        && self.verified.is_fresh(&segment.key, meta.e_tag.as_deref()) => {}
+                _ => return false,
+            }
+        }
+        true
     }
 
     /// Deletes an object. One that is gone already is no error.

@@ -62,7 +62,12 @@ pub struct NewBlob {
     pub size: u64,
     /// Where the bytes are.
     pub content: BlobContent,
+    /// Take the place of what is stored under this digest already, rather than being dropped as a copy.
+    pub replace: bool,
 }
+
+/// Objects that good copies have replaced stay for so long: somebody may be reading them.
+const REPLACED_GRACE_MS: i64 = 3_600_000;
 
 impl MetadataStore {
     /// The blob, if `repository` holds it and it is not quarantined.
@@ -112,6 +117,22 @@ impl MetadataStore {
             Arc::new(BlobRecord { id, digest: *digest, digest_text, size: size_column(&row, 1)?, content });
         self.cache.keep_blob(epoch, repository, &record);
         Ok(record)
+    }
+
+    /// The objects under which this content is stored, if it is known at all and not inside the database.
+    pub(crate) async fn stored_segments(
+        &self,
+        digest: &Digest,
+    ) -> Result<Option<Vec<Segment>>, StorageError> {
+        let mut conn = self.db.read().await?;
+        let row = sqlx::query("SELECT id FROM blobs WHERE digest = $1 AND content IS NULL")
+            .bind(digest.to_string())
+            .fetch_optional(&mut *conn)
+            .await?;
+        match row {
+            Some(row) => Ok(Some(segments(&mut conn, row.try_get(0)?).await?)),
+            None => Ok(None),
+        }
     }
 
     /// The blob, if it can be had without waiting.
@@ -314,7 +335,7 @@ async fn insert_blob(
                 // Deleted since the conflict: PostgreSQL only.
                 .ok_or(StorageError::Conflict)?;
             let (id, quarantined): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-            healed = quarantined != 0 || other_bytes(conn, id, inline.as_deref()).await?;
+            healed = blob.replace || quarantined != 0 || other_bytes(conn, id, inline.as_deref()).await?;
             if healed {
                 heal(conn, id, inline, &blob.content).await?;
             } else {
@@ -371,7 +392,7 @@ async fn heal(
     inline: Option<Vec<u8>>,
     content: &BlobContent,
 ) -> Result<(), StorageError> {
-    release_segments(conn, id, now_ms()).await?;
+    release_segments(conn, id, now_ms() + REPLACED_GRACE_MS).await?;
     sqlx::query("UPDATE blobs SET quarantined = 0, content = $2 WHERE id = $1")
         .bind(id)
         .bind(inline)

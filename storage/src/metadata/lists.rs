@@ -100,6 +100,9 @@ impl MetadataStore {
         limit: usize,
     ) -> Result<ReferrerPage, StorageError> {
         let mut page = ReferrerPage { referrers: Vec::new(), next: None };
+        if limit == 0 {
+            return Ok(page);
+        }
         let mut conn = self.db.read().await?;
         let Some(id) = find_repository(&mut conn, repository).await? else { return Ok(page) };
         let after = last.and_then(|last| last.parse::<i64>().ok()).unwrap_or(0);

@@ -62,13 +62,13 @@ impl MetadataStore {
         self.db.engine()
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, to readers and to writers.
     ///
     /// # Errors
     /// What it answers instead.
     pub async fn ping(&self) -> Result<(), StorageError> {
         sqlx::query("SELECT 1").execute(&mut *self.db.read().await?).await?;
-        Ok(())
+        self.db.write((), |_, ()| Box::pin(async { Ok(()) }), |(), ()| {}).await
     }
 
     /// Logs and counts that stored content is not what was stored.

@@ -249,12 +249,7 @@ async fn advance(
     .execute(&mut *conn)
     .await?;
     if updated.rows_affected() == 0 {
-        let row =
-            sqlx::query("SELECT size FROM uploads WHERE id = $1").bind(&id).fetch_optional(conn).await?;
-        return Err(match row {
-            Some(row) => StorageError::OffsetMismatch { at: size_column(&row, 0)?, offset: session.size },
-            None => StorageError::UnknownUpload(session.id),
-        });
+        return Err(moved_on(conn, &session.id, session.size).await?);
     }
     if let Some(segment) = &progress.segment {
         sqlx::query(
@@ -281,9 +276,25 @@ pub(super) async fn close(
         .bind(id.to_string())
         .bind(repository.as_str())
         .bind(to_sql(size))
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
-    if deleted.rows_affected() == 0 { Err(StorageError::UnknownUpload(*id)) } else { Ok(()) }
+    if deleted.rows_affected() == 0 { Err(moved_on(conn, id, size).await?) } else { Ok(()) }
+}
+
+/// Why a session is not what it was when it was read: somebody else has ended it or added to it.
+async fn moved_on(
+    conn: &mut AnyConnection,
+    id: &UploadId,
+    expected: u64,
+) -> Result<StorageError, StorageError> {
+    let row = sqlx::query("SELECT size FROM uploads WHERE id = $1")
+        .bind(id.to_string())
+        .fetch_optional(conn)
+        .await?;
+    Ok(match row {
+        Some(row) => StorageError::OffsetMismatch { at: size_column(&row, 0)?, offset: expected },
+        None => StorageError::UnknownUpload(*id),
+    })
 }
 
 async fn cancel(
