@@ -21,5 +21,6 @@ mod harness;
 
 mod clients;
 mod conformance;
+mod deploy;
 mod durability;
 mod malformed;

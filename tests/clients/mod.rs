@@ -11,6 +11,7 @@ mod large_layer;
 mod oras;
 mod podman;
 mod regctl;
+mod rreg;
 mod skopeo;
 
 use std::env;

@@ -17,7 +17,6 @@ use object_store::{
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 use rreg_storage::{BlobStore, CacheLimits, MetadataStore, Storage, StorageOptions};
-use sqlx::{AnyConnection, Connection as _, Executor as _};
 
 use super::client::Client;
 use super::direct::Direct;
@@ -290,22 +289,6 @@ async fn faults_and_vanishing_clients_lose_nothing_sqlite() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn faults_lose_nothing_postgres() {
-    let Ok(url) = std::env::var("RREG_TEST_POSTGRES_URL") else {
-        eprintln!("skipped: RREG_TEST_POSTGRES_URL is not set");
-        return;
-    };
-    sqlx::any::install_default_drivers();
-    let name = format!("durability_{}", uuid_like());
-    let mut admin = AnyConnection::connect(&url).await.unwrap();
-    admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
-    let (server, query) = url.split_once('?').map_or((url.as_str(), ""), |(server, query)| (server, query));
-    let (server, _) = server.rsplit_once('/').unwrap();
-    interleavings(Rows::Postgres(format!("{server}/{name}?{query}")), rounds(10), seed(2)).await;
-    admin.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE {name}"))).await.unwrap();
-}
-
-/// A name that no other run has.
-fn uuid_like() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    format!("{}_{}", std::process::id(), since.as_nanos())
+    let Some(url) = crate::harness::postgres::database() else { return };
+    interleavings(Rows::Postgres(url), rounds(10), seed(2)).await;
 }

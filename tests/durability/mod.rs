@@ -6,7 +6,7 @@
 //! * [`disconnect`]: clients that leave in the middle, and a server that is asked to stop.
 //!
 //! `RREG_TEST_ROUNDS` is the number of rounds of the random tests, `RREG_TEST_SEED` where they begin. A failure
-//! names its seed. `RREG_TEST_POSTGRES_URL` lets [`faults`] run on that database too.
+//! names its seed. [`faults`] runs on PostgreSQL too.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -3,7 +3,7 @@
 
 pub(crate) mod http;
 pub(crate) mod image;
-mod postgres;
+pub(crate) mod postgres;
 mod run_dir;
 mod s3;
 mod server;

@@ -21,7 +21,7 @@ struct Cluster {
 }
 
 /// Makes a database and gives its URL, or `None` when PostgreSQL is not installed.
-pub(super) fn database() -> Option<String> {
+pub(crate) fn database() -> Option<String> {
     static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let cluster = CLUSTER.get_or_init(start).as_ref()?;

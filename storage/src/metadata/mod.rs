@@ -3,6 +3,7 @@
 //! How to add a query: put it with its table's file, use `$1` placeholders, `ON CONFLICT` and `RETURNING` (both
 //! engines take them), add the index that it walks to `migrations/`, and run the storage tests on both engines.
 
+mod blob_writes;
 mod blobs;
 mod lists;
 mod manifests;
