@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use rreg_auth::{Access, Identity};
+use rreg_auth::{Access, Caller};
 use rreg_oci::{ManifestLimits, Operation};
 use rreg_storage::Storage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -33,7 +33,8 @@ const RETRY_AFTER: u64 = 2;
 /// What every handler can use.
 pub(crate) struct App {
     pub(crate) storage: Storage,
-    pub(crate) access: Access,
+    pub(crate) access: Arc<Access>,
+    anonymous: Arc<Caller>,
     pub(crate) limits: ManifestLimits,
     pub(crate) allow_sparse: bool,
     pub(crate) reclaim_grace: Duration,
@@ -51,7 +52,8 @@ impl App {
         let usize_of = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
         Self {
             storage,
-            access: Access { read_only: config.server.read_only },
+            access: Arc::new(Access { read_only: config.server.read_only, ..Access::default() }),
+            anonymous: Arc::new(Caller::anonymous()),
             limits: ManifestLimits {
                 max_size: config.manifests.max_size.as_usize(),
                 max_descriptors: usize_of(config.manifests.max_descriptors),
@@ -92,14 +94,14 @@ impl App {
         }
         let operation = Operation::parse(method.as_str(), uri.path(), uri.query()).ok()?;
         let seen = Seen::new(self, method, uri, headers, Some(&operation));
-        let permit = self.access.authorize(Identity::Anonymous, operation).ok()?;
+        let permit = self.access.authorize(&self.anonymous, operation).ok()?;
         let answer = handlers::immediate(self, &permit, headers)?;
         Some(seen.answered(self, answer.unwrap_or_else(ApiError::into_response)))
     }
 
     async fn answer(self: &Arc<Self>, operation: Result<Operation, ApiError>, request: Request) -> Response {
         let permit =
-            operation.and_then(|operation| Ok(self.access.authorize(Identity::Anonymous, operation)?));
+            operation.and_then(|operation| Ok(self.access.authorize(&self.anonymous, operation)?));
         match permit {
             Ok(permit) => handlers::dispatch(self, permit, request).await,
             Err(error) => Err(error),

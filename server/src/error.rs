@@ -102,7 +102,12 @@ impl From<Denied> for ApiError {
     fn from(error: Denied) -> Self {
         let message = error.to_string();
         match error {
-            Denied::ReadOnly => Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message),
+            Denied::ReadOnly | Denied::Role { .. } => {
+                Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
+            }
+            Denied::Anonymous | Denied::Scope(_) => {
+                Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
+            }
         }
     }
 }
