@@ -28,8 +28,9 @@ pub use cache::CacheLimits;
 pub use db::Engine;
 pub use error::StorageError;
 pub use metadata::{
-    BlobContent, BlobRecord, CatalogPage, MetadataStore, NewBlob, NewManifest, Referrer, ReferrerPage,
-    Segment, StoredManifest, TagPage, UploadProgress, UploadSession,
+    AuditEvent, BlobContent, BlobRecord, CatalogPage, Membership, MetadataStore, NewBlob, NewCredential,
+    NewManifest, Principal, Referrer, ReferrerPage, Segment, StoredKey, StoredManifest, TagPage,
+    UploadProgress, UploadSession, expiry_in,
 };
 pub use upload::ChunkHeaders;
 

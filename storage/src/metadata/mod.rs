@@ -3,10 +3,12 @@
 //! How to add a query: put it with its table's file, use `$1` placeholders, `ON CONFLICT` and `RETURNING` (both
 //! engines take them), add the index that it walks to `migrations/`, and run the storage tests on both engines.
 
+mod audit;
 mod blob_writes;
 mod blobs;
 mod lists;
 mod manifests;
+mod principals;
 mod uploads;
 
 use std::path::Path;
@@ -17,9 +19,11 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
+pub use audit::AuditEvent;
 pub use blobs::{BlobContent, BlobRecord, NewBlob, Segment};
 pub use lists::{CatalogPage, Referrer, ReferrerPage, TagPage};
 pub use manifests::{NewManifest, StoredManifest};
+pub use principals::{Membership, NewCredential, Principal, StoredKey, expiry_in};
 pub use uploads::{UploadProgress, UploadSession};
 
 use crate::cache::{Cache, CacheLimits};
