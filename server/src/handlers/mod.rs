@@ -19,7 +19,7 @@ use rreg_oci::{Digest, Operation};
 use crate::app::App;
 use crate::error::ApiError;
 
-const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 type Answer = Result<Response, ApiError>;
 
@@ -42,7 +42,7 @@ pub(crate) fn immediate(app: &App, permit: &Permit, headers: &HeaderMap) -> Opti
 pub(crate) async fn dispatch(app: &Arc<App>, permit: Permit, request: Request) -> Answer {
     match permit.operation() {
         Operation::Ping => Ok(json(Bytes::from_static(b"{}"))),
-        Operation::Catalog { page } => lists::catalog(app, page).await,
+        Operation::Catalog { page } => lists::catalog(app, &permit, page).await,
         Operation::TagList { repository, page } => lists::tags(app, repository, page).await,
         Operation::Referrers { .. } => lists::referrers(app, &permit).await,
         Operation::ManifestGet { repository, reference } => {
