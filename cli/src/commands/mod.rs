@@ -1,16 +1,22 @@
 //! The subcommands, one file each. How to add one: a file with an `Args` struct and its `run`, then a variant
 //! here; the compiler asks for the rest.
 
+mod accounts;
+mod audit;
+mod can;
 mod completions;
 mod config;
 mod cp;
 mod inspect;
 mod ls;
 mod man;
+mod org;
 mod pull;
 mod push;
 mod rm;
+mod robot;
 mod serve;
+mod user;
 mod version;
 
 use std::future::Future;
@@ -28,6 +34,19 @@ pub(crate) enum Command {
     /// Show, check and explain the server's configuration
     #[command(subcommand)]
     Config(config::Config),
+    /// Make, list and remove users, and set their passwords
+    #[command(subcommand)]
+    User(user::User),
+    /// Make, list and remove robot accounts, whose tokens programs log in with
+    #[command(subcommand)]
+    Robot(robot::Robot),
+    /// Organisations, and who has which role in them
+    #[command(subcommand)]
+    Org(org::Org),
+    /// Tell whether a user may do something to a repository, and by which rule
+    Can(can::Can),
+    /// Show and export the audit trail
+    Audit(audit::Audit),
 
     // --- client side ---
     /// Push an image layout, a layout archive or a docker save archive to a registry
@@ -58,6 +77,11 @@ impl Command {
             // Stops in good order on its own.
             Self::Serve(command) => command.run(output).await,
             Self::Config(command) => command.run(output),
+            Self::User(command) => command.run(output).await,
+            Self::Robot(command) => command.run(output).await,
+            Self::Org(command) => command.run(output).await,
+            Self::Can(command) => command.run(output).await,
+            Self::Audit(command) => command.run(output).await,
             Self::Push(command) => interruptible(command.run(output)).await,
             Self::Pull(command) => interruptible(command.run(output)).await,
             Self::Cp(command) => interruptible(command.run(output)).await,
