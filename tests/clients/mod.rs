@@ -8,6 +8,7 @@ mod containerd;
 mod crane;
 mod docker;
 mod large_layer;
+mod login;
 mod oras;
 mod podman;
 mod regctl;
