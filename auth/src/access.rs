@@ -6,8 +6,9 @@ use std::sync::Arc;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use rreg_oci::{Operation, RepositoryName};
 
-use crate::identity::{Caller, OrganisationName, Role};
+use crate::identity::{Caller, Identity, OrganisationName, Role};
 use crate::scope::{Actions, Scope};
+use crate::trust::TrustRule;
 
 /// What an operation does to the registry's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,11 +127,29 @@ impl Patterns {
         Ok(Self { texts: texts.to_vec(), set })
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// The patterns as they were written.
+    pub fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
     /// Place of the first pattern that matches.
-    fn matching(&self, repository: &RepositoryName) -> Option<usize> {
+    pub(crate) fn matching(&self, repository: &RepositoryName) -> Option<usize> {
         if self.texts.is_empty() { None } else { self.set.matches(repository.as_str()).into_iter().min() }
     }
 }
+
+impl PartialEq for Patterns {
+    fn eq(&self, other: &Self) -> bool {
+        self.texts == other.texts
+    }
+}
+
+impl Eq for Patterns {}
 
 /// What the registry lets callers do.
 #[derive(Clone, Debug, Default)]
@@ -146,7 +165,7 @@ pub struct Access {
 }
 
 /// The rule that allowed something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// Nobody is asked who they are.
     Open,
@@ -160,6 +179,8 @@ pub enum Rule {
     RegistryAdmin,
     /// The caller has a role in the repository's organisation.
     Member(Role),
+    /// The caller is a workload that a rule of the configuration trusts.
+    Trusted(Arc<TrustRule>),
 }
 
 impl fmt::Display for Rule {
@@ -171,6 +192,7 @@ impl fmt::Display for Rule {
             Self::Public(place) => write!(f, "public repository (auth.public, pattern {})", place + 1),
             Self::RegistryAdmin => f.write_str("registry administrator"),
             Self::Member(role) => write!(f, "member ({role})"),
+            Self::Trusted(rule) => write!(f, "trust rule {:?} of auth.oidc ({})", rule.name(), rule.role()),
         }
     }
 }
@@ -186,10 +208,10 @@ pub enum Denied {
     Anonymous,
     /// The caller's role is too small, or they have none.
     #[error("{identity} may not {action} here: that needs the role {needed} in organisation {organisation}, and they \
-             have {}; an administrator can give it with `rreg org add`", held.map_or("none", Role::as_str))]
+             have {}; {}", held.map_or("none", Role::as_str), remedy(identity))]
     Role {
         /// Who.
-        identity: String,
+        identity: Identity,
         /// What they wanted.
         action: Action,
         /// Where.
@@ -202,6 +224,13 @@ pub enum Denied {
     /// The caller may, but the token that they hold is not for this.
     #[error("the token is not for this: it needs the scope {0}")]
     Scope(Scope),
+}
+
+fn remedy(identity: &Identity) -> &'static str {
+    match identity {
+        Identity::Workload(_) => "a trust rule of auth.oidc can give it",
+        _ => "an administrator can give it with `rreg org add`",
+    }
 }
 
 impl Denied {
@@ -289,12 +318,16 @@ impl Access {
             return Err(Denied::Anonymous);
         }
         let organisation = OrganisationName::of(repository);
-        let held = caller.roles.get(&organisation).copied();
-        let rule = match held {
+        let member = caller.roles.get(&organisation).copied();
+        let trusted = caller.trusted.iter().filter(|rule| rule.covers(repository));
+        let trusted = trusted.max_by_key(|rule| rule.role());
+        let rule = match (member, trusted) {
             _ if caller.admin => Rule::RegistryAdmin,
-            Some(role) if role >= needed => Rule::Member(role),
+            (Some(role), _) if role >= needed => Rule::Member(role),
+            (_, Some(rule)) if rule.role() >= needed => Rule::Trusted(Arc::clone(rule)),
             _ => {
-                let identity = caller.identity.to_string();
+                let identity = caller.identity.clone();
+                let held = member.max(trusted.map(|rule| rule.role()));
                 return Err(Denied::Role { identity, action, organisation, needed, held });
             }
         };
@@ -324,7 +357,9 @@ impl Access {
         self.mode == Mode::Open
             || self.anybody_reads(repository).is_some()
             || (!caller.is_anonymous()
-                && (caller.admin || caller.roles.contains_key(&OrganisationName::of(repository))))
+                && (caller.admin
+                    || caller.roles.contains_key(&OrganisationName::of(repository))
+                    || caller.trusted.iter().any(|rule| rule.covers(repository))))
     }
 
     /// Whether `caller` sees every repository in a list.
@@ -370,8 +405,8 @@ impl Permit {
     }
 
     /// By which rule.
-    pub fn rule(&self) -> Rule {
-        self.rule
+    pub fn rule(&self) -> &Rule {
+        &self.rule
     }
 
     /// Whether the same caller may read `repository` too, which is what mounting a blob from it needs

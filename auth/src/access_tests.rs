@@ -9,6 +9,7 @@ use rreg_oci::Operation;
 use crate::access::{Access, Action, Denied, Mode, Patterns, Rule};
 use crate::identity::{Caller, Role};
 use crate::scope::Scope;
+use crate::trust::TrustRule;
 
 /// What the table says that an operation needs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,6 +83,13 @@ fn admin() -> Caller {
 /// Callers, and how much each may do in `team`: 0 nothing, 1 reads, 2 writes, 3 deletes.
 fn callers() -> Vec<(&'static str, Caller, u8)> {
     let member = |role| user(Some(("team", role)));
+    let workload = |rules: &[(&str, &str, Role)]| Caller {
+        trusted: rules
+            .iter()
+            .map(|(organisation, patterns, role)| trust(organisation, patterns, *role))
+            .collect(),
+        ..Caller::new("workload:https://issuer.example a".parse().unwrap())
+    };
     let robot = Caller { identity: "robot:ci".parse().unwrap(), ..member(Role::Writer) };
     vec![
         ("anonymous", Caller::anonymous(), 0),
@@ -94,7 +102,28 @@ fn callers() -> Vec<(&'static str, Caller, u8)> {
         ("maintainer", member(Role::Maintainer), 3),
         ("organisation admin", member(Role::Admin), 3),
         ("registry admin", admin(), 3),
+        ("workload without a rule", workload(&[]), 0),
+        ("workload of another", workload(&[("other", "", Role::Admin)]), 0),
+        ("workload of another repository", workload(&[("team", "team/lib,team/app/*", Role::Admin)]), 0),
+        ("workload that reads all", workload(&[("team", "", Role::Reader)]), 1),
+        ("workload that writes one", workload(&[("team", "team/app", Role::Writer)]), 2),
+        (
+            "workload of several rules",
+            workload(&[
+                ("team", "", Role::Reader),
+                ("team", "team/*", Role::Maintainer),
+                ("other", "", Role::Admin),
+            ]),
+            3,
+        ),
     ]
+}
+
+fn trust(organisation: &str, patterns: &str, role: Role) -> Arc<TrustRule> {
+    let claims = [("sub".to_owned(), "a".to_owned())].into();
+    let patterns: Vec<_> = patterns.split(',').filter(|text| !text.is_empty()).map(str::to_owned).collect();
+    let place = (organisation.parse().unwrap(), Patterns::new(&patterns).unwrap());
+    Arc::new(TrustRule::new("https://issuer.example", "deploy", &claims, place, role).unwrap())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -161,7 +190,7 @@ fn open_allows_everything_and_read_only_refuses_every_change() {
         let caller = Arc::new(caller);
         for (operation, needs) in operations() {
             let open = Arc::new(Access::default()).authorize(&caller, operation.clone());
-            assert_eq!(open.map(|permit| permit.rule()), Ok(Rule::Open), "{who} {operation:?}");
+            assert_eq!(open.map(|permit| permit.rule().clone()), Ok(Rule::Open), "{who} {operation:?}");
             let changes = matches!(needs, Needs::Writer | Needs::Maintainer);
             for mode in [Mode::Open, Mode::Local] {
                 let access = Arc::new(Access { mode, read_only: true, ..access(Visibility::AnonymousPull) });
@@ -272,4 +301,12 @@ fn denials_say_what_would_help() {
          administrator can give it with `rreg org add`"
     );
     assert_eq!(denied.rule(), "role needed");
+    let mut workload = Caller::new("workload:https://issuer.example a".parse().unwrap());
+    workload.trusted.push(trust("team", "", Role::Reader));
+    let judge =
+        |action| access(Visibility::Private).judge(&workload, action, Some(&"team/app".parse().unwrap()));
+    let denied = judge(Action::Push).unwrap_err().to_string();
+    assert!(denied.ends_with("they have reader; a trust rule of auth.oidc can give it"), "{denied}");
+    let rule = judge(Action::Pull).unwrap().to_string();
+    assert_eq!(rule, "trust rule \"deploy\" of auth.oidc (reader)");
 }

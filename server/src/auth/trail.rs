@@ -103,7 +103,7 @@ impl Trail {
         context: &Context,
         identity: &Identity,
         operation: &Operation,
-        rule: Rule,
+        rule: &Rule,
         (status, digest): (StatusCode, Option<&str>),
     ) {
         let mut event = about(operation, AuditEvent::new(operation.name(), "allowed", rule.to_string()));
