@@ -90,10 +90,11 @@ impl App {
         if !matches!(*method, Method::GET | Method::HEAD) {
             return None;
         }
+        let started = Instant::now();
         let operation = Operation::parse(method.as_str(), uri.path(), uri.query()).ok()?;
-        let seen = Seen::new(self, method, uri, headers, Some(&operation));
         let permit = self.access.authorize(Identity::Anonymous, operation).ok()?;
         let answer = handlers::immediate(self, &permit, headers)?;
+        let seen = Seen::new(self, started, method, uri, headers, Some(permit.operation()));
         Some(seen.answered(self, answer.unwrap_or_else(ApiError::into_response)))
     }
 
@@ -110,8 +111,10 @@ impl App {
 
 async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
     let _in_flight = app.metrics.in_flight();
-    let operation = Operation::parse(request.method().as_str(), request.uri().path(), request.uri().query());
-    let seen = Seen::new(&app, request.method(), request.uri(), request.headers(), operation.as_ref().ok());
+    let started = Instant::now();
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    let operation = Operation::parse(method.as_str(), uri.path(), uri.query());
+    let seen = Seen::new(&app, started, method, uri, headers, operation.as_ref().ok());
     let response = app.answer(operation.map_err(ApiError::from), request).await;
     seen.answered(&app, response)
 }
@@ -129,6 +132,7 @@ struct Seen {
 impl Seen {
     fn new(
         app: &App,
+        started: Instant,
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
@@ -136,7 +140,7 @@ impl Seen {
     ) -> Self {
         let logged = tracing::enabled!(tracing::Level::INFO);
         Self {
-            started: Instant::now(),
+            started,
             id: app.request_ids.of(headers),
             operation: operation.map(Operation::index),
             target: logged.then(|| (method.clone(), uri.path().to_owned())),

@@ -59,7 +59,12 @@ async fn kill_dash_nine_loses_nothing() {
         server.kill();
         clients = Vec::new();
         for client in running {
-            clients.push(client.await.unwrap());
+            let mut client = client.await.unwrap();
+            // A session that has no bytes lives in memory; its client begins again.
+            for upload in &mut client.repository.uploads {
+                upload.may_be_gone |= upload.acknowledged == 0;
+            }
+            clients.push(client);
         }
         server = Server::start(data.path(), &[]);
         let target = Http::new(server.address);

@@ -152,6 +152,12 @@ impl MetadataStore {
         upload: Option<(UploadId, u64)>,
     ) -> Result<(), StorageError> {
         let cache = self.cache.clone();
+        let held = match &upload {
+            Some((id, _)) => self.claim(repository, id)?,
+            None => None,
+        };
+        // A session without a row has none to close.
+        let upload = upload.filter(|_| held.is_none());
         self.db
             .write(
                 (repository.clone(), blob, upload),
@@ -171,6 +177,9 @@ impl MetadataStore {
                 },
             )
             .await?;
+        if let Some(held) = held {
+            held.end();
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@ mod blob_writes;
 mod blobs;
 mod lists;
 mod manifests;
+mod sessions;
 mod uploads;
 
 use std::path::Path;
@@ -32,6 +33,8 @@ use rreg_oci::{Digest, RepositoryName};
 pub struct MetadataStore {
     db: Database,
     cache: Arc<Cache>,
+    /// Sessions that have no row yet, where no other process can ask for them.
+    empty: Option<sessions::EmptySessions>,
     /// How many times stored content turned out to be damaged.
     damaged: AtomicU64,
 }
@@ -55,7 +58,8 @@ impl MetadataStore {
 
     fn new(db: Database, limits: CacheLimits) -> Self {
         let cache = Arc::new(Cache::new(db.engine(), limits));
-        Self { db, cache, damaged: AtomicU64::new(0) }
+        let empty = (db.engine() == Engine::Sqlite).then(sessions::EmptySessions::default);
+        Self { db, cache, empty, damaged: AtomicU64::new(0) }
     }
 
     /// Which database it is.
@@ -92,6 +96,7 @@ impl MetadataStore {
 
     /// Finishes queued writes and closes all connections.
     pub async fn close(&self) {
+        self.keep_empty_sessions().await;
         self.db.close().await;
     }
 }
