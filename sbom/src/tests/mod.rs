@@ -1,0 +1,1 @@
+//! Whole images made on the spot.
