@@ -148,3 +148,67 @@ pub(super) fn bdb(headers: &[Vec<u8>]) -> Vec<u8> {
     }
     file
 }
+
+/// A database of pages of 512 bytes: the schema, an interior page as the root of Packages, a leaf for each
+/// header with its overflow pages behind it.
+pub(super) fn sqlite(headers: &[Vec<u8>]) -> Vec<u8> {
+    let mut root = vec![5, 0, 0, 0, (headers.len() - 1) as u8, 0, 0, 0];
+    let mut leaves: Vec<u8> = Vec::new();
+    let (mut children, mut cells) = (Vec::new(), Vec::new());
+    for (at, header) in headers.iter().enumerate() {
+        children.push((3 + leaves.len() / 512) as u32);
+        let serial = varint(12 + 2 * header.len());
+        let record = [&[serial.len() as u8 + 2, 0], &serial[..], header].concat();
+        let local = match record.len() {
+            length if length <= 477 => length,
+            length => Some(39 + (length - 39) % 508).filter(|local| *local <= 477).unwrap_or(39),
+        };
+        let (inside, rest) = record.split_at(local);
+        let mut cell = [&varint(record.len())[..], &[at as u8 + 1], inside].concat();
+        if !rest.is_empty() {
+            cell.extend((children[at] + 1).to_be_bytes());
+        }
+        let mut page = vec![13, 0, 0, 0, 1, 0, 0, 0];
+        page.extend(((512 - cell.len()) as u16).to_be_bytes());
+        page.resize(512 - cell.len(), 0);
+        leaves.extend([page, cell].concat());
+        let parts = rest.chunks(508).count();
+        for (number, part) in rest.chunks(508).enumerate() {
+            let next = if number + 1 < parts { children[at] + 2 + number as u32 } else { 0 };
+            leaves.extend([&next.to_be_bytes()[..], part].concat());
+            leaves.resize(leaves.len().next_multiple_of(512), 0);
+        }
+    }
+    root.extend(children[headers.len() - 1].to_be_bytes());
+    for (at, child) in children[..headers.len() - 1].iter().enumerate() {
+        let place = 512 - 5 * (at + 1);
+        root.extend((place as u16).to_be_bytes());
+        cells.splice(0..0, [&child.to_be_bytes()[..], &[at as u8 + 1]].concat());
+    }
+    root.resize(512 - cells.len(), 0);
+    [sqlite_schema(), root, cells, leaves].concat()
+}
+
+/// A big-endian integer of seven bits a byte, as SQLite writes it.
+fn varint(value: usize) -> Vec<u8> {
+    let groups = (0..9).rev().map(|group| value >> (7 * group)).skip_while(|rest| *rest == 0);
+    let mut bytes: Vec<u8> = groups.map(|rest| (rest & 0x7f) as u8 | 0x80).collect();
+    if let Some(last) = bytes.last_mut() {
+        *last &= 0x7f;
+    }
+    bytes
+}
+
+/// The first page: its schema names page 2 the root of Packages.
+pub(super) fn sqlite_schema() -> Vec<u8> {
+    let mut page = vec![0; 512];
+    page[..16].copy_from_slice(b"SQLite format 3\0");
+    page[16..18].copy_from_slice(&512_u16.to_be_bytes());
+    let record = b"\x06\x17\x1d\x1d\x01\x0ctablePackagesPackages\x02";
+    let cell = [&[record.len() as u8, 1], record.as_slice()].concat();
+    let at = 512 - cell.len();
+    page[at..].copy_from_slice(&cell);
+    page[100..105].copy_from_slice(&[13, 0, 0, 0, 1]);
+    page[108..110].copy_from_slice(&(at as u16).to_be_bytes());
+    page
+}

@@ -79,7 +79,11 @@ fn alpine() {
 #[test]
 fn rpm_databases() {
     let headers = [build::rpm_header("bash", "5.2", 10), build::rpm_header("kernel", "6.1", 3000)];
-    let forms = [("Packages.db", build::ndb(&headers)), ("Packages", build::bdb(&headers))];
+    let forms = [
+        ("Packages.db", build::ndb(&headers)),
+        ("Packages", build::bdb(&headers)),
+        ("rpmdb.sqlite", build::sqlite(&headers)),
+    ];
     for (name, database) in forms {
         let sbom = scan(&[build::tar(&[
             ("etc/os-release", b"ID=fedora\nVERSION_ID=40\n"),

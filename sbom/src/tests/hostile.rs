@@ -90,15 +90,8 @@ fn overflow_pages_in_a_circle() {
 
 /// A database of two pages: the schema names page 2 the root of Packages.
 fn sqlite(root: &[u8]) -> Vec<u8> {
-    let mut file = vec![0; 1024];
-    file[..16].copy_from_slice(b"SQLite format 3\0");
-    file[16..18].copy_from_slice(&512_u16.to_be_bytes());
-    let record = b"\x06\x17\x1d\x1d\x01\x0ctablePackagesPackages\x02";
-    let cell = [&[record.len() as u8, 1], record.as_slice()].concat();
-    let at = 512 - cell.len();
-    file[at..512].copy_from_slice(&cell);
-    file[100..105].copy_from_slice(&[13, 0, 0, 0, 1]);
-    file[108..110].copy_from_slice(&(at as u16).to_be_bytes());
+    let mut file = build::sqlite_schema();
+    file.resize(1024, 0);
     file[512..512 + root.len()].copy_from_slice(root);
     file
 }
@@ -134,7 +127,7 @@ fn intact() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("var/lib/rpm/Packages.db", build::ndb(&headers)),
         ("var/lib/rpm/Packages", build::bdb(&headers)),
-        ("var/lib/rpm/rpmdb.sqlite", sqlite(&[13, 0, 0, 0, 1, 1, 0, 1, 0, 0, 20, 3, 1, 2])),
+        ("var/lib/rpm/rpmdb.sqlite", build::sqlite(&headers)),
         ("a.jar", jar),
         ("bin/a", build::elf(&[&audit, &info])),
         ("var/lib/dpkg/status", b"Package: a\nVersion: 1\nSource: b (2)\n\n".to_vec()),
