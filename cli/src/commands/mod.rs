@@ -10,6 +10,7 @@ mod man;
 mod pull;
 mod push;
 mod rm;
+mod sbom;
 mod serve;
 mod version;
 
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     /// Remove a tag, or a manifest by digest
     Rm(rm::Rm),
+    /// List the packages in an image, an image file or a directory tree
+    Sbom(sbom::SbomCommand),
 
     // --- about rreg itself ---
     /// Show the version
@@ -64,6 +67,7 @@ impl Command {
             Self::Ls(command) => interruptible(command.run(output)).await,
             Self::Inspect(command) => interruptible(command.run(output)).await,
             Self::Rm(command) => interruptible(command.run(output)).await,
+            Self::Sbom(command) => interruptible(command.run(output)).await,
             Self::Version(command) => command.run(output),
             Self::Completions(command) => command.run(output),
             Self::Man(command) => command.run(output),
