@@ -51,6 +51,7 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, StorageError> {
             limit => limit,
         },
     };
+    let metadata = metadata.with_tag_rules(config.tags.immutable.rules());
     let storage = Storage::new(blob_store(&config.storage)?, metadata, options);
     Ok(Opened { storage, _lock: lock })
 }

@@ -19,6 +19,7 @@ mod damage;
 mod db;
 mod error;
 mod metadata;
+mod tag_rules;
 mod upload;
 
 use std::sync::Arc;
@@ -29,8 +30,9 @@ pub use db::Engine;
 pub use error::StorageError;
 pub use metadata::{
     BlobContent, BlobRecord, CatalogPage, MetadataStore, NewBlob, NewManifest, Referrer, ReferrerPage,
-    Segment, StoredManifest, TagPage, UploadProgress, UploadSession,
+    Segment, StoredManifest, TagChange, TagPage, UploadProgress, UploadSession,
 };
+pub use tag_rules::{Glob, GlobError, TagRule, TagRules};
 pub use upload::ChunkHeaders;
 
 /// What uploads may be and where small ones go.

@@ -17,6 +17,7 @@ mod server;
 mod setting;
 mod source;
 mod storage;
+mod tags;
 mod units;
 
 pub use error::{ConfigError, Origin, Problem};
@@ -27,6 +28,7 @@ pub use secret::{DatabaseUrl, Secret};
 pub use server::{Server, Tls};
 pub use source::{Loaded, Sources};
 pub use storage::{Azure, Backend, Database, Gcs, S3, Storage};
+pub use tags::{ImmutableTags, Tags};
 pub use units::{ByteSize, HumanDuration};
 
 use error::Findings;
@@ -45,6 +47,8 @@ section::section! {
             manifests: Manifests,
             /// Which blobs are accepted, and how long unfinished uploads stay.
             uploads: Uploads,
+            /// Which tags may change.
+            tags: Tags,
             /// What is kept in memory.
             cache: Cache,
             /// What is logged, to standard error.

@@ -7,6 +7,7 @@ mod blob_writes;
 mod blobs;
 mod lists;
 mod manifests;
+mod tags;
 mod uploads;
 
 use std::path::Path;
@@ -20,11 +21,13 @@ use sqlx::any::AnyRow;
 pub use blobs::{BlobContent, BlobRecord, NewBlob, Segment};
 pub use lists::{CatalogPage, Referrer, ReferrerPage, TagPage};
 pub use manifests::{NewManifest, StoredManifest};
+pub use tags::TagChange;
 pub use uploads::{UploadProgress, UploadSession};
 
 use crate::cache::{Cache, CacheLimits};
 use crate::db::{Database, Engine, now_ms};
 use crate::error::StorageError;
+use crate::tag_rules::TagRules;
 use rreg_oci::{Digest, RepositoryName};
 
 /// Rows about content. The bytes of manifests and small blobs live here too.
@@ -32,6 +35,8 @@ use rreg_oci::{Digest, RepositoryName};
 pub struct MetadataStore {
     db: Database,
     cache: Arc<Cache>,
+    /// Which tags never move.
+    rules: Arc<TagRules>,
     /// How many times stored content turned out to be damaged.
     damaged: AtomicU64,
 }
@@ -55,7 +60,14 @@ impl MetadataStore {
 
     fn new(db: Database, limits: CacheLimits) -> Self {
         let cache = Arc::new(Cache::new(db.engine(), limits));
-        Self { db, cache, damaged: AtomicU64::new(0) }
+        Self { db, cache, rules: Arc::default(), damaged: AtomicU64::new(0) }
+    }
+
+    /// Makes tags immutable by these rules.
+    #[must_use]
+    pub fn with_tag_rules(mut self, rules: TagRules) -> Self {
+        self.rules = Arc::new(rules);
+        self
     }
 
     /// Which database it is.
