@@ -26,7 +26,9 @@ pub enum GlobError {
     #[error("the pattern has more than {MAX_PATTERN} characters")]
     TooLong,
     /// A character that neither names nor patterns have: the pattern would never match, silently.
-    #[error("{0:?} stands in no repository name and no tag; a pattern has letters, digits, . _ - / and * ** ?")]
+    #[error(
+        "{0:?} stands in no repository name and no tag; a pattern has letters, digits, . _ - / and * ** ?"
+    )]
     Character(char),
 }
 

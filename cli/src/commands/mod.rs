@@ -11,6 +11,7 @@ mod pull;
 mod push;
 mod rm;
 mod serve;
+mod tag;
 mod version;
 
 use std::future::Future;
@@ -28,6 +29,9 @@ pub(crate) enum Command {
     /// Show, check and explain the server's configuration
     #[command(subcommand)]
     Config(config::Config),
+    /// Look into the tags of this registry's database
+    #[command(subcommand)]
+    Tag(tag::Tag),
 
     // --- client side ---
     /// Push an image layout, a layout archive or a docker save archive to a registry
@@ -58,6 +62,7 @@ impl Command {
             // Stops in good order on its own.
             Self::Serve(command) => command.run(output).await,
             Self::Config(command) => command.run(output),
+            Self::Tag(command) => interruptible(command.run(output)).await,
             Self::Push(command) => interruptible(command.run(output)).await,
             Self::Pull(command) => interruptible(command.run(output)).await,
             Self::Cp(command) => interruptible(command.run(output)).await,

@@ -95,7 +95,8 @@ fn rule(value: &Value, number: usize) -> Result<TagRule, String> {
             Some(Value::Array(values)) if values.len() <= MAX_PATTERNS => values
                 .iter()
                 .map(|value| {
-                    let text = value.as_str().ok_or_else(|| wrong("holds something that is no text".into()))?;
+                    let text =
+                        value.as_str().ok_or_else(|| wrong("holds something that is no text".into()))?;
                     text.parse::<Glob>().map_err(|error| wrong(format!("{text:?}: {error}")))
                 })
                 .collect(),
@@ -121,7 +122,8 @@ mod tests {
 
     #[test]
     fn rules_are_read_and_shown_again() {
-        let rules = read("[{tags = ['v*'], except = ['*-rc*']}, {name = 'all of it', repositories = ['x/**']}]");
+        let rules =
+            read("[{tags = ['v*'], except = ['*-rc*']}, {name = 'all of it', repositories = ['x/**']}]");
         let rules = rules.unwrap();
         let shown = rules.show().unwrap();
         assert_eq!(read(&shown.to_string()).unwrap(), rules);

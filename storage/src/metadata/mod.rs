@@ -50,6 +50,16 @@ impl MetadataStore {
         Ok(Self::new(Database::sqlite(path).await?, cache))
     }
 
+    /// Opens the existing embedded database file to read it, also while a server writes it.
+    ///
+    /// # Errors
+    /// When it is not there, cannot be opened, or its schema is not this binary's.
+    pub async fn sqlite_to_read(path: &Path) -> Result<Self, StorageError> {
+        // Caches would be told nothing of what the other process writes.
+        let none = CacheLimits { manifests: 0, blobs: 0, tags: 0 };
+        Ok(Self::new(Database::sqlite_to_read(path).await?, none))
+    }
+
     /// Connects to PostgreSQL, shared with other replicas.
     ///
     /// # Errors

@@ -143,13 +143,12 @@ pub(super) async fn set_tag(
 ) -> Result<Option<Digest>, StorageError> {
     for _ in 0..TURNS {
         // Locks the row, so that what is read of it now holds until the commit.
-        let locked =
-            sqlx::query("UPDATE tags SET updated_at = $3 WHERE repository_id = $1 AND name = $2")
-                .bind(repository)
-                .bind(tag.as_str())
-                .bind(now_ms())
-                .execute(&mut *conn)
-                .await?;
+        let locked = sqlx::query("UPDATE tags SET updated_at = $3 WHERE repository_id = $1 AND name = $2")
+            .bind(repository)
+            .bind(tag.as_str())
+            .bind(now_ms())
+            .execute(&mut *conn)
+            .await?;
         if locked.rows_affected() > 0 {
             let from = target(conn, repository, tag).await?.ok_or(StorageError::Conflict)?;
             if from == *to.1 {
