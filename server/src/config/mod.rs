@@ -10,6 +10,7 @@
 mod error;
 mod limits;
 mod observe;
+mod reclaim;
 mod reference;
 mod secret;
 mod section;
@@ -23,6 +24,7 @@ mod units;
 pub use error::{ConfigError, Origin, Problem};
 pub use limits::{Cache, Manifests, Uploads};
 pub use observe::{Log, LogFormat, LogLevel, Metrics};
+pub use reclaim::Reclaim;
 pub use reference::reference;
 pub use secret::{DatabaseUrl, Secret};
 pub use server::{Server, Tls};
@@ -47,6 +49,8 @@ section::section! {
             manifests: Manifests,
             /// Which blobs are accepted, and how long unfinished uploads stay.
             uploads: Uploads,
+            /// How long what nothing refers to stays.
+            reclaim: Reclaim,
             /// Which tags may change.
             tags: Tags,
             /// What is kept in memory.
@@ -73,6 +77,7 @@ impl Config {
         self.database.validate(&mut findings);
         self.manifests.validate(&mut findings);
         self.uploads.validate(&mut findings);
+        self.reclaim.validate(&mut findings);
         self.cache.validate(&mut findings);
         findings
     }

@@ -8,6 +8,7 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
+use super::reviews::{ReviewKind, queue, queue_held_by};
 use super::tags::{self, Scope};
 use super::{MetadataStore, digest_column, ensure_repository, find_repository};
 use crate::db::now_ms;
@@ -217,10 +218,17 @@ async fn put_manifest(
         Some(id) => id,
         None => ensure_repository(conn, &new.repository).await?,
     };
+    if new.tags.is_empty() {
+        // Before the row is looked for, which a worker may be taking away: see `reviews`. A tag holds it by itself.
+        queue(conn, repository, ReviewKind::Manifest, &new.digest).await?;
+    }
     let id = insert_manifest(conn, repository, new).await?;
     refer(conn, repository, id, &blobs, &children).await?;
     for tag in &new.tags {
-        tags::set_tag(conn, scope, repository, tag, (id, &new.digest)).await?;
+        let before = tags::set_tag(conn, scope, repository, tag, (id, &new.digest)).await?;
+        if let Some(digest) = before {
+            queue(conn, repository, ReviewKind::Manifest, &digest).await?;
+        }
     }
     Ok(())
 }
@@ -326,8 +334,8 @@ fn unknown(repository: &RepositoryName, reference: Reference) -> StorageError {
 }
 
 async fn delete_tag(conn: &mut AnyConnection, scope: Scope<'_>, tag: &Tag) -> Result<(), StorageError> {
-    tags::delete_tag(conn, scope, tag).await?;
-    Ok(())
+    let (repository, digest) = tags::delete_tag(conn, scope, tag).await?;
+    queue(conn, repository, ReviewKind::Manifest, &digest).await
 }
 
 async fn delete_by_digest(
@@ -343,7 +351,17 @@ async fn delete_by_digest(
     }
     tags::check_untag(conn, scope, (id, digest)).await?;
     tags::delete_tags_of(conn, scope, repository, (id, digest)).await?;
-    sqlx::query("DELETE FROM manifests WHERE id = $1").bind(id).execute(conn).await?;
+    remove(conn, repository, (id, digest)).await
+}
+
+/// Deletes the manifest's row and asks for a look at all that it held.
+pub(super) async fn remove(
+    conn: &mut AnyConnection,
+    repository: i64,
+    manifest: (i64, &Digest),
+) -> Result<(), StorageError> {
+    queue_held_by(conn, repository, manifest).await?;
+    sqlx::query("DELETE FROM manifests WHERE id = $1").bind(manifest.0).execute(conn).await?;
     Ok(())
 }
 

@@ -5,8 +5,11 @@
 
 mod blob_writes;
 mod blobs;
+mod inspect;
+mod judge;
 mod lists;
 mod manifests;
+mod reviews;
 mod tags;
 mod uploads;
 
@@ -19,8 +22,11 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 pub use blobs::{BlobContent, BlobRecord, NewBlob, Segment};
+pub use inspect::{Content, Stored};
+pub use judge::{Holder, Presence, Verdict};
 pub use lists::{CatalogPage, Referrer, ReferrerPage, TagPage};
 pub use manifests::{NewManifest, StoredManifest};
+pub use reviews::{Review, ReviewKind, Settled};
 pub use tags::TagChange;
 pub use uploads::{UploadProgress, UploadSession};
 

@@ -1,0 +1,181 @@
+//! Clients push and delete the same content in the same repositories while workers reclaim it without patience.
+//!
+//! A push may find that a blob it has just pushed is gone again, and is told so (`MissingReferences`); what was
+//! acknowledged with a tag stays.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use rreg_oci::{Digest, Reference, RepositoryName};
+use rreg_storage::{Storage, StorageError};
+
+use super::store::{Rows, assert_sound, at_once, image, open, push, put, read};
+use crate::durability::random::{Random, rounds, seed};
+use crate::harness::postgres;
+
+const CLIENTS: usize = 6;
+
+struct Client {
+    storage: Storage,
+    random: Random,
+    contents: Arc<Vec<Bytes>>,
+    names: Arc<Vec<RepositoryName>>,
+    /// Only this client moves its tag.
+    tag: String,
+    /// What the tag means in each repository: the manifest and its blobs.
+    acknowledged: Vec<Option<(Digest, Vec<usize>)>>,
+    /// Pushes that were told to try again.
+    retries: Arc<AtomicU64>,
+}
+
+impl Client {
+    async fn step(&mut self) {
+        let at = self.random.below(self.names.len());
+        let reference = Reference::Tag(self.tag.parse().unwrap());
+        if self.random.one_in(3) {
+            let deleted =
+                self.settled(async |s| s.metadata().delete_manifest(&self.names[at], &reference, None).await);
+            let deleted = deleted.await;
+            assert_eq!(deleted.is_ok(), self.acknowledged[at].is_some(), "{deleted:?}");
+            self.acknowledged[at] = None;
+            return;
+        }
+        let first = self.random.below(self.contents.len());
+        let blobs = vec![first, (first + 1) % self.contents.len()];
+        // Few enough that clients push the same manifests.
+        let salt = self.random.below(2) as u64;
+        let picked: Vec<&Bytes> = blobs.iter().map(|n| &self.contents[*n]).collect();
+        let manifest = image(&picked, None, salt);
+        let digest = loop {
+            for n in &blobs {
+                let from = &self.names[(at + 1) % self.names.len()];
+                let content = &self.contents[*n];
+                let mounted = self
+                    .settled(async |s| {
+                        s.metadata()
+                            .mount(&Digest::sha256(content), Some(from), &self.names[at], |_| true)
+                            .await
+                    })
+                    .await;
+                if mounted.is_err() {
+                    self.settled(async |s| push(s, &self.names[at], content).await).await.unwrap();
+                }
+            }
+            let pushed =
+                self.settled(async |s| put(s, &self.names[at], &manifest, Some(&self.tag)).await).await;
+            match pushed {
+                Ok(digest) => break digest,
+                Err(StorageError::MissingReferences(_)) => {
+                    self.retries.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        self.acknowledged[at] = Some((digest, blobs));
+    }
+
+    /// 429 means "again".
+    async fn settled<T>(
+        &self,
+        work: impl AsyncFn(&Storage) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        loop {
+            match work(&self.storage).await {
+                Err(StorageError::Conflict) => {
+                    self.retries.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn verify(&self, storage: &Storage) {
+        for (name, acknowledged) in self.names.iter().zip(&self.acknowledged) {
+            let Some((digest, blobs)) = acknowledged else { continue };
+            let reference = Reference::Tag(self.tag.parse().unwrap());
+            assert_eq!(storage.metadata().manifest(name, &reference).await.unwrap().digest, *digest);
+            for n in blobs {
+                let content = &self.contents[*n];
+                assert_eq!(read(storage, name, &Digest::sha256(content)).await.unwrap(), *content);
+            }
+        }
+    }
+}
+
+async fn race(rows: Rows, replicas: usize, steps: u64) {
+    let data = tempfile::tempdir().unwrap();
+    let mut storages = Vec::new();
+    for _ in 0..replicas {
+        storages.push(open(&rows, data.path()).await);
+    }
+    let mut random = Random::new(seed(1));
+    let contents: Arc<Vec<Bytes>> =
+        Arc::new((0..6).map(|n| random.bytes(if n % 2 == 0 { 100 } else { 2000 }).into()).collect());
+    let names: Arc<Vec<_>> = Arc::new((0..2).map(|n| format!("race/r{n}").parse().unwrap()).collect());
+    let stop = Arc::new(AtomicBool::new(false));
+    let workers: Vec<_> = storages
+        .iter()
+        .map(|storage| {
+            let (storage, stop) = (storage.clone(), stop.clone());
+            tokio::spawn(async move {
+                let mut reclaimed = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let report = rreg_gc::sweep(&storage, &at_once(true)).await.unwrap();
+                    reclaimed += report.blobs + report.manifests;
+                    tokio::task::yield_now().await;
+                }
+                reclaimed
+            })
+        })
+        .collect();
+    let retries = Arc::new(AtomicU64::new(0));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|n| {
+            let mut client = Client {
+                storage: storages[n % replicas].clone(),
+                random: Random::new(random.next()),
+                contents: contents.clone(),
+                names: names.clone(),
+                tag: format!("client{n}"),
+                acknowledged: vec![None; names.len()],
+                retries: retries.clone(),
+            };
+            async move {
+                for _ in 0..steps {
+                    client.step().await;
+                }
+                client
+            }
+        })
+        .collect();
+    let done = futures_util::future::join_all(clients).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut reclaimed = 0;
+    for worker in workers {
+        reclaimed += worker.await.unwrap();
+    }
+    eprintln!("{rows:?}: {reclaimed} reclaimed, {} retries", retries.load(Ordering::Relaxed));
+    assert!(reclaimed > 0, "nothing raced");
+    let storage = &storages[0];
+    for client in &done {
+        client.verify(storage).await;
+    }
+    // A worker that lost too often leaves its review until its lease ends; rows and objects agree all the same.
+    assert_sound(storage).await;
+    for storage in &storages {
+        storage.metadata().close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pushes_win_against_workers_sqlite() {
+    race(Rows::Sqlite, 1, rounds(120)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pushes_win_against_workers_of_two_replicas_postgres() {
+    let Some(url) = postgres::database() else { return };
+    race(Rows::Postgres(url), 2, rounds(120)).await;
+}
