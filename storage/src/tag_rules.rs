@@ -44,12 +44,15 @@ impl Glob {
     }
 }
 
+/// Where to go on when the present way fails: in the pattern after the star, in the name at the next start.
+type Resume = Option<(usize, usize)>;
+
 /// Goes back to the last star only, and to the last double star when that fails: at most quadratic for each of them,
 /// whatever the pattern (names have at most 255 bytes).
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
-    // Where to go on when the present way fails: pattern after the star, next start in the name.
-    let (mut star, mut double): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+    let mut star: Resume = None;
+    let mut double: Resume = None;
     loop {
         match (pattern.get(p), name.get(n)) {
             (None, None) => return true,
