@@ -139,8 +139,8 @@ impl From<StorageError> for ApiError {
             StorageError::InUse { digest, by } => answer(StatusCode::CONFLICT, ErrorCode::Denied)
                 .with_detail(json!({"digest": digest, "referredToBy": by})),
             // 409, not 403: it is the tag's state that stands in the way, not who asks. Other credentials would not
-            // help, and to clients 403 means just those (regctl reports it as a failed login, rreg exits with 77).
-            // docker, crane, skopeo and oras print code and message of either.
+            // help, and 403 sends people and clients looking for some (rreg itself exits with 77 then). crane, skopeo,
+            // podman, oras and regctl were seen to print the message of a 409.
             StorageError::ImmutableTag { tag, digest, rule, .. } => {
                 answer(StatusCode::CONFLICT, ErrorCode::Denied)
                     .with_detail(json!({"tag": tag.as_str(), "digest": digest, "rule": rule}))

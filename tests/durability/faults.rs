@@ -35,10 +35,10 @@ const SCHEDULE: rreg_gc::Schedule = rreg_gc::Schedule {
 
 /// What happens next, from a seed and a counter.
 #[derive(Debug, Default)]
-struct Dice {
-    on: AtomicBool,
-    next: AtomicU64,
-    thrown: AtomicU64,
+pub(crate) struct Dice {
+    pub(crate) on: AtomicBool,
+    pub(crate) next: AtomicU64,
+    pub(crate) thrown: AtomicU64,
 }
 
 /// What befalls one call.
@@ -85,9 +85,9 @@ impl Dice {
 
 /// An object store with bad luck.
 #[derive(Debug)]
-struct Faulty {
-    inner: Arc<dyn ObjectStore>,
-    dice: Arc<Dice>,
+pub(crate) struct Faulty {
+    pub(crate) inner: Arc<dyn ObjectStore>,
+    pub(crate) dice: Arc<Dice>,
 }
 
 impl fmt::Display for Faulty {

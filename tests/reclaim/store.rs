@@ -1,10 +1,12 @@
 //! Storage in this process, and the few things that the tests do with it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
+use object_store::ObjectStore;
 use rreg_gc::{Depth, Schedule};
 use rreg_oci::{Digest, Manifest, ManifestLimits, RepositoryName};
 use rreg_storage::{
@@ -23,12 +25,21 @@ pub(super) enum Rows {
 }
 
 pub(super) async fn open(rows: &Rows, data: &Path) -> Storage {
+    open_wrapped(rows, data, |objects| objects).await
+}
+
+/// Over an object store that misbehaves.
+pub(super) async fn open_wrapped(
+    rows: &Rows,
+    data: &Path,
+    wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>,
+) -> Storage {
     let caches = CacheLimits::default();
     let metadata = match rows {
         Rows::Sqlite => MetadataStore::sqlite(&data.join("rreg.db"), caches).await.unwrap(),
         Rows::Postgres(url) => MetadataStore::postgres(url, 8, caches).await.unwrap(),
     };
-    let blobs = BlobStore::directory(data.join("objects"), Duration::from_secs(3600)).unwrap();
+    let blobs = BlobStore::directory(data.join("objects"), Duration::from_secs(3600)).unwrap().wrapped(wrap);
     Storage::new(blobs, metadata, StorageOptions { inline_max: 1000, ..StorageOptions::default() })
 }
 

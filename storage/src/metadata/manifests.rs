@@ -8,7 +8,8 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::reviews::{ReviewKind, queue, queue_held_by};
+use super::manifest_deletes::{delete_by_digest, delete_tag};
+use super::reviews::{ReviewKind, queue};
 use super::tags::{self, Scope};
 use super::{MetadataStore, digest_column, ensure_repository, find_repository};
 use crate::db::{Engine, now_ms};
@@ -297,9 +298,9 @@ fn unique(digests: impl Iterator<Item = Digest>) -> Vec<Digest> {
 
 const BLOB_MEMBER: &str = "SELECT b.id FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id \
      WHERE b.digest = $2 AND rb.repository_id = $1 AND b.quarantined = 0";
-const MANIFEST_MEMBER: &str = "SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2";
+pub(super) const MANIFEST_MEMBER: &str = "SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2";
 
-async fn member(
+pub(super) async fn member(
     conn: &mut AnyConnection,
     repository: Option<i64>,
     sql: &'static str,
@@ -351,52 +352,4 @@ async fn insert_manifest(
             Ok(id)
         }
     }
-}
-
-fn unknown(repository: &RepositoryName, reference: Reference) -> StorageError {
-    StorageError::UnknownManifest { repository: repository.clone(), reference }
-}
-
-async fn delete_tag(conn: &mut AnyConnection, scope: Scope<'_>, tag: &Tag) -> Result<(), StorageError> {
-    let (repository, digest) = tags::delete_tag(conn, scope, tag).await?;
-    queue(conn, repository, ReviewKind::Manifest, &digest).await
-}
-
-async fn delete_by_digest(
-    conn: &mut AnyConnection,
-    scope: Scope<'_>,
-    digest: &Digest,
-) -> Result<(), StorageError> {
-    let unknown = || unknown(scope.repository, Reference::Digest(*digest));
-    let repository = find_repository(conn, scope.repository).await?.ok_or_else(unknown)?;
-    let id = member(conn, Some(repository), MANIFEST_MEMBER, digest).await?.ok_or_else(unknown)?;
-    if let Some(parent) = parent_of(conn, id).await? {
-        return Err(StorageError::InUse { digest: *digest, by: parent.to_string() });
-    }
-    tags::check_untag(conn, scope, (id, digest)).await?;
-    tags::delete_tags_of(conn, scope, repository, (id, digest)).await?;
-    remove(conn, repository, (id, digest)).await
-}
-
-/// Deletes the manifest's row and asks for a look at all that it held.
-pub(super) async fn remove(
-    conn: &mut AnyConnection,
-    repository: i64,
-    manifest: (i64, &Digest),
-) -> Result<(), StorageError> {
-    queue_held_by(conn, repository, manifest).await?;
-    sqlx::query("DELETE FROM manifests WHERE id = $1").bind(manifest.0).execute(conn).await?;
-    Ok(())
-}
-
-/// One index that has this manifest as a child.
-async fn parent_of(conn: &mut AnyConnection, id: i64) -> Result<Option<Digest>, StorageError> {
-    let parent = sqlx::query(
-        "SELECT m.digest FROM manifest_children mc JOIN manifests m ON m.id = mc.manifest_id \
-         WHERE mc.child_id = $1 LIMIT 1",
-    )
-    .bind(id)
-    .fetch_optional(conn)
-    .await?;
-    parent.map(|row| digest_column(&row, 0)).transpose()
 }

@@ -8,6 +8,7 @@ mod blobs;
 mod inspect;
 mod judge;
 mod lists;
+mod manifest_deletes;
 mod manifests;
 mod reviews;
 mod tags;

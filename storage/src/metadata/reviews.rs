@@ -202,7 +202,7 @@ async fn settle(conn: &mut AnyConnection, review: &Review, grace_ms: u64) -> Res
                 super::blob_writes::release_blob(conn, review.repository_id, row, grace_ms).await?;
             }
             ReviewKind::Manifest => {
-                super::manifests::remove(conn, review.repository_id, (row, &review.digest)).await?;
+                super::manifest_deletes::remove(conn, review.repository_id, (row, &review.digest)).await?;
             }
         }
     }
