@@ -108,6 +108,20 @@ impl Client {
     }
 }
 
+/// Reclaims without patience; gives how much.
+async fn reclaim_until(storage: Storage, stop: Arc<AtomicBool>) -> usize {
+    let mut reclaimed = 0;
+    while !stop.load(Ordering::Relaxed) {
+        match rreg_gc::sweep(&storage, &at_once(true)).await {
+            Ok(report) => reclaimed += report.blobs + report.manifests,
+            Err(StorageError::Object(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+        tokio::task::yield_now().await;
+    }
+    reclaimed
+}
+
 async fn race(rows: Rows, replicas: usize, steps: u64) {
     let data = tempfile::tempdir().unwrap();
     let mut storages = Vec::new();
@@ -123,24 +137,8 @@ async fn race(rows: Rows, replicas: usize, steps: u64) {
         Arc::new((0..6).map(|n| random.bytes(if n % 2 == 0 { 100 } else { 2000 }).into()).collect());
     let names: Arc<Vec<_>> = Arc::new((0..2).map(|n| format!("race/r{n}").parse().unwrap()).collect());
     let stop = Arc::new(AtomicBool::new(false));
-    let workers: Vec<_> = storages
-        .iter()
-        .map(|storage| {
-            let (storage, stop) = (storage.clone(), stop.clone());
-            tokio::spawn(async move {
-                let mut reclaimed = 0;
-                while !stop.load(Ordering::Relaxed) {
-                    match rreg_gc::sweep(&storage, &at_once(true)).await {
-                        Ok(report) => reclaimed += report.blobs + report.manifests,
-                        Err(StorageError::Object(_)) => {}
-                        Err(error) => panic!("{error}"),
-                    }
-                    tokio::task::yield_now().await;
-                }
-                reclaimed
-            })
-        })
-        .collect();
+    let workers: Vec<_> =
+        storages.iter().map(|storage| tokio::spawn(reclaim_until(storage.clone(), stop.clone()))).collect();
     let retries = Arc::new(AtomicU64::new(0));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|n| {
