@@ -24,3 +24,5 @@ mod conformance;
 mod deploy;
 mod durability;
 mod malformed;
+mod reclaim;
+mod tags;

@@ -138,6 +138,13 @@ impl From<StorageError> for ApiError {
             }
             StorageError::InUse { digest, by } => answer(StatusCode::CONFLICT, ErrorCode::Denied)
                 .with_detail(json!({"digest": digest, "referredToBy": by})),
+            // 409, not 403: it is the tag's state that stands in the way, not who asks. Other credentials would not
+            // help, and 403 sends people and clients looking for some (rreg itself exits with 77 then). crane, skopeo,
+            // podman, oras and regctl were seen to print the message of a 409.
+            StorageError::ImmutableTag { tag, digest, rule, .. } => {
+                answer(StatusCode::CONFLICT, ErrorCode::Denied)
+                    .with_detail(json!({"tag": tag.as_str(), "digest": digest, "rule": rule}))
+            }
             StorageError::DigestMismatch { expected, found } => {
                 answer(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid)
                     .with_detail(json!({"expected": expected, "found": found}))

@@ -13,4 +13,5 @@ pub mod telemetry;
 pub mod tls;
 
 pub use config::Config;
+pub use open::{Opened, open, open_to_read};
 pub use run::{RunError, run};

@@ -25,9 +25,6 @@ use crate::tls::{Tls, TlsError};
 /// File descriptors beside those of connections: database, store, logs.
 const OTHER_FILES: u64 = 1024;
 
-/// Time between two looks for idle uploads and objects to delete.
-const SWEEP_PERIOD: std::time::Duration = std::time::Duration::from_secs(60);
-
 /// Why the server did not start, or did not stop in good order.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -92,8 +89,7 @@ pub async fn run(
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).watch(shutdown.clone()));
     }
-    let idle = config.uploads.expire_after.0;
-    tokio::spawn(rreg_gc::run(storage.clone(), idle, SWEEP_PERIOD, shutdown.clone()));
+    tokio::spawn(rreg_gc::run(storage.clone(), config.reclaim_schedule(), shutdown.clone()));
     let options = Options::new(&config.server, tls);
     tracing::info!(%address, tls = options.tls.is_some(), "listening");
     ready(address);

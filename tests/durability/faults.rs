@@ -24,12 +24,21 @@ use super::kill::clients;
 use super::random::{Random, rounds, seed};
 use super::verify;
 
+/// The model knows nothing of blobs that go by themselves.
+const SCHEDULE: rreg_gc::Schedule = rreg_gc::Schedule {
+    idle: Duration::from_secs(3600),
+    blobs_after: Duration::from_secs(3600),
+    untagged_after: None,
+    grace: Duration::ZERO,
+    period: Duration::from_secs(60),
+};
+
 /// What happens next, from a seed and a counter.
 #[derive(Debug, Default)]
-struct Dice {
-    on: AtomicBool,
-    next: AtomicU64,
-    thrown: AtomicU64,
+pub(crate) struct Dice {
+    pub(crate) on: AtomicBool,
+    pub(crate) next: AtomicU64,
+    pub(crate) thrown: AtomicU64,
 }
 
 /// What befalls one call.
@@ -76,9 +85,9 @@ impl Dice {
 
 /// An object store with bad luck.
 #[derive(Debug)]
-struct Faulty {
-    inner: Arc<dyn ObjectStore>,
-    dice: Arc<Dice>,
+pub(crate) struct Faulty {
+    pub(crate) inner: Arc<dyn ObjectStore>,
+    pub(crate) dice: Arc<Dice>,
 }
 
 impl fmt::Display for Faulty {
@@ -255,7 +264,7 @@ async fn run(clients: Vec<Client<Direct>>, steps: usize) -> Vec<Client<Direct>> 
 async fn sweep_until(storage: Storage, stop: Arc<AtomicBool>) {
     while !stop.load(Ordering::Relaxed) {
         // Injected faults fail it now and then.
-        let _ = rreg_gc::sweep(&storage, Duration::from_secs(3600)).await;
+        let _ = rreg_gc::sweep(&storage, &SCHEDULE).await;
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
 }

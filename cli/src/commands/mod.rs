@@ -4,6 +4,8 @@
 mod completions;
 mod config;
 mod cp;
+mod fsck;
+mod gc;
 mod inspect;
 mod ls;
 mod man;
@@ -12,6 +14,7 @@ mod push;
 mod rm;
 mod sbom;
 mod serve;
+mod tag;
 mod version;
 
 use std::future::Future;
@@ -29,6 +32,14 @@ pub(crate) enum Command {
     /// Show, check and explain the server's configuration
     #[command(subcommand)]
     Config(config::Config),
+    /// Show, explain and carry out the reclaiming of what nothing refers to
+    #[command(subcommand)]
+    Gc(gc::Gc),
+    /// Compare the store with the database: missing, truncated, damaged and extra objects
+    Fsck(fsck::Fsck),
+    /// Look into the tags of this registry's database
+    #[command(subcommand)]
+    Tag(tag::Tag),
 
     // --- client side ---
     /// Push an image layout, a layout archive or a docker save archive to a registry
@@ -61,6 +72,9 @@ impl Command {
             // Stops in good order on its own.
             Self::Serve(command) => command.run(output).await,
             Self::Config(command) => command.run(output),
+            Self::Gc(command) => interruptible(command.run(output)).await,
+            Self::Fsck(command) => interruptible(command.run(output)).await,
+            Self::Tag(command) => interruptible(command.run(output)).await,
             Self::Push(command) => interruptible(command.run(output)).await,
             Self::Pull(command) => interruptible(command.run(output)).await,
             Self::Cp(command) => interruptible(command.run(output)).await,

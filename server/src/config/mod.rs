@@ -10,6 +10,7 @@
 mod error;
 mod limits;
 mod observe;
+mod reclaim;
 mod reference;
 mod secret;
 mod section;
@@ -17,16 +18,19 @@ mod server;
 mod setting;
 mod source;
 mod storage;
+mod tags;
 mod units;
 
 pub use error::{ConfigError, Origin, Problem};
 pub use limits::{Cache, Manifests, Uploads};
 pub use observe::{Log, LogFormat, LogLevel, Metrics};
+pub use reclaim::Reclaim;
 pub use reference::reference;
 pub use secret::{DatabaseUrl, Secret};
 pub use server::{Server, Tls};
 pub use source::{Loaded, Sources};
 pub use storage::{Azure, Backend, Database, Gcs, S3, Storage};
+pub use tags::{ImmutableTags, Tags};
 pub use units::{ByteSize, HumanDuration};
 
 use error::Findings;
@@ -45,6 +49,10 @@ section::section! {
             manifests: Manifests,
             /// Which blobs are accepted, and how long unfinished uploads stay.
             uploads: Uploads,
+            /// How long what nothing refers to stays.
+            reclaim: Reclaim,
+            /// Which tags may change.
+            tags: Tags,
             /// What is kept in memory.
             cache: Cache,
             /// What is logged, to standard error.
@@ -69,6 +77,7 @@ impl Config {
         self.database.validate(&mut findings);
         self.manifests.validate(&mut findings);
         self.uploads.validate(&mut findings);
+        self.reclaim.validate(&mut findings);
         self.cache.validate(&mut findings);
         findings
     }

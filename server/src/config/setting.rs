@@ -155,6 +155,7 @@ macro_rules! optional_setting {
 
 optional_setting! {
     PathBuf: "a path", false, |text| text.into(), |path| path.display().to_string();
+    HumanDuration: HumanDuration::ALLOWED, false, |text| text.parse()?, |value| value.to_string();
     String: "a text", false, |text| text.to_owned(), |value| value.clone();
     Secret: "a text; it is never printed", true, |text| Secret::new(text), |_value| MASK.to_owned();
     DatabaseUrl: DatabaseUrl::ALLOWED, true, |text| text.parse()?, |url| url.to_string();

@@ -106,6 +106,7 @@ pub(super) async fn put(app: &Arc<App>, permit: &Permit, request: Request) -> An
         manifest,
         tags,
         allow_sparse: app.allow_sparse,
+        actor: None,
     };
     app.storage.metadata().put_manifest(new).await?;
     let mut response = created(format!("/v2/{repository}/manifests/{reference}"), &digest);
@@ -123,6 +124,6 @@ fn tag_list(tags: &[Tag]) -> Option<String> {
 }
 
 pub(super) async fn delete(app: &App, repository: &RepositoryName, reference: &Reference) -> Answer {
-    app.storage.metadata().delete_manifest(repository, reference).await?;
+    app.storage.metadata().delete_manifest(repository, reference, None).await?;
     Ok(empty(StatusCode::ACCEPTED))
 }

@@ -275,7 +275,7 @@ impl MetadataStore {
     }
 }
 
-async fn segments(conn: &mut AnyConnection, blob: i64) -> Result<Vec<Segment>, StorageError> {
+pub(super) async fn segments(conn: &mut AnyConnection, blob: i64) -> Result<Vec<Segment>, StorageError> {
     let rows = sqlx::query("SELECT object_key, size FROM blob_segments WHERE blob_id = $1 ORDER BY position")
         .bind(blob)
         .fetch_all(conn)

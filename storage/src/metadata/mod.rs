@@ -5,9 +5,14 @@
 
 mod blob_writes;
 mod blobs;
+mod inspect;
+mod judge;
 mod lists;
+mod manifest_deletes;
 mod manifests;
 mod sessions;
+mod reviews;
+mod tags;
 mod uploads;
 
 use std::path::Path;
@@ -19,13 +24,18 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 pub use blobs::{BlobContent, BlobRecord, NewBlob, Segment};
+pub use inspect::{Content, Stored};
+pub use judge::{Holder, Presence, Verdict};
 pub use lists::{CatalogPage, Referrer, ReferrerPage, TagPage};
 pub use manifests::{NewManifest, StoredManifest};
+pub use reviews::{Review, ReviewKind, Settled};
+pub use tags::TagChange;
 pub use uploads::{UploadProgress, UploadSession};
 
 use crate::cache::{Cache, CacheLimits};
 use crate::db::{Database, Engine, now_ms};
 use crate::error::StorageError;
+use crate::tag_rules::TagRules;
 use rreg_oci::{Digest, RepositoryName};
 
 /// Rows about content. The bytes of manifests and small blobs live here too.
@@ -35,6 +45,8 @@ pub struct MetadataStore {
     cache: Arc<Cache>,
     /// Sessions that have no row yet, where no other process can ask for them.
     empty: Option<sessions::EmptySessions>,
+    /// Which tags never move.
+    rules: Arc<TagRules>,
     /// How many times stored content turned out to be damaged.
     damaged: AtomicU64,
 }
@@ -48,6 +60,16 @@ impl MetadataStore {
         Ok(Self::new(Database::sqlite(path).await?, cache))
     }
 
+    /// Opens the existing embedded database file to read it, also while a server writes it.
+    ///
+    /// # Errors
+    /// When it is not there, cannot be opened, or its schema is not this binary's.
+    pub async fn sqlite_to_read(path: &Path) -> Result<Self, StorageError> {
+        // Caches would be told nothing of what the other process writes.
+        let none = CacheLimits { manifests: 0, blobs: 0, tags: 0 };
+        Ok(Self::new(Database::sqlite_to_read(path).await?, none))
+    }
+
     /// Connects to PostgreSQL, shared with other replicas.
     ///
     /// # Errors
@@ -59,7 +81,14 @@ impl MetadataStore {
     fn new(db: Database, limits: CacheLimits) -> Self {
         let cache = Arc::new(Cache::new(db.engine(), limits));
         let empty = (db.engine() == Engine::Sqlite).then(sessions::EmptySessions::default);
-        Self { db, cache, empty, damaged: AtomicU64::new(0) }
+        Self { db, cache, empty, rules: Arc::default(), damaged: AtomicU64::new(0) }
+    }
+
+    /// Makes tags immutable by these rules.
+    #[must_use]
+    pub fn with_tag_rules(mut self, rules: TagRules) -> Self {
+        self.rules = Arc::new(rules);
+        self
     }
 
     /// Which database it is.
