@@ -9,7 +9,7 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::{MetadataStore, digest_column, ensure_repository, find_repository};
-use crate::db::now_ms;
+use crate::db::{Engine, now_ms};
 use crate::error::StorageError;
 
 /// A manifest as stored: exactly the bytes that were pushed.
@@ -64,6 +64,9 @@ impl MetadataStore {
             return Ok(manifest);
         }
         let epoch = self.cache.epoch();
+        if let Some(manifest) = self.known_body(repository, reference).await? {
+            return Ok(manifest);
+        }
         let (sql, key) = match reference {
             Reference::Tag(tag) => (SELECT_BY_TAG, tag.to_string()),
             Reference::Digest(digest) => (SELECT_BY_DIGEST, digest.to_string()),
@@ -95,8 +98,29 @@ impl MetadataStore {
     ) -> Option<Arc<StoredManifest>> {
         match reference {
             Reference::Tag(tag) => self.cache.tag(repository, tag),
+            // Another replica may have deleted it: the body is good for ever, that it is here is not.
+            Reference::Digest(_) if self.engine() == Engine::Postgres => None,
             Reference::Digest(digest) => self.cache.manifest(repository, digest),
         }
+    }
+
+    /// With PostgreSQL: the body from memory, after asking whether the repository still has the manifest.
+    async fn known_body(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<Arc<StoredManifest>>, StorageError> {
+        let Reference::Digest(digest) = reference else { return Ok(None) };
+        let Some(manifest) = self.cache.manifest(repository, digest) else { return Ok(None) };
+        let there = sqlx::query(
+            "SELECT 1 FROM repositories r JOIN manifests m ON m.repository_id = r.id \
+             WHERE r.name = $1 AND m.digest = $2",
+        )
+        .bind(repository.as_str())
+        .bind(digest.to_string())
+        .fetch_optional(&mut *self.db.read().await?)
+        .await?;
+        Ok(there.map(|_| manifest))
     }
 
     fn note_if_damaged(&self, error: &StorageError) {
