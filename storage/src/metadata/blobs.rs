@@ -8,6 +8,7 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 
 use super::blob_writes::{delete_blob, insert_blob, mount_blob, quarantine};
+use super::sessions::Held;
 use super::{MetadataStore, size_column};
 use crate::error::StorageError;
 
@@ -153,15 +154,15 @@ impl MetadataStore {
     ) -> Result<(), StorageError> {
         let cache = self.cache.clone();
         let held = match &upload {
-            Some((id, _)) => self.claim(repository, id)?,
+            Some((id, _)) => self.claim(repository, id).await,
             None => None,
         };
         // A session without a row has none to close.
         let upload = upload.filter(|_| held.is_none());
         self.db
             .write(
-                (repository.clone(), blob, upload),
-                |conn, (repository, blob, upload)| {
+                (repository.clone(), blob, upload, held),
+                |conn, (repository, blob, upload, _)| {
                     Box::pin(async move {
                         if let Some((id, size)) = upload {
                             super::uploads::close(conn, repository, id, *size).await?;
@@ -169,7 +170,8 @@ impl MetadataStore {
                         insert_blob(conn, repository, blob).await
                     })
                 },
-                move |(repository, blob, _), healed| {
+                move |(repository, blob, _, held), healed| {
+                    held.iter().for_each(Held::end);
                     cache.committed(|forget| match healed {
                         true => forget.all_blobs(),
                         false => forget.blob(repository, &blob.digest),
@@ -177,9 +179,6 @@ impl MetadataStore {
                 },
             )
             .await?;
-        if let Some(held) = held {
-            held.end();
-        }
         Ok(())
     }
 

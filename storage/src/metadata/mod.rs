@@ -44,7 +44,7 @@ pub struct MetadataStore {
     db: Database,
     cache: Arc<Cache>,
     /// Sessions that have no row yet, where no other process can ask for them.
-    empty: Option<sessions::EmptySessions>,
+    empty: Option<Arc<sessions::EmptySessions>>,
     /// Which tags never move.
     rules: Arc<TagRules>,
     /// How many times stored content turned out to be damaged.
@@ -80,7 +80,7 @@ impl MetadataStore {
 
     fn new(db: Database, limits: CacheLimits) -> Self {
         let cache = Arc::new(Cache::new(db.engine(), limits));
-        let empty = (db.engine() == Engine::Sqlite).then(sessions::EmptySessions::default);
+        let empty = (db.engine() == Engine::Sqlite).then(Arc::default);
         Self { db, cache, empty, rules: Arc::default(), damaged: AtomicU64::new(0) }
     }
 

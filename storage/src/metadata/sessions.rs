@@ -6,12 +6,12 @@
 //! row comes at once.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rreg_oci::{Algorithm, RepositoryName, UploadId};
+use tokio::sync::Notify;
 
 use super::MetadataStore;
-use crate::error::StorageError;
 
 /// Sessions kept here, about 200 bytes each; further ones get their row at once.
 const MOST: usize = 10_000;
@@ -29,21 +29,25 @@ pub(super) struct EmptySession {
 
 /// All sessions without bytes.
 #[derive(Debug, Default)]
-pub(super) struct EmptySessions(Mutex<HashMap<UploadId, EmptySession>>);
+pub(super) struct EmptySessions {
+    all: Mutex<HashMap<UploadId, EmptySession>>,
+    /// Somebody has let go of a session.
+    released: Notify,
+}
 
 /// What a request finds that wants a session for itself.
-pub(super) enum Claim<'a> {
+pub(super) enum Claim {
     /// It is not here: its row has to say.
     Absent,
     /// Another request has it.
     Busy,
     /// It belongs to this request.
-    Held(Held<'a>),
+    Held(Held),
 }
 
 impl EmptySessions {
     fn lock(&self) -> MutexGuard<'_, HashMap<UploadId, EmptySession>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps a new session; `false` when there are too many.
@@ -70,13 +74,13 @@ impl EmptySessions {
     }
 
     /// Takes the session of this repository for the caller alone.
-    pub(super) fn claim(&self, repository: &RepositoryName, id: &UploadId) -> Claim<'_> {
+    pub(super) fn claim(self: &Arc<Self>, repository: &RepositoryName, id: &UploadId) -> Claim {
         match self.lock().get_mut(id) {
             Some(session) if session.repository == *repository => {
                 if std::mem::replace(&mut session.claimed, true) {
                     Claim::Busy
                 } else {
-                    Claim::Held(Held { sessions: self, id: *id })
+                    Claim::Held(Held { sessions: self.clone(), id: *id })
                 }
             }
             _ => Claim::Absent,
@@ -97,41 +101,41 @@ impl EmptySessions {
     }
 }
 
-/// A claimed session. Unless it is ended, it is free again when this is dropped.
-pub(super) struct Held<'a> {
-    sessions: &'a EmptySessions,
+/// A claimed session. Unless it is ended, it is free again when this is dropped. It travels with the write: who asked
+/// for that may be gone before it is done.
+pub(super) struct Held {
+    sessions: Arc<EmptySessions>,
     id: UploadId,
 }
 
-impl Held<'_> {
+impl Held {
     /// The session has a row now, or its blob.
-    pub(super) fn end(self) {
+    pub(super) fn end(&self) {
         self.sessions.lock().remove(&self.id);
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for Held {
     fn drop(&mut self) {
         if let Some(session) = self.sessions.lock().get_mut(&self.id) {
             session.claimed = false;
         }
+        self.sessions.released.notify_waiters();
     }
 }
 
 impl MetadataStore {
-    /// Takes the session for this request, if it is one without a row.
-    ///
-    /// # Errors
-    /// [`StorageError::UnknownUpload`] when another request is ending it.
-    pub(super) fn claim(
-        &self,
-        repository: &RepositoryName,
-        id: &UploadId,
-    ) -> Result<Option<Held<'_>>, StorageError> {
-        match self.empty.as_ref().map_or(Claim::Absent, |empty| empty.claim(repository, id)) {
-            Claim::Absent => Ok(None),
-            Claim::Busy => Err(StorageError::UnknownUpload(*id)),
-            Claim::Held(held) => Ok(Some(held)),
+    /// Takes the session for this request, if it is one without a row; waits for another request that has it.
+    pub(super) async fn claim(&self, repository: &RepositoryName, id: &UploadId) -> Option<Held> {
+        let empty = self.empty.as_ref()?;
+        loop {
+            // Made before the look, so that a release right after it is not missed.
+            let released = empty.released.notified();
+            match empty.claim(repository, id) {
+                Claim::Absent => return None,
+                Claim::Held(held) => return Some(held),
+                Claim::Busy => released.await,
+            }
         }
     }
 }
@@ -146,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_claim_is_exclusive_and_ends_with_its_holder() {
-        let (sessions, id) = (EmptySessions::default(), UploadId::random());
+        let (sessions, id) = (Arc::new(EmptySessions::default()), UploadId::random());
         assert!(sessions.open(id, &name("a"), Algorithm::Sha256, 1));
         assert!(matches!(sessions.claim(&name("b"), &id), Claim::Absent));
         let Claim::Held(held) = sessions.claim(&name("a"), &id) else { panic!("free") };

@@ -6,6 +6,7 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 
 use super::blobs::Segment;
+use super::sessions::Held;
 use super::{MetadataStore, size_column, text_column, to_sql};
 use crate::db::now_ms;
 use crate::error::StorageError;
@@ -117,31 +118,27 @@ impl MetadataStore {
         session: &UploadSession,
         progress: UploadProgress,
     ) -> Result<(), StorageError> {
-        let held = self.claim(&session.repository, &session.id)?;
+        let held = self.claim(&session.repository, &session.id).await;
         self.db
             .write(
-                (session.clone(), progress, held.is_some()),
-                |conn, (session, progress, first)| {
+                (session.clone(), progress, held),
+                |conn, (session, progress, held)| {
                     Box::pin(async move {
-                        if *first {
+                        if held.is_some() {
                             let algorithm = progress.hasher.algorithm();
                             begin(conn, &session.id, &session.repository, algorithm).await?;
                         }
                         advance(conn, session, progress).await
                     })
                 },
-                |_, ()| {},
+                |(_, _, held), ()| held.iter().for_each(Held::end),
             )
-            .await?;
-        if let Some(held) = held {
-            held.end();
-        }
-        Ok(())
+            .await
     }
 
     /// Gives each session without bytes its row: the process ends, and the next one shall know it.
     pub(super) async fn keep_empty_sessions(&self) {
-        let sessions = self.empty.as_ref().map(super::sessions::EmptySessions::drain).unwrap_or_default();
+        let sessions = self.empty.as_ref().map(|empty| empty.drain()).unwrap_or_default();
         if sessions.is_empty() {
             return;
         }
@@ -171,7 +168,7 @@ impl MetadataStore {
         repository: &RepositoryName,
         id: &UploadId,
     ) -> Result<(), StorageError> {
-        match self.claim(repository, id)? {
+        match self.claim(repository, id).await {
             Some(held) => {
                 held.end();
                 Ok(())
