@@ -18,6 +18,7 @@ mod setting;
 mod source;
 mod storage;
 mod units;
+mod upstreams;
 
 pub use error::{ConfigError, Origin, Problem};
 pub use limits::{Cache, Manifests, Uploads};
@@ -28,12 +29,15 @@ pub use server::{Server, Tls};
 pub use source::{Loaded, Sources};
 pub use storage::{Azure, Backend, Database, Gcs, S3, Storage};
 pub use units::{ByteSize, HumanDuration};
+pub use upstreams::{Upstream, Upstreams};
 
 use error::Findings;
 
 section::section! {
     /// Everything an operator can set.
     pub struct Config {
+        /// Registries whose content is cached here.
+        upstreams: Upstreams = Upstreams::default(),
         sections {
             /// Where and how the server listens, and what it takes from one client.
             server: Server,
@@ -70,6 +74,7 @@ impl Config {
         self.manifests.validate(&mut findings);
         self.uploads.validate(&mut findings);
         self.cache.validate(&mut findings);
+        self.upstreams.validate(&mut findings);
         findings
     }
 }

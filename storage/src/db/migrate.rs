@@ -11,8 +11,10 @@ use super::Engine;
 use crate::error::StorageError;
 
 /// Version, name and text of each migration. Append only: a text that has been released never changes.
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "registry", include_str!("../../../migrations/0001_registry.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "registry", include_str!("../../../migrations/0001_registry.sql")),
+    (5, "upstreams", include_str!("../../../migrations/0005_upstreams.sql")),
+];
 
 /// Brings the schema up to date. Several replicas may call it at once: sqlx takes a lock.
 pub(super) async fn migrate(engine: Engine, conn: &mut AnyConnection) -> Result<(), StorageError> {

@@ -218,33 +218,44 @@ async fn put_manifest(conn: &mut AnyConnection, new: &NewManifest) -> Result<(),
         .await?;
     }
     for tag in &new.tags {
-        sqlx::query(
-            "INSERT INTO tags (repository_id, name, manifest_id, updated_at) VALUES ($1, $2, $3, $4) \
-             ON CONFLICT (repository_id, name) DO UPDATE \
-             SET manifest_id = excluded.manifest_id, updated_at = excluded.updated_at",
-        )
-        .bind(repository)
-        .bind(tag.as_str())
-        .bind(id)
-        .bind(now_ms())
-        .execute(&mut *conn)
-        .await?;
+        set_tag(conn, repository, tag, id).await?;
     }
     Ok(())
 }
 
-fn unique(digests: impl Iterator<Item = Digest>) -> Vec<Digest> {
+/// Points a tag at a manifest, wherever it pointed before.
+pub(super) async fn set_tag(
+    conn: &mut AnyConnection,
+    repository: i64,
+    tag: &Tag,
+    manifest: i64,
+) -> Result<(), StorageError> {
+    sqlx::query(
+        "INSERT INTO tags (repository_id, name, manifest_id, updated_at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (repository_id, name) DO UPDATE \
+         SET manifest_id = excluded.manifest_id, updated_at = excluded.updated_at",
+    )
+    .bind(repository)
+    .bind(tag.as_str())
+    .bind(manifest)
+    .bind(now_ms())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) fn unique(digests: impl Iterator<Item = Digest>) -> Vec<Digest> {
     let mut digests: Vec<Digest> = digests.collect();
     digests.sort_unstable();
     digests.dedup();
     digests
 }
 
-const BLOB_MEMBER: &str = "SELECT b.id FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id \
+pub(super) const BLOB_MEMBER: &str = "SELECT b.id FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id \
      WHERE b.digest = $2 AND rb.repository_id = $1 AND b.quarantined = 0";
-const MANIFEST_MEMBER: &str = "SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2";
+pub(super) const MANIFEST_MEMBER: &str = "SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2";
 
-async fn member(
+pub(super) async fn member(
     conn: &mut AnyConnection,
     repository: Option<i64>,
     sql: &'static str,
@@ -256,7 +267,7 @@ async fn member(
 }
 
 /// The manifest's row; the one that is there already if these bytes were pushed before.
-async fn insert_manifest(
+pub(super) async fn insert_manifest(
     conn: &mut AnyConnection,
     repository: i64,
     new: &NewManifest,

@@ -5,6 +5,7 @@
 
 mod blob_writes;
 mod blobs;
+mod cached;
 mod lists;
 mod manifests;
 mod uploads;
