@@ -24,3 +24,4 @@ mod conformance;
 mod deploy;
 mod durability;
 mod malformed;
+mod mirror;
