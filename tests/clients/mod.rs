@@ -4,9 +4,9 @@
 //! nothing of the machine's defaults is read or changed. No container is run.
 
 mod buildah;
-mod containerd;
+pub(crate) mod containerd;
 mod crane;
-mod docker;
+pub(crate) mod docker;
 mod large_layer;
 mod oras;
 mod podman;

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::caching;
 use super::origin::Origin;
-use crate::clients::{Home, assert_layout};
+use crate::clients::{Home, assert_layout, containerd, docker};
 use crate::harness::image::Image;
 use crate::harness::tool;
 
@@ -49,6 +49,48 @@ async fn podman() {
         let id = run(&["pull", "--quiet", "origin.example/library/app:1"]);
         assert_eq!(format!("sha256:{id}"), config);
         run(&["rmi", "--all", "--force"]);
+        origin.switch_off();
+    }
+}
+
+/// containerd asks its mirror with `?ns=`, as `hosts.toml` makes it do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn containerd_by_hosts_toml() {
+    let Some(daemon) = containerd::Daemon::start() else { return };
+    let image = Image::index("containerd");
+    let origin = Origin::with(&image, "1").await;
+    let Some(registry) = caching(&origin, ", ns=[\"origin.example\"]").await else { return };
+    let hosts = daemon.home.path("hosts");
+    fs::create_dir_all(hosts.join("origin.example")).unwrap();
+    let toml = format!(
+        "server = \"http://origin.example\"\n[host.\"http://{}\"]\ncapabilities = [\"pull\", \"resolve\"]\n",
+        registry.address()
+    );
+    fs::write(hosts.join("origin.example/hosts.toml"), toml).unwrap();
+    let hosts = hosts.display().to_string();
+    let name = "origin.example/library/app:1";
+    for _ in ["cold", "warm"] {
+        daemon.ctr(&["content", "fetch", "--hosts-dir", &hosts, "--all-platforms", name]);
+        let listed = daemon.ctr(&["images", "ls"]);
+        let digest = image.root().digest.to_string();
+        assert!(listed.lines().any(|l| l.starts_with(name) && l.contains(&digest)), "{listed}");
+        daemon.ctr(&["images", "rm", "--sync", name]);
+        origin.switch_off();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn docker_pulls() {
+    let Some(daemon) = docker::Daemon::start() else { return };
+    let image = Image::docker("docker", 2);
+    let origin = Origin::with(&image, "1").await;
+    let Some(registry) = caching(&origin, "").await else { return };
+    let remote = format!("{}/up/library/app:1", registry.address());
+    for _ in ["cold", "warm"] {
+        daemon.docker(&["pull", "--quiet", &remote]);
+        let id = daemon.docker(&["image", "inspect", "--format", "{{.Id}}", &remote]);
+        assert_eq!(id, image.root().json()["config"]["digest"]);
+        daemon.docker(&["image", "rm", "--force", &remote]);
         origin.switch_off();
     }
 }

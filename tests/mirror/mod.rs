@@ -13,20 +13,18 @@ use crate::harness::{Backend, Registry};
 use origin::Origin;
 
 /// A registry that caches `origin` under `up/`, with more fields of its entry. Tags are confirmed each time, and
-/// nobody is waited for longer than a second.
+/// nobody is waited for longer than a second, unless those say otherwise.
 async fn caching(origin: &Origin, more: &str) -> Option<Registry> {
     caching_on(Backend::SqliteDirectory, origin, more).await
 }
 
 async fn caching_on(backend: Backend, origin: &Origin, more: &str) -> Option<Registry> {
-    let entry = format!(
-        r#"[{{name="up", url="http://{}", tag_ttl="0s", timeout="1s", revalidate_timeout="1s" {more}}}]"#,
-        origin.address()
-    );
+    let timeout = if more.contains("timeout=") { "" } else { ", timeout=\"1s\", revalidate_timeout=\"1s\"" };
+    let entry = format!(r#"[{{name="up", url="http://{}", tag_ttl="0s"{timeout}{more}}}]"#, origin.address());
     Registry::start_with(backend, &[("RREG_UPSTREAMS", &entry)]).await
 }
 
-/// Status, `Warning` header and body of a GET, or why the body did not come whole.
+/// Status (0 when there was none), `Warning` header and body of a GET, or why the body did not come whole.
 struct Got {
     status: u16,
     warning: Option<String>,
@@ -36,7 +34,12 @@ struct Got {
 
 async fn get(registry: &Registry, target: &str) -> Got {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let response = client.get(format!("http://{}{target}", registry.address())).send().await.unwrap();
+    let response = client.get(format!("http://{}{target}", registry.address())).send().await;
+    let response = match response {
+        Ok(response) => response,
+        // The connection was cut before the head of the answer had left.
+        Err(e) => return Got { status: 0, warning: None, retry_after: None, body: Err(e.to_string()) },
+    };
     let status = response.status().as_u16();
     let warning = response.headers().get("warning").map(|v| v.to_str().unwrap().to_owned());
     let retry_after = response.headers().get("retry-after").map(|v| v.to_str().unwrap().parse().unwrap());

@@ -243,7 +243,7 @@ fn respond(
             (Some(wrong.len()), Body::from(wrong))
         }
         Fault::Endless => {
-            let noise = bytes.clone();
+            let noise = Bytes::from(vec![b'x'; 64 << 10]);
             (None, Body::from_stream(stream::repeat_with(move || ok(noise.clone()))))
         }
         _ => match gate {

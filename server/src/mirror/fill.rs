@@ -40,6 +40,16 @@ enum State {
     Failed(Arc<MirrorError>),
 }
 
+impl State {
+    fn has_begun(&self) -> bool {
+        match self {
+            Self::Asked => false,
+            Self::Growing(growing, there) => *there > 0 || growing.size == 0,
+            Self::Stored(_) | Self::Failed(_) => true,
+        }
+    }
+}
+
 /// A blob being filled, to be read from.
 #[derive(Clone)]
 pub(crate) struct Growing {
@@ -90,9 +100,10 @@ impl super::Mirror {
 }
 
 impl Fill {
-    /// Waits until the upstream gives the blob, or does not.
+    /// Waits for the first byte, or for why there is none: a refusal can still be told then, and an answer is not
+    /// held up by it.
     pub(crate) async fn begun(mut self) -> Result<(Growing, Self), Arc<MirrorError>> {
-        let state = self.0.wait_for(|state| !matches!(state, State::Asked)).await;
+        let state = self.0.wait_for(State::has_begun).await;
         let state = state.map_err(|_| Arc::new(MirrorError::Ended))?.clone();
         match state {
             State::Asked => Err(Arc::new(MirrorError::Ended)),
