@@ -20,3 +20,12 @@ CREATE TABLE awaited_content (
     PRIMARY KEY (repository_id, digest, manifest_id)
 );
 CREATE INDEX awaited_content_by_manifest ON awaited_content (manifest_id);
+
+-- Which replica fetches a blob now, so that the others wait for it. A replica that has died lets go by time.
+CREATE TABLE fill_leases (
+    repository TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (repository, digest)
+);

@@ -28,8 +28,8 @@ pub use cache::CacheLimits;
 pub use db::Engine;
 pub use error::StorageError;
 pub use metadata::{
-    BlobContent, BlobRecord, CatalogPage, MetadataStore, NewBlob, NewManifest, Referrer, ReferrerPage,
-    Segment, StoredManifest, TagPage, UploadProgress, UploadSession,
+    BlobContent, BlobRecord, CatalogPage, FillLease, MetadataStore, NewBlob, NewManifest, Referrer,
+    ReferrerPage, Segment, StoredManifest, TagPage, UploadProgress, UploadSession,
 };
 pub use upload::ChunkHeaders;
 

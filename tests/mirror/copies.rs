@@ -134,3 +134,39 @@ async fn a_part_is_served_while_the_rest_is_on_its_way_and_nobody_has_to_stay() 
     assert_eq!(api.get(&*target).expect(200).await.body, layer.bytes);
     assert_eq!(origin.count(&format!("GET /v2/{REPOSITORY}/blobs/{}", layer.digest)), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_share_one_request() {
+    let (image, layer) = with_large_layer("replicas", 5_000_000);
+    let origin = Origin::with(&image, "1").await;
+    let gate = origin.gate();
+    let Some(registry) = caching_on(Backend::PostgresS3, &origin, PATIENT).await else { return };
+    let replica = registry.replica();
+    registry.api().get_manifest(LOCAL, "1").expect(200).await;
+    let target = blob(LOCAL, &layer.digest);
+    registry.api().get(&*target).header("range", "bytes=0-9").expect(206).await;
+    // The first replica stands in the middle of the blob; the second one waits for it.
+    let (pulled, ()) = tokio::join!(get(&replica, &target), async {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        gate.send(true).unwrap();
+    });
+    assert_eq!(pulled.status, 200);
+    assert!(pulled.body.unwrap() == layer.bytes);
+    assert_eq!(origin.count(&format!("GET /v2/{REPOSITORY}/blobs/{}", layer.digest)), 1);
+    assert_eq!(metric(&replica, "rreg_mirror_fills_total").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_replica_does_not_keep_its_lease() {
+    let (image, layer) = with_large_layer("dead", 1_000_000);
+    let origin = Origin::with(&image, "1").await;
+    let gate = origin.gate();
+    let Some(mut registry) = caching_on(Backend::PostgresS3, &origin, PATIENT).await else { return };
+    let replica = registry.replica();
+    registry.api().get_manifest(LOCAL, "1").expect(200).await;
+    let target = blob(LOCAL, &layer.digest);
+    registry.api().get(&*target).header("range", "bytes=0-9").expect(206).await;
+    registry.kill();
+    gate.send(true).unwrap();
+    assert!(get(&replica, &target).await.body.unwrap() == layer.bytes);
+}

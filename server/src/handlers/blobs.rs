@@ -74,7 +74,13 @@ pub(super) async fn read(
         app.storage.check(&record).await?;
         return Ok(respond(&record.digest_text, record.size, etag, None, Body::empty()));
     }
-    if let Some(address) = app.storage.blobs().redirect(&record).await? {
+    stored(app, &record, headers).await
+}
+
+/// A stored blob, or the part of it that is asked for.
+pub(super) async fn stored(app: &App, record: &Arc<BlobRecord>, headers: &HeaderMap) -> Answer {
+    let etag = quoted(&record.digest_text);
+    if let Some(address) = app.storage.blobs().redirect(record).await? {
         let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
         set(response.headers_mut(), LOCATION, address);
         set(response.headers_mut(), super::CONTENT_DIGEST, record.digest_text.clone());
@@ -82,7 +88,7 @@ pub(super) async fn read(
     }
     let part = requested_part(headers, &etag, record.size)?;
     let range = part.clone().unwrap_or(0..record.size);
-    let body = match whole_inline(&record) {
+    let body = match whole_inline(record) {
         Some(bytes) => bytes_of(app, bytes, range),
         None => {
             app.metrics.response_bytes.inc_by(range.end - range.start);

@@ -45,8 +45,12 @@ pub(super) async fn blob(
         let size = app.mirror.blob_size(app, &copy, digest).await.map_err(ApiError::from_shared)?;
         return Ok(blobs::respond(&text, size, etag, None, Body::empty()));
     }
+    let repository = copy.local.clone();
     let fill = app.mirror.fill(app, copy, *digest);
-    let (growing, fill) = fill.begun().await.map_err(ApiError::from_shared)?;
+    let Some((growing, fill)) = fill.begun().await.map_err(ApiError::from_shared)? else {
+        let record = app.storage.metadata().blob(&repository, digest).await?;
+        return blobs::stored(app, &record, headers).await;
+    };
     let part = blobs::requested_part(headers, &etag, growing.size)?;
     let range = part.clone().unwrap_or(0..growing.size);
     app.metrics.response_bytes.inc_by(range.end - range.start);

@@ -20,6 +20,7 @@ use rreg_storage::ChunkHeaders;
 use tokio::sync::watch;
 
 use super::error::MirrorError;
+use super::lease::Lease;
 use super::spool::Spool;
 use super::{BlobKey, Copy};
 use crate::app::App;
@@ -37,6 +38,8 @@ enum State {
     Growing(Growing, u64),
     /// The blob is stored; readers finish from the file.
     Stored(Growing),
+    /// Another replica has stored the blob.
+    Elsewhere,
     Failed(Arc<MirrorError>),
 }
 
@@ -45,7 +48,7 @@ impl State {
         match self {
             Self::Asked => false,
             Self::Growing(growing, there) => *there > 0 || growing.size == 0,
-            Self::Stored(_) | Self::Failed(_) => true,
+            Self::Stored(_) | Self::Elsewhere | Self::Failed(_) => true,
         }
     }
 }
@@ -73,7 +76,6 @@ impl super::Mirror {
         let (sender, receiver) = watch::channel(State::Asked);
         let fill = Fill(receiver);
         fills.insert(key.clone(), fill.clone());
-        app.metrics.mirror.fills.inc();
         let running = Running { app: app.clone(), key, sender };
         app.tasks.spawn(running.run(copy));
         fill
@@ -102,12 +104,14 @@ impl super::Mirror {
 impl Fill {
     /// Waits for the first byte, or for why there is none: a refusal can still be told then, and an answer is not
     /// held up by it.
-    pub(crate) async fn begun(mut self) -> Result<(Growing, Self), Arc<MirrorError>> {
+    /// `None`: the blob is in the store.
+    pub(crate) async fn begun(mut self) -> Result<Option<(Growing, Self)>, Arc<MirrorError>> {
         let state = self.0.wait_for(State::has_begun).await;
         let state = state.map_err(|_| Arc::new(MirrorError::Ended))?.clone();
         match state {
             State::Asked => Err(Arc::new(MirrorError::Ended)),
-            State::Growing(growing, _) | State::Stored(growing) => Ok((growing, self)),
+            State::Growing(growing, _) | State::Stored(growing) => Ok(Some((growing, self))),
+            State::Elsewhere => Ok(None),
             State::Failed(error) => Err(error),
         }
     }
@@ -136,13 +140,13 @@ impl Fill {
         let state = self.0.wait_for(|state| match state {
             State::Asked => false,
             State::Growing(_, there) => *there > offset,
-            State::Stored(_) | State::Failed(_) => true,
+            State::Stored(_) | State::Elsewhere | State::Failed(_) => true,
         });
         match &*state.await.map_err(|_| Arc::new(MirrorError::Ended))? {
             State::Growing(_, there) => Ok(*there),
             State::Stored(_) => Ok(size),
             State::Failed(error) => Err(error.clone()),
-            State::Asked => Err(Arc::new(MirrorError::Ended)),
+            State::Asked | State::Elsewhere => Err(Arc::new(MirrorError::Ended)),
         }
     }
 }
@@ -162,10 +166,13 @@ impl Drop for Running {
 
 impl Running {
     async fn run(mut self, copy: Copy) {
-        match self.fill(&copy).await {
-            Ok(growing) => {
-                // A successor would find the blob in the store.
+        match self.alone(&copy).await {
+            // A successor would find the blob in the store.
+            Ok(Some(growing)) => {
                 self.sender.send_replace(State::Stored(growing));
+            }
+            Ok(None) => {
+                self.sender.send_replace(State::Elsewhere);
             }
             Err(error) => {
                 let metrics = &self.app.metrics.mirror;
@@ -177,6 +184,20 @@ impl Running {
         }
     }
 
+    /// Fills under a lease. `None`: another replica was faster.
+    async fn alone(&mut self, copy: &Copy) -> Result<Option<Growing>, Arc<MirrorError>> {
+        let app = self.app.clone();
+        let (repository, digest) = &self.key;
+        let lease = Lease::take(&app.storage, &app.mirror.holder, repository, digest).await?;
+        let Some(lease) = lease else { return Ok(None) };
+        let filled = tokio::select! {
+            filled = self.fill(copy) => filled,
+            () = lease.keep() => Err(Arc::new(MirrorError::Ended)),
+        };
+        lease.give_back().await;
+        filled.map(Some)
+    }
+
     async fn fill(&mut self, copy: &Copy) -> Result<Growing, Arc<MirrorError>> {
         let (app, digest) = (self.app.clone(), self.key.1);
         let size = app.mirror.blob_size(&app, copy, &digest).await?;
@@ -184,6 +205,7 @@ impl Running {
             let (upstream, limit) = (copy.upstream.name.clone(), app.mirror.max_blob_size);
             return Err(Arc::new(MirrorError::TooLarge { upstream, size, limit }));
         }
+        app.metrics.mirror.fills.inc();
         let descriptor = Descriptor::new("application/octet-stream", digest, size);
         let reader = copy.upstream.client.read_blob(&copy.remote, &descriptor);
         let reader = copy.upstream.ask(None, reader).await?;

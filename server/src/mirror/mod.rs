@@ -5,14 +5,16 @@
 //! asked for twice; a tag is confirmed by HEAD once its time to live has passed, and served with a warning when the
 //! upstream does not answer ([`upstream`], [`breaker`]).
 //!
-//! Not here: the referrers and the tag list of an upstream (what is cached is listed), eviction, and a lease that keeps
-//! two replicas from fetching the same blob at once.
+//! Replicas share what is cached, and the lease on a blob that one of them fetches ([`lease`]).
+//!
+//! Not here: the referrers and the tag list of an upstream (what is cached is listed), and eviction.
 
 mod breaker;
 mod error;
 mod fill;
 mod flights;
 mod glob;
+mod lease;
 mod manifests;
 mod spool;
 mod upstream;
@@ -43,6 +45,8 @@ pub(crate) struct Mirror {
     /// Where growing files lie.
     spool: PathBuf,
     max_blob_size: u64,
+    /// This process, as the holder of leases.
+    holder: String,
 }
 
 /// A repository here that is a copy of one there.
@@ -67,6 +71,7 @@ impl Mirror {
             manifests: Flights::default(),
             fresh: Fresh::default(),
             spool: config.storage.data.join("fills"),
+            holder: uuid::Uuid::new_v4().to_string(),
             max_blob_size: match config.uploads.max_blob_size.0 {
                 0 => u64::MAX,
                 limit => limit,

@@ -6,6 +6,7 @@
 mod blob_writes;
 mod blobs;
 mod cached;
+mod leases;
 mod lists;
 mod manifests;
 mod uploads;
@@ -19,6 +20,7 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 pub use blobs::{BlobContent, BlobRecord, NewBlob, Segment};
+pub use leases::FillLease;
 pub use lists::{CatalogPage, Referrer, ReferrerPage, TagPage};
 pub use manifests::{NewManifest, StoredManifest};
 pub use uploads::{UploadProgress, UploadSession};
