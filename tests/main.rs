@@ -24,5 +24,6 @@ mod conformance;
 mod deploy;
 mod durability;
 mod malformed;
+mod mirror;
 mod reclaim;
 mod tags;

@@ -10,6 +10,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use bytes::BytesMut;
+use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use rreg_auth::{Access, Identity};
 use rreg_oci::{ManifestLimits, Operation};
@@ -20,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::error::{ApiError, Cause};
 use crate::handlers;
+use crate::mirror::Mirror;
 use crate::telemetry::Metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -38,6 +40,7 @@ pub(crate) struct App {
     pub(crate) allow_sparse: bool,
     pub(crate) reclaim_grace: Duration,
     pub(crate) body_idle: Duration,
+    pub(crate) mirror: Mirror,
     pub(crate) metrics: Arc<Metrics>,
     /// A slot for each upload that receives bytes.
     pub(crate) uploads: Arc<Semaphore>,
@@ -47,7 +50,13 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(config: &Config, storage: Storage, metrics: Arc<Metrics>, tasks: TaskTracker) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        storage: Storage,
+        mirror: Mirror,
+        metrics: Arc<Metrics>,
+        tasks: TaskTracker,
+    ) -> Self {
         let usize_of = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
         Self {
             storage,
@@ -60,6 +69,7 @@ impl App {
             allow_sparse: config.manifests.allow_sparse,
             reclaim_grace: config.uploads.reclaim_grace.0,
             body_idle: config.server.body_idle_timeout.0,
+            mirror,
             metrics,
             uploads: Arc::new(Semaphore::new(usize_of(config.server.max_concurrent_uploads))),
             tasks,
@@ -91,11 +101,18 @@ impl App {
             return None;
         }
         let started = Instant::now();
-        let operation = Operation::parse(method.as_str(), uri.path(), uri.query()).ok()?;
+        let operation = self.parse(method, uri, headers).ok()?;
         let permit = self.access.authorize(Identity::Anonymous, operation).ok()?;
         let answer = handlers::immediate(self, &permit, headers)?;
         let seen = Seen::new(self, started, method, uri, headers, Some(permit.operation()));
         Some(seen.answered(self, answer.unwrap_or_else(ApiError::into_response)))
+    }
+
+    fn parse(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Operation, ApiError> {
+        let operation = Operation::parse(method.as_str(), uri.path(), uri.query())?;
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let host = host.or_else(|| uri.authority().map(|authority| authority.as_str()));
+        Ok(self.mirror.in_namespace(operation, uri.query(), host)?)
     }
 
     async fn answer(self: &Arc<Self>, operation: Result<Operation, ApiError>, request: Request) -> Response {
@@ -113,9 +130,9 @@ async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
     let _in_flight = app.metrics.in_flight();
     let started = Instant::now();
     let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-    let operation = Operation::parse(method.as_str(), uri.path(), uri.query());
+    let operation = app.parse(method, uri, headers);
     let seen = Seen::new(&app, started, method, uri, headers, operation.as_ref().ok());
-    let response = app.answer(operation.map_err(ApiError::from), request).await;
+    let response = app.answer(operation, request).await;
     seen.answered(&app, response)
 }
 

@@ -7,6 +7,7 @@ mod error;
 mod handlers;
 pub mod health;
 pub mod listen;
+mod mirror;
 mod open;
 mod run;
 pub mod telemetry;

@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::health::{self, Check};
 use crate::listen::{self, Immediate, Options, Site};
+use crate::mirror::Mirror;
 use crate::open::open;
 use crate::telemetry::Metrics;
 use crate::tls::{Tls, TlsError};
@@ -42,6 +43,9 @@ pub enum RunError {
     /// Database or object store cannot be used.
     #[error("cannot open the storage: {0}")]
     Storage(#[from] StorageError),
+    /// An upstream's settings cannot be used.
+    #[error("upstream: {0}")]
+    Upstream(Box<rreg_client::ClientError>),
     /// The metrics contradict each other.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -77,7 +81,9 @@ pub async fn run(
     let opened = open(&config).await?;
     let storage = opened.storage.clone();
     let tasks = TaskTracker::new();
-    let app = Arc::new(App::new(&config, storage.clone(), metrics.clone(), tasks.clone()));
+    let mirror = Mirror::new(&config).map_err(|error| RunError::Upstream(Box::new(error)))?;
+    mirror.prepare()?;
+    let app = Arc::new(App::new(&config, storage.clone(), mirror, metrics.clone(), tasks.clone()));
     let router = Arc::clone(&app).router().merge(router(&config, storage.clone(), metrics, shutdown.clone()));
     let immediate: Immediate = Arc::new(move |method, uri, headers| app.immediate(method, uri, headers));
     let site = Site { router, immediate: Some(immediate) };

@@ -29,9 +29,9 @@ pub use cache::CacheLimits;
 pub use db::Engine;
 pub use error::StorageError;
 pub use metadata::{
-    BlobContent, BlobRecord, CatalogPage, Content, Holder, MetadataStore, NewBlob, NewManifest, Presence,
-    Referrer, ReferrerPage, Review, ReviewKind, Segment, Settled, Stored, StoredManifest, TagChange, TagPage,
-    UploadProgress, UploadSession, Verdict,
+    BlobContent, BlobRecord, CatalogPage, Content, FillLease, Holder, MetadataStore, NewBlob, NewManifest,
+    Presence, Referrer, ReferrerPage, Review, ReviewKind, Segment, Settled, Stored, StoredManifest, TagChange,
+    TagPage, UploadProgress, UploadSession, Verdict,
 };
 pub use tag_rules::{Glob, GlobError, TagRule, TagRules};
 pub use upload::ChunkHeaders;

@@ -20,6 +20,7 @@ mod source;
 mod storage;
 mod tags;
 mod units;
+mod upstreams;
 
 pub use error::{ConfigError, Origin, Problem};
 pub use limits::{Cache, Manifests, Uploads};
@@ -32,12 +33,15 @@ pub use source::{Loaded, Sources};
 pub use storage::{Azure, Backend, Database, Gcs, S3, Storage};
 pub use tags::{ImmutableTags, Tags};
 pub use units::{ByteSize, HumanDuration};
+pub use upstreams::{Upstream, Upstreams};
 
 use error::Findings;
 
 section::section! {
     /// Everything an operator can set.
     pub struct Config {
+        /// Registries whose content is cached here.
+        upstreams: Upstreams = Upstreams::default(),
         sections {
             /// Where and how the server listens, and what it takes from one client.
             server: Server,
@@ -79,6 +83,7 @@ impl Config {
         self.uploads.validate(&mut findings);
         self.reclaim.validate(&mut findings);
         self.cache.validate(&mut findings);
+        self.upstreams.validate(&mut findings);
         findings
     }
 }

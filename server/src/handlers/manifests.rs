@@ -34,13 +34,16 @@ pub(super) fn cached(
 }
 
 pub(super) async fn read(
-    app: &App,
+    app: &Arc<App>,
     repository: &RepositoryName,
     reference: &Reference,
     headers: &HeaderMap,
     with_body: bool,
 ) -> Answer {
     cache_of(app, reference).misses.inc();
+    if let Some(copy) = app.mirror.covering(repository) {
+        return super::copies::manifest(app, &copy, reference, headers, with_body).await;
+    }
     let manifest = app.storage.metadata().manifest(repository, reference).await?;
     Ok(answer(app, &manifest, headers, with_body))
 }
@@ -52,7 +55,7 @@ fn cache_of<'a>(app: &'a App, reference: &Reference) -> &'a CacheMetrics {
     }
 }
 
-fn answer(app: &App, manifest: &StoredManifest, headers: &HeaderMap, with_body: bool) -> Response {
+pub(super) fn answer(app: &App, manifest: &StoredManifest, headers: &HeaderMap, with_body: bool) -> Response {
     let unchanged = not_modified(headers, &manifest.etag);
     let length = manifest.body.len() as u64;
     let body = if with_body && !unchanged { Body::from(manifest.body.clone()) } else { Body::empty() };

@@ -289,14 +289,14 @@ async fn refer(
     Ok(())
 }
 
-fn unique(digests: impl Iterator<Item = Digest>) -> Vec<Digest> {
+pub(super) fn unique(digests: impl Iterator<Item = Digest>) -> Vec<Digest> {
     let mut digests: Vec<Digest> = digests.collect();
     digests.sort_unstable();
     digests.dedup();
     digests
 }
 
-const BLOB_MEMBER: &str = "SELECT b.id FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id \
+pub(super) const BLOB_MEMBER: &str = "SELECT b.id FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id \
      WHERE b.digest = $2 AND rb.repository_id = $1 AND b.quarantined = 0";
 pub(super) const MANIFEST_MEMBER: &str = "SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2";
 
@@ -312,7 +312,7 @@ pub(super) async fn member(
 }
 
 /// The manifest's row; the one that is there already if these bytes were pushed before.
-async fn insert_manifest(
+pub(super) async fn insert_manifest(
     conn: &mut AnyConnection,
     repository: i64,
     new: &NewManifest,

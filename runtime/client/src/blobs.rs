@@ -3,7 +3,7 @@
 use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use http::header::{CONTENT_RANGE, RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 use reqwest::{Response, StatusCode};
 use rreg_oci::{ContentRange, Descriptor, Digest, Hasher, Operation, RepositoryName};
 
@@ -31,6 +31,20 @@ impl RegistryClient {
             return Ok(false);
         }
         self.expect(&request, response, &[200]).await.map(|_| true)
+    }
+
+    /// A blob's length, by a HEAD request. A registry that does not say it gives no blob of unknown length.
+    ///
+    /// # Errors
+    /// [`ClientError`], with [`ClientError::is_not_found`] when the repository does not have it.
+    pub async fn blob_size(&self, repository: &RepositoryName, digest: &Digest) -> Result<u64, ClientError> {
+        let operation = Operation::BlobHead { repository: repository.clone(), digest: *digest };
+        let request = self.request(operation)?;
+        let response = self.expect(&request, self.send(&request).await?, &[200]).await?;
+        let length = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+        let length = length.and_then(|text| text.parse().ok());
+        let unknown = || ErrorKind::Protocol("HEAD of a blob without Content-Length".into());
+        length.ok_or_else(|| self.error(&request.operation, unknown()))
     }
 
     /// Opens a blob for reading. Length and digest of `descriptor` are checked; a broken connection is resumed.

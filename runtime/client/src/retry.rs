@@ -65,7 +65,7 @@ impl RetryPolicy {
 }
 
 /// `Retry-After` in seconds (RFC 9110, 10.2.3). The date form is not used by registries and is ignored.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 

@@ -8,7 +8,13 @@ use reqwest::Url;
 const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
 /// The base URL of the registry at `host[:port]`: http on loopback or when asked for, https otherwise.
+/// A scheme before the host decides instead.
 pub(crate) fn base_url(host: &str, plain_http: bool) -> Result<Url, String> {
+    let (host, plain_http, explicit) = match (host.strip_prefix("https://"), host.strip_prefix("http://")) {
+        (Some(host), _) => (host.trim_end_matches('/'), false, true),
+        (_, Some(host)) => (host.trim_end_matches('/'), true, true),
+        _ => (host, plain_http, false),
+    };
     let served = if is_docker_hub(host) { "registry-1.docker.io" } else { host };
     let parse = |scheme: &str| {
         let url =
@@ -21,7 +27,7 @@ pub(crate) fn base_url(host: &str, plain_http: bool) -> Result<Url, String> {
         if bare && url.password().is_none() { Ok(url) } else { Err(format!("{host:?} is no host[:port]")) }
     };
     let https = parse("https")?;
-    if plain_http || is_loopback(&https) { parse("http") } else { Ok(https) }
+    if plain_http || (!explicit && is_loopback(&https)) { parse("http") } else { Ok(https) }
 }
 
 /// Whether the URL's host is this machine.
@@ -55,6 +61,8 @@ mod tests {
         assert_eq!(url("localhost:443", false), "http://localhost:443/");
         assert_eq!(url("registry.example.org", false), "https://registry.example.org/");
         assert_eq!(url("registry.example.org:5000", true), "http://registry.example.org:5000/");
+        assert_eq!(url("https://127.0.0.1:5000/", false), "https://127.0.0.1:5000/");
+        assert_eq!(url("http://registry.example.org", false), "http://registry.example.org/");
         assert_eq!(url("docker.io", false), "https://registry-1.docker.io/");
         for bad in ["", "a/b", "u@h.x", "h.x?y", "h.x#y", "h:99999"] {
             assert!(base_url(bad, false).is_err(), "{bad:?}");

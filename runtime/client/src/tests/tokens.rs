@@ -5,7 +5,7 @@ use std::path::Path;
 use rreg_oci::Descriptor;
 
 use super::harness::{Server, answer};
-use crate::client::{ErrorClass, ErrorKind, Keychain};
+use crate::{ErrorClass, ErrorKind, Keychain};
 
 fn keychain(dir: &Path, host: &str, entry: &str) -> Keychain {
     let path = dir.join("config.json");

@@ -3,7 +3,7 @@
 use rreg_oci::{Descriptor, Digest, Reference, media_type};
 
 use super::harness::{Server, answer, broken};
-use crate::client::{ErrorKind, FetchedManifest};
+use crate::{ErrorKind, FetchedManifest};
 
 fn blob(bytes: &[u8]) -> Descriptor {
     Descriptor::new("application/octet-stream", Digest::sha256(bytes), bytes.len() as u64)

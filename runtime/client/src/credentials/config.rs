@@ -10,7 +10,7 @@ use rreg_oci::RepositoryName;
 use serde::Deserialize;
 
 use super::{Credential, CredentialError, helper};
-use crate::client::endpoint::is_docker_hub;
+use crate::endpoint::is_docker_hub;
 
 /// The name under which Docker keeps the credentials of Docker Hub.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";

@@ -6,8 +6,8 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::AuthError;
-use crate::client::body;
-use crate::client::credentials::Credential;
+use crate::body;
+use crate::credentials::Credential;
 
 /// Lifetime of a token that does not say how long it lives (token specification, `expires_in`).
 const DEFAULT_LIFETIME: u64 = 60;

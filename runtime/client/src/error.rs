@@ -1,6 +1,7 @@
 //! What can go wrong between us and a registry, said so that a person knows what to do next.
 
 use std::fmt;
+use std::time::Duration;
 
 use reqwest::StatusCode;
 use rreg_oci::{Digest, Operation, RepositoryName};
@@ -55,6 +56,8 @@ pub enum ErrorKind {
         status: StatusCode,
         /// The registry's error body, empty when it had none that the specification knows.
         errors: Vec<RegistryError>,
+        /// When the registry asks to be tried again, if it does.
+        retry_after: Option<Duration>,
     },
     /// No connection, or it broke.
     #[error("cannot talk to the registry: {0}")]
@@ -142,6 +145,14 @@ impl ClientError {
     pub fn status(&self) -> Option<StatusCode> {
         match *self.kind {
             ErrorKind::Status { status, .. } => Some(status),
+            _ => None,
+        }
+    }
+
+    /// How long the registry asks to be left alone, if it does.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match *self.kind {
+            ErrorKind::Status { retry_after, .. } => retry_after,
             _ => None,
         }
     }

@@ -10,7 +10,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::client::{ClientOptions, Keychain, RegistryClient, RetryPolicy};
+use crate::{ClientOptions, Keychain, RegistryClient, RetryPolicy};
 
 /// A request as the server saw it.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use rreg_oci::Operation;
 use serde::Deserialize;
 
 use super::error::{ClientError, ErrorKind, RegistryError};
-use super::{ClientOptions, RegistryClient, body, endpoint};
+use super::{ClientOptions, RegistryClient, body, endpoint, guard, retry};
 
 /// Longest chain of redirects followed.
 const MAX_REDIRECTS: usize = 5;
@@ -38,6 +38,10 @@ pub(crate) fn http_client(base: &Url, options: &ClientOptions) -> Result<reqwest
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
             .tls_danger_accept_invalid_certs(options.insecure_skip_tls_verify);
+        let builder = match (options.guard_local, base.host_str()) {
+            (true, Some(host)) => builder.dns_resolver(guard::Resolver::new(host)),
+            _ => builder,
+        };
         // A proxy has no business with this machine's own registry.
         if endpoint::is_loopback(base) { builder.no_proxy() } else { builder }
     };
@@ -147,6 +151,10 @@ impl RegistryClient {
             }
             if !endpoint::same_origin(&url, &next) {
                 authorization = None;
+                if self.0.guarded && guard::is_local(&next) {
+                    let host = next.host_str().unwrap_or_default();
+                    return Err(refused(format!("to {host}, an address of this machine or link")));
+                }
             }
             url = next;
         }
@@ -218,9 +226,10 @@ impl RegistryClient {
             let why = format!("unexpected status {status}");
             return self.error(operation, ErrorKind::Protocol(why));
         }
+        let retry_after = retry::retry_after(response.headers());
         let body = body::read_up_to(response, self.0.limits.error, self.0.limits.idle).await;
         let errors = body.map_or(Vec::new(), |(bytes, _)| parse_errors(&bytes));
-        self.error(operation, ErrorKind::Status { status, errors })
+        self.error(operation, ErrorKind::Status { status, errors, retry_after })
     }
 
     /// The whole body, at most `limit` bytes.

@@ -79,6 +79,8 @@ pub struct Keychain {
     files: Vec<PathBuf>,
     /// `PATH` of the helpers; the process's own when `None`.
     helper_path: Option<OsString>,
+    /// Comes before all files.
+    fixed: Option<Credential>,
 }
 
 impl Keychain {
@@ -89,7 +91,13 @@ impl Keychain {
 
     /// These files, in this order. One that does not exist is skipped.
     pub fn from_files(files: Vec<PathBuf>) -> Self {
-        Self { files, helper_path: None }
+        Self { files, helper_path: None, fixed: None }
+    }
+
+    /// This credential, whatever is asked for.
+    #[must_use]
+    pub fn fixed(credential: Credential) -> Self {
+        Self { fixed: Some(credential), ..Self::default() }
     }
 
     /// The same with another `PATH` to look for helpers in.
@@ -122,6 +130,9 @@ impl Keychain {
         host: &str,
         repository: Option<&RepositoryName>,
     ) -> Result<Option<Credential>, CredentialError> {
+        if let Some(credential) = &self.fixed {
+            return Ok(Some(credential.clone()));
+        }
         for path in &self.files {
             let Some(config) = load(path).await? else { continue };
             if let Some(found) = config.find(path, host, repository, self.helper_path.as_deref()).await? {

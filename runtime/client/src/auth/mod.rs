@@ -93,7 +93,8 @@ struct State {
 pub(crate) struct Authorizer {
     host: String,
     base: Url,
-    plain_http: bool,
+    /// [`super::ClientOptions::guard_local`].
+    guarded: bool,
     keychain: Arc<Keychain>,
     http: reqwest::Client,
     token_limit: u64,
@@ -105,12 +106,12 @@ impl Authorizer {
     pub(crate) fn new(
         host: &str,
         base: Url,
-        plain_http: bool,
+        guarded: bool,
         keychain: Arc<Keychain>,
         http: reqwest::Client,
         token_limit: u64,
     ) -> Self {
-        Self { host: host.into(), base, plain_http, keychain, http, token_limit, state: Mutex::default() }
+        Self { host: host.into(), base, guarded, keychain, http, token_limit, state: Mutex::default() }
     }
 
     /// The `Authorization` header to send unasked: nothing before the first challenge.
@@ -197,13 +198,16 @@ impl Authorizer {
         let refuse =
             |why: &str| AuthError::Realm { realm: realm.chars().take(200).collect(), why: why.into() };
         let url = self.base.join(realm).map_err(|e| refuse(&e.to_string()))?;
+        if self.guarded && url.host() != self.base.host() && super::guard::is_local(&url) {
+            return Err(refuse("it is an address of this machine or link"));
+        }
         match url.scheme() {
             "https" => Ok(url),
             "http" if self.base.scheme() == "https" => {
                 Err(refuse("it is http while the registry is https; credentials would travel in the clear"))
             }
-            "http" if self.plain_http || super::endpoint::is_loopback(&url) => Ok(url),
-            "http" => Err(refuse("it is http on another machine; --plain-http would allow it")),
+            "http" if url.host() == self.base.host() => Ok(url),
+            "http" => Err(refuse("it is http on another host than the registry's (CVE-2026-33540)")),
             _ => Err(refuse("it is neither http nor https")),
         }
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rreg_oci::{Descriptor, Digest};
 
 use super::harness::{Asked, Server, answer};
-use crate::client::{ErrorKind, MountHint, Pushed};
+use crate::{ErrorKind, MountHint, Pushed};
 
 fn blob(bytes: &[u8]) -> Descriptor {
     Descriptor::new("application/octet-stream", Digest::sha256(bytes), bytes.len() as u64)

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use super::{Credential, CredentialError};
-use crate::client::body::printable;
+use crate::body::printable;
 
 /// Longest answer of a helper, in bytes.
 const MAX_OUTPUT: u64 = 64 << 10;

@@ -11,6 +11,7 @@ mod body;
 mod credentials;
 mod endpoint;
 mod error;
+mod guard;
 mod limits;
 mod lists;
 mod manifests;
@@ -52,6 +53,9 @@ pub struct ClientOptions {
     pub insecure_skip_tls_verify: bool,
     /// Where credentials are looked for.
     pub keychain: Arc<Keychain>,
+    /// Neither redirects nor token realms may lead to an address of this machine or link, unless it is the
+    /// registry's own. For a server that follows what strangers say.
+    pub guard_local: bool,
     /// What registries may send.
     pub limits: Limits,
     /// When to try again.
@@ -69,12 +73,15 @@ struct Inner {
     auth: Authorizer,
     limits: Limits,
     retry: RetryPolicy,
+    /// [`ClientOptions::guard_local`].
+    guarded: bool,
     /// Two pushes must not both read the fallback index before either writes it.
     fallback_index: Mutex<()>,
 }
 
 impl RegistryClient {
-    /// A client of the registry at `host[:port]`. Nothing is sent yet.
+    /// A client of the registry at `host[:port]`, or at a URL of scheme and host where the scheme matters. Nothing
+    /// is sent yet.
     ///
     /// # Errors
     /// [`ErrorKind::Setup`] when the host is none or the CA file cannot be used.
@@ -85,7 +92,7 @@ impl RegistryClient {
         let auth = Authorizer::new(
             host,
             base.clone(),
-            options.plain_http,
+            options.guard_local,
             options.keychain.clone(),
             http.clone(),
             options.limits.token,
@@ -97,6 +104,7 @@ impl RegistryClient {
             auth,
             limits: options.limits,
             retry: options.retry,
+            guarded: options.guard_local,
             fallback_index: Mutex::default(),
         })))
     }
