@@ -52,6 +52,11 @@ impl ApiError {
         self
     }
 
+    /// The caller has to say who they are; the challenge is added by whoever knows it.
+    pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
+    }
+
     /// Too much is going on; the client shall come back after `seconds`.
     pub(crate) fn busy(message: impl Into<String>, seconds: u64) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message)
@@ -169,7 +174,10 @@ impl From<Denied> for ApiError {
     fn from(error: Denied) -> Self {
         let message = error.to_string();
         match error {
-            Denied::ReadOnly => Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message),
+            Denied::ReadOnly | Denied::Role { .. } => {
+                Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
+            }
+            Denied::Anonymous | Denied::Scope(_) => Self::unauthorized(message),
         }
     }
 }

@@ -9,7 +9,7 @@ use rreg_server::config::HumanDuration;
 use serde::Serialize;
 use serde_json::json;
 
-use super::config::Settings;
+use super::config::Place;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
 use crate::text::{fields, size, table};
@@ -26,7 +26,7 @@ pub(crate) struct Fsck {
     #[arg(long, value_name = "N", default_value_t = 1000)]
     limit: usize,
     #[command(flatten)]
-    settings: Settings,
+    place: Place,
 }
 
 #[derive(Serialize)]
@@ -51,7 +51,7 @@ impl<'a> From<&'a Finding> for FindingView<'a> {
 
 impl Fsck {
     pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
-        let config = self.settings.load()?.config;
+        let config = self.place.load()?;
         let storage = rreg_server::open_to_read(&config).await?;
         let depth = if self.deep { Depth::Deep } else { Depth::Quick };
         let HumanDuration(extra_after): HumanDuration = self.extra_after;

@@ -131,6 +131,7 @@ text_setting! {
     SocketAddr: "an IP address and a port, such as 127.0.0.1:5000 or [::1]:5000";
     HumanDuration: HumanDuration::ALLOWED;
     super::storage::Backend: "directory, s3, gcs or azure";
+    super::auth::AuthMode: "open or local";
     super::observe::LogFormat: "auto, text or json";
     super::observe::LogLevel: "error, warn, info, debug, trace or off, or directives such as info,rreg_server=debug";
 }

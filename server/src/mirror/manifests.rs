@@ -146,8 +146,8 @@ async fn keep(
         manifest,
         tags,
         allow_sparse: true,
-            actor: None,
-        };
+        actor: None,
+    };
     app.storage.metadata().cache_manifest(new).await?;
     let stored = app.storage.metadata().manifest(&copy.local, &Reference::Digest(digest)).await?;
     if let Reference::Tag(tag) = reference {

@@ -3,17 +3,19 @@
 //! How to add a query: put it with its table's file, use `$1` placeholders, `ON CONFLICT` and `RETURNING` (both
 //! engines take them), add the index that it walks to `migrations/`, and run the storage tests on both engines.
 
+mod audit;
 mod blob_writes;
 mod blobs;
+mod cached;
 mod inspect;
 mod judge;
-mod cached;
 mod leases;
 mod lists;
 mod manifest_deletes;
 mod manifests;
-mod sessions;
+mod principals;
 mod reviews;
+mod sessions;
 mod tags;
 mod uploads;
 
@@ -25,12 +27,14 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
+pub use audit::AuditEvent;
 pub use blobs::{BlobContent, BlobRecord, NewBlob, Segment};
 pub use inspect::{Content, Stored};
 pub use judge::{Holder, Presence, Verdict};
 pub use leases::FillLease;
 pub use lists::{CatalogPage, Referrer, ReferrerPage, TagPage};
 pub use manifests::{NewManifest, StoredManifest};
+pub use principals::{Membership, NewCredential, Principal, StoredKey, expiry_in};
 pub use reviews::{Review, ReviewKind, Settled};
 pub use tags::TagChange;
 pub use uploads::{UploadProgress, UploadSession};
