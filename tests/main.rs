@@ -25,3 +25,6 @@ mod conformance;
 mod deploy;
 mod durability;
 mod malformed;
+mod mirror;
+mod reclaim;
+mod tags;

@@ -10,6 +10,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use bytes::BytesMut;
+use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use rreg_oci::{ManifestLimits, Operation};
 use rreg_storage::Storage;
@@ -21,6 +22,7 @@ use crate::config::Config;
 use crate::error::{ApiError, Cause};
 use crate::handlers;
 use crate::listen::Peer;
+use crate::mirror::Mirror;
 use crate::telemetry::Metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -39,6 +41,7 @@ pub(crate) struct App {
     pub(crate) allow_sparse: bool,
     pub(crate) reclaim_grace: Duration,
     pub(crate) body_idle: Duration,
+    pub(crate) mirror: Mirror,
     pub(crate) metrics: Arc<Metrics>,
     /// A slot for each upload that receives bytes.
     pub(crate) uploads: Arc<Semaphore>,
@@ -52,6 +55,7 @@ impl App {
         config: &Config,
         storage: Storage,
         auth: Arc<Authenticator>,
+        mirror: Mirror,
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
     ) -> Self {
@@ -67,6 +71,7 @@ impl App {
             allow_sparse: config.manifests.allow_sparse,
             reclaim_grace: config.uploads.reclaim_grace.0,
             body_idle: config.server.body_idle_timeout.0,
+            mirror,
             metrics,
             uploads: Arc::new(Semaphore::new(usize_of(config.server.max_concurrent_uploads))),
             tasks,
@@ -98,15 +103,23 @@ impl App {
         if !matches!(*method, Method::GET | Method::HEAD) {
             return None;
         }
-        let operation = Operation::parse(method.as_str(), uri.path(), uri.query()).ok()?;
-        let seen = Seen::new(self, method, uri, headers, Some(&operation));
+        let started = Instant::now();
+        let operation = self.parse(method, uri, headers).ok()?;
         let permit = match self.auth.immediate(headers) {
             Some(caller) => self.auth.access.authorize(caller, operation),
             None => self.auth.access.authorize(&self.auth.believed(headers)?, operation),
         };
         let permit = permit.ok()?;
         let answer = handlers::immediate(self, &permit, headers)?;
+        let seen = Seen::new(self, started, method, uri, headers, Some(permit.operation()));
         Some(seen.answered(self, answer.unwrap_or_else(ApiError::into_response)))
+    }
+
+    fn parse(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Operation, ApiError> {
+        let operation = Operation::parse(method.as_str(), uri.path(), uri.query())?;
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let host = host.or_else(|| uri.authority().map(|authority| authority.as_str()));
+        Ok(self.mirror.in_namespace(operation, uri.query(), host)?)
     }
 
     async fn answer(self: &Arc<Self>, operation: Operation, context: Context, request: Request) -> Response {
@@ -135,17 +148,19 @@ impl App {
 
     /// What is to be remembered of a request that is no operation.
     pub(crate) fn seen(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Seen {
-        Seen::new(self, method, uri, headers, None)
+        Seen::new(self, Instant::now(), method, uri, headers, None)
     }
 }
 
 async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
     let _in_flight = app.metrics.in_flight();
-    let operation = Operation::parse(request.method().as_str(), request.uri().path(), request.uri().query());
-    let seen = Seen::new(&app, request.method(), request.uri(), request.headers(), operation.as_ref().ok());
+    let started = Instant::now();
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    let operation = app.parse(method, uri, headers);
+    let seen = Seen::new(&app, started, method, uri, headers, operation.as_ref().ok());
     let response = match operation {
         Ok(operation) => app.answer(operation, seen.context(&request), request).await,
-        Err(error) => ApiError::from(error).into_response(),
+        Err(error) => error.into_response(),
     };
     seen.answered(&app, response)
 }
@@ -163,6 +178,7 @@ pub(crate) struct Seen {
 impl Seen {
     fn new(
         app: &App,
+        started: Instant,
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
@@ -170,7 +186,7 @@ impl Seen {
     ) -> Self {
         let logged = tracing::enabled!(tracing::Level::INFO);
         Self {
-            started: Instant::now(),
+            started,
             id: app.request_ids.of(headers),
             operation: operation.map(Operation::index),
             target: logged.then(|| (method.clone(), uri.path().to_owned())),

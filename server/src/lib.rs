@@ -8,6 +8,7 @@ mod error;
 mod handlers;
 pub mod health;
 pub mod listen;
+mod mirror;
 mod open;
 mod run;
 pub mod telemetry;
@@ -15,5 +16,5 @@ pub mod tls;
 
 pub use auth::{access, caller_of};
 pub use config::Config;
-pub use open::{open_metadata, read_htpasswd};
+pub use open::{Opened, open, open_metadata, open_to_read, read_htpasswd};
 pub use run::{RunError, run};

@@ -15,15 +15,22 @@ use rreg_storage::{BlobStore, CacheLimits, MetadataStore, Storage, StorageError,
 
 use crate::config::{self, Backend, Config, DatabaseUrl};
 
+/// For whoever reads beside a server: caches would not be told what it writes.
+const UNCACHED: CacheLimits = CacheLimits { manifests: 0, blobs: 0, tags: 0 };
+
 /// The storage, and what keeps others away from it while it is open.
-pub(crate) struct Opened {
-    pub(crate) storage: Storage,
+pub struct Opened {
+    /// The storage.
+    pub storage: Storage,
     /// Held as long as the embedded database is in use.
     _lock: Option<File>,
 }
 
-/// Opens database and object store.
-pub(crate) async fn open(config: &Config) -> Result<Opened, StorageError> {
+/// Opens database and object store, to change them.
+///
+/// # Errors
+/// When one of them cannot be used, or the embedded database is in use by another process.
+pub async fn open(config: &Config) -> Result<Opened, StorageError> {
     let data = &config.storage.data;
     let limits = CacheLimits {
         manifests: config.cache.manifests.0,
@@ -39,6 +46,24 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, StorageError> {
         None => Some(lock(data)?),
     };
     let metadata = connect(config, limits).await?;
+    join(config, metadata).map(|storage| Opened { storage, _lock: lock })
+}
+
+/// Opens database and object store, to read them; also beside a running server.
+///
+/// # Errors
+/// When one of them cannot be used.
+pub async fn open_to_read(config: &Config) -> Result<Storage, StorageError> {
+    let metadata = match config.database_url() {
+        DatabaseUrl::Postgres(url) => {
+            MetadataStore::postgres(url.expose(), config.database.max_connections, UNCACHED).await?
+        }
+        DatabaseUrl::Sqlite(path) => MetadataStore::sqlite_to_read(&path).await?,
+    };
+    join(config, metadata)
+}
+
+fn join(config: &Config, metadata: MetadataStore) -> Result<Storage, StorageError> {
     let options = StorageOptions {
         inline_max: config.storage.inline_max.as_usize(),
         max_blob_size: match config.uploads.max_blob_size.0 {
@@ -46,8 +71,8 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, StorageError> {
             limit => limit,
         },
     };
-    let storage = Storage::new(blob_store(&config.storage)?, metadata, options);
-    Ok(Opened { storage, _lock: lock })
+    let metadata = metadata.with_tag_rules(config.tags.immutable.rules());
+    Ok(Storage::new(blob_store(&config.storage)?, metadata, options))
 }
 
 async fn connect(config: &Config, limits: CacheLimits) -> Result<MetadataStore, StorageError> {
@@ -73,7 +98,7 @@ pub async fn open_metadata(config: &Config) -> Result<MetadataStore, StorageErro
             source,
         })?;
     }
-    connect(config, CacheLimits { manifests: 0, blobs: 0, tags: 0 }).await
+    connect(config, UNCACHED).await
 }
 
 /// Users of the file that `auth.htpasswd` names; nobody where it names none.

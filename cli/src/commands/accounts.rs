@@ -5,7 +5,7 @@ use std::io::Read as _;
 
 use rreg_auth::{ApiToken, Htpasswd, OrganisationName, PrincipalName, hash_password};
 use rreg_server::Config;
-use rreg_storage::{AuditEvent, MetadataStore, NewCredential, StorageError};
+use rreg_storage::{AuditEvent, MetadataStore, NewCredential};
 
 use super::config::Place;
 use crate::exit::{Exit, Failure};
@@ -18,12 +18,6 @@ pub(super) struct Accounts {
     pub(super) config: Config,
     pub(super) metadata: MetadataStore,
     pub(super) htpasswd: Htpasswd,
-}
-
-impl From<StorageError> for Failure {
-    fn from(error: StorageError) -> Self {
-        Self::new(Exit::Unreachable, error.to_string())
-    }
 }
 
 impl From<rreg_auth::NameError> for Failure {

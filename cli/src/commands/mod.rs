@@ -7,6 +7,8 @@ mod can;
 mod completions;
 mod config;
 mod cp;
+mod fsck;
+mod gc;
 mod inspect;
 mod ls;
 mod man;
@@ -15,7 +17,9 @@ mod pull;
 mod push;
 mod rm;
 mod robot;
+mod sbom;
 mod serve;
+mod tag;
 mod user;
 mod version;
 
@@ -34,6 +38,14 @@ pub(crate) enum Command {
     /// Show, check and explain the server's configuration
     #[command(subcommand)]
     Config(config::Config),
+    /// Show, explain and carry out the reclaiming of what nothing refers to
+    #[command(subcommand)]
+    Gc(gc::Gc),
+    /// Compare the store with the database: missing, truncated, damaged and extra objects
+    Fsck(fsck::Fsck),
+    /// Look into the tags of this registry's database
+    #[command(subcommand)]
+    Tag(tag::Tag),
     /// Make, list and remove users, and set their passwords
     #[command(subcommand)]
     User(user::User),
@@ -61,6 +73,8 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     /// Remove a tag, or a manifest by digest
     Rm(rm::Rm),
+    /// List the packages in an image, an image file or a directory tree
+    Sbom(sbom::SbomCommand),
 
     // --- about rreg itself ---
     /// Show the version
@@ -77,6 +91,9 @@ impl Command {
             // Stops in good order on its own.
             Self::Serve(command) => command.run(output).await,
             Self::Config(command) => command.run(output),
+            Self::Gc(command) => interruptible(command.run(output)).await,
+            Self::Fsck(command) => interruptible(command.run(output)).await,
+            Self::Tag(command) => interruptible(command.run(output)).await,
             Self::User(command) => command.run(output).await,
             Self::Robot(command) => command.run(output).await,
             Self::Org(command) => command.run(output).await,
@@ -88,6 +105,7 @@ impl Command {
             Self::Ls(command) => interruptible(command.run(output)).await,
             Self::Inspect(command) => interruptible(command.run(output)).await,
             Self::Rm(command) => interruptible(command.run(output)).await,
+            Self::Sbom(command) => interruptible(command.run(output)).await,
             Self::Version(command) => command.run(output),
             Self::Completions(command) => command.run(output),
             Self::Man(command) => command.run(output),

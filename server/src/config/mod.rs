@@ -11,6 +11,7 @@ mod auth;
 mod error;
 mod limits;
 mod observe;
+mod reclaim;
 mod reference;
 mod secret;
 mod section;
@@ -18,24 +19,31 @@ mod server;
 mod setting;
 mod source;
 mod storage;
+mod tags;
 mod units;
+mod upstreams;
 
 pub use auth::{Auth, AuthMode, RepositoryPatterns};
 pub use error::{ConfigError, Origin, Problem};
 pub use limits::{Cache, Manifests, Uploads};
 pub use observe::{Log, LogFormat, LogLevel, Metrics};
+pub use reclaim::Reclaim;
 pub use reference::reference;
 pub use secret::{DatabaseUrl, Secret};
 pub use server::{Server, Tls};
 pub use source::{Loaded, Sources};
 pub use storage::{Azure, Backend, Database, Gcs, S3, Storage};
+pub use tags::{ImmutableTags, Tags};
 pub use units::{ByteSize, HumanDuration};
+pub use upstreams::{Upstream, Upstreams};
 
 use error::Findings;
 
 section::section! {
     /// Everything an operator can set.
     pub struct Config {
+        /// Registries whose content is cached here.
+        upstreams: Upstreams = Upstreams::default(),
         sections {
             /// Where and how the server listens, and what it takes from one client.
             server: Server,
@@ -49,6 +57,10 @@ section::section! {
             manifests: Manifests,
             /// Which blobs are accepted, and how long unfinished uploads stay.
             uploads: Uploads,
+            /// How long what nothing refers to stays.
+            reclaim: Reclaim,
+            /// Which tags may change.
+            tags: Tags,
             /// What is kept in memory.
             cache: Cache,
             /// What is logged, to standard error.
@@ -74,7 +86,9 @@ impl Config {
         self.database.validate(&mut findings);
         self.manifests.validate(&mut findings);
         self.uploads.validate(&mut findings);
+        self.reclaim.validate(&mut findings);
         self.cache.validate(&mut findings);
+        self.upstreams.validate(&mut findings);
         findings
     }
 }
