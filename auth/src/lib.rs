@@ -29,7 +29,7 @@ mod scope;
 mod token;
 mod trust;
 
-pub use access::{Access, Action, Denied, Mode, Patterns, Permit, Rule};
+pub use access::{Access, Action, Denied, Mode, Permit, Rule};
 pub use api_token::{ApiToken, fingerprint};
 pub use htpasswd::{Htpasswd, HtpasswdError};
 pub use identity::{Caller, Identity, NameError, OrganisationName, PrincipalName, Role};

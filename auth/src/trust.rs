@@ -1,22 +1,20 @@
 //! Which workloads are trusted with what: rules on the claims of OIDC tokens.
 //!
-//! A rule names claims, a pattern for each, and what whoever has them all may do. In patterns `**` is any run of
-//! characters, `*` one without `/` and `:`, and everything else stands for itself. A narrower `*` than a shell's:
+//! A rule names claims, a pattern for each ([`Wildcards`]), and what whoever has them all may do. In the patterns
+//! `*` and `?` cross neither `/` nor `:`. A narrower `*` than a shell's:
 //! in `repo:acme/*:ref:refs/heads/main` it must not match an environment that somebody called
 //! `x:ref:refs/heads/main`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use rreg_oci::RepositoryName;
+use rreg_oci::{Glob, MAX_PATTERN, RepositoryName, Wildcards};
 use serde_json::{Map, Value};
 
-use crate::access::Patterns;
 use crate::api_token::fingerprint;
 use crate::identity::{OrganisationName, Role};
 
-/// Longest pattern, and longest text that is compared with one, in bytes: the work is their product.
-const MAX_PATTERN: usize = 256;
+/// Longest text that is compared with a pattern, in bytes: the work is the product of their lengths.
 const MAX_TEXT: usize = 1024;
 /// Most claims in a rule.
 const MAX_CLAIMS: usize = 32;
@@ -62,71 +60,15 @@ pub enum TrustError {
 
 /// A pattern for a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct ClaimPattern(Vec<Part>);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Byte(u8),
-    /// A run without `/` and `:`.
-    Run,
-    AnyRun,
-}
+struct ClaimPattern(Wildcards);
 
 impl ClaimPattern {
     fn new(text: &str) -> Self {
-        let mut parts = Vec::with_capacity(text.len());
-        for byte in text.bytes() {
-            match (byte, parts.last()) {
-                (b'*', Some(Part::Run)) => {
-                    parts.pop();
-                    parts.push(Part::AnyRun);
-                }
-                (b'*', Some(Part::AnyRun)) => {}
-                (b'*', _) => parts.push(Part::Run),
-                (byte, _) => parts.push(Part::Byte(byte)),
-            }
-        }
-        Self(parts)
+        Self(Wildcards::new(text, b"/:"))
     }
 
-    /// What stands before the first star; all of it where there is none.
-    fn fixed(&self) -> impl Iterator<Item = u8> {
-        self.0.iter().map_while(|part| match part {
-            Part::Byte(byte) => Some(*byte),
-            Part::Run | Part::AnyRun => None,
-        })
-    }
-
-    fn is_fixed(&self) -> bool {
-        self.fixed().count() == self.0.len()
-    }
-
-    /// Compares by keeping the set of places in the text that the parts so far can reach: no backtracking, whatever
-    /// a stranger's text is.
     fn matches(&self, text: &str) -> bool {
-        let text = text.as_bytes();
-        if text.len() > MAX_TEXT {
-            return false;
-        }
-        let mut reached = vec![false; text.len() + 1];
-        reached[0] = true;
-        for part in &self.0 {
-            let mut next = vec![false; text.len() + 1];
-            for place in 0..=text.len() {
-                let before = place.checked_sub(1).and_then(|before| Some((before, *text.get(before)?)));
-                next[place] = match (part, before) {
-                    (Part::Byte(byte), Some((before, found))) => reached[before] && *byte == found,
-                    (Part::Byte(_), None) => false,
-                    (Part::Run | Part::AnyRun, None) => reached[place],
-                    (Part::AnyRun, Some((before, _))) => reached[place] || next[before],
-                    (Part::Run, Some((before, found))) => {
-                        reached[place] || (next[before] && found != b'/' && found != b':')
-                    }
-                };
-            }
-            reached = next;
-        }
-        reached.last().copied().unwrap_or_default()
+        text.len() <= MAX_TEXT && self.0.matches(text)
     }
 
     /// Texts, numbers and truth values are compared as text; of a list, one entry has to match.
@@ -149,7 +91,7 @@ pub struct TrustRule {
     name: String,
     claims: Vec<(String, ClaimPattern)>,
     organisation: OrganisationName,
-    repositories: Patterns,
+    repositories: Vec<Glob>,
     role: Role,
     id: String,
 }
@@ -165,7 +107,7 @@ impl TrustRule {
         issuer: &str,
         name: &str,
         claims: &BTreeMap<String, String>,
-        (organisation, repositories): (OrganisationName, Patterns),
+        (organisation, repositories): (OrganisationName, Vec<Glob>),
         role: Role,
     ) -> Result<Self, TrustError> {
         let sized = |pattern: &String| (1..=MAX_PATTERN).contains(&pattern.len());
@@ -175,14 +117,13 @@ impl TrustRule {
         let compiled: Vec<_> =
             claims.iter().map(|(claim, pattern)| (claim.clone(), ClaimPattern::new(pattern))).collect();
         let begins =
-            |pattern: &ClaimPattern| pattern.fixed().next().is_some_and(|c| c.is_ascii_alphanumeric());
+            |pattern: &ClaimPattern| pattern.0.fixed().next().is_some_and(|c| c.is_ascii_alphanumeric());
         if !compiled.iter().any(|(_, pattern)| begins(pattern)) {
             return Err(TrustError::Everybody);
         }
         refuse_strangers(issuer, &compiled)?;
         // What the rule says is part of its identity: tokens made by an older form of it are not honoured.
-        let text =
-            format!("{issuer}\n{name}\n{claims:?}\n{organisation}\n{:?}\n{role}", repositories.texts());
+        let text = format!("{issuer}\n{name}\n{claims:?}\n{organisation}\n{repositories:?}\n{role}");
         let mut id = fingerprint(text.as_bytes());
         id.truncate(16);
         Ok(Self { name: name.to_owned(), claims: compiled, organisation, repositories, role, id })
@@ -206,7 +147,8 @@ impl TrustRule {
     /// Whether it says anything about `repository`.
     pub fn covers(&self, repository: &RepositoryName) -> bool {
         OrganisationName::of(repository) == self.organisation
-            && (self.repositories.is_empty() || self.repositories.matching(repository).is_some())
+            && (self.repositories.is_empty()
+                || self.repositories.iter().any(|glob| glob.matches(repository.as_str())))
     }
 
     /// Whether a token with these claims is meant.
@@ -235,8 +177,8 @@ fn refuse_strangers(issuer: &str, claims: &[(String, ClaimPattern)]) -> Result<(
     let public = PUBLIC_ISSUERS.iter().find(|(public, ..)| *public == issuer.trim_end_matches('/'));
     let Some((_, whole, paths)) = public else { return Ok(()) };
     let pins = |(name, pattern): &(String, ClaimPattern)| {
-        (whole.contains(&name.as_str()) && pattern.is_fixed())
-            || (paths.contains(&name.as_str()) && pattern.fixed().any(|byte| byte == b'/'))
+        (whole.contains(&name.as_str()) && pattern.0.is_fixed())
+            || (paths.contains(&name.as_str()) && pattern.0.fixed().any(|byte| byte == b'/'))
     };
     if claims.iter().any(pins) {
         return Ok(());

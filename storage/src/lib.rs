@@ -34,7 +34,7 @@ pub use metadata::{
     Segment, Settled, Stored, StoredKey, StoredManifest, TagChange, TagPage, UploadProgress, UploadSession,
     Verdict, expiry_in,
 };
-pub use tag_rules::{Glob, GlobError, TagRule, TagRules};
+pub use tag_rules::{TagRule, TagRules};
 pub use upload::ChunkHeaders;
 
 /// What uploads may be and where small ones go.

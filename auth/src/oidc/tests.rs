@@ -8,7 +8,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use super::*;
-use crate::access::Patterns;
 use crate::identity::Role;
 
 const NOW: u64 = 1_800_000_000;
@@ -81,7 +80,7 @@ fn claims() -> Value {
 
 fn trust(name: &str, reference: &str) -> Arc<TrustRule> {
     let claims = [("sub".to_owned(), "repo:acme/*:**".to_owned()), ("ref".to_owned(), reference.to_owned())];
-    let place = ("team".parse().unwrap(), Patterns::default());
+    let place = ("team".parse().unwrap(), Vec::new());
     Arc::new(TrustRule::new(ISSUER, name, &claims.into(), place, Role::Writer).unwrap())
 }
 

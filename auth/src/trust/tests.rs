@@ -6,7 +6,7 @@ use super::*;
 
 fn rule(issuer: &str, claims: &[(&str, &str)]) -> Result<TrustRule, TrustError> {
     let claims = claims.iter().map(|(name, pattern)| ((*name).to_owned(), (*pattern).to_owned())).collect();
-    let place = ("team".parse().unwrap(), Patterns::default());
+    let place = ("team".parse().unwrap(), Vec::new());
     TrustRule::new(issuer, "rule", &claims, place, Role::Writer)
 }
 
@@ -26,7 +26,8 @@ fn patterns() {
         ("*", "", true),
         ("dependabot[bot]", "dependabot[bot]", true),
         ("dependabot[bot]", "dependabotb", false),
-        ("a?c", "abc", false),
+        ("a?c", "abc", true),
+        ("a?c", "a:c", false),
         ("repo:acme/*:ref:refs/heads/main", "repo:acme/app:ref:refs/heads/main", true),
         // An environment whose name imitates a branch.
         ("repo:acme/*:ref:refs/heads/main", "repo:acme/app:environment:x:ref:refs/heads/main", false),
@@ -100,7 +101,7 @@ fn a_changed_rule_is_another_one() {
 #[test]
 fn a_rule_covers_its_organisation_only() {
     let claims = BTreeMap::from([("sub".to_owned(), "a".to_owned())]);
-    let patterns = Patterns::new(&["team/app".to_owned(), "other/**".to_owned()]).unwrap();
+    let patterns = vec!["team/app".parse().unwrap(), "other/**".parse().unwrap()];
     let place = ("team".parse().unwrap(), patterns);
     let rule = TrustRule::new("https://issuer.example", "r", &claims, place, Role::Writer).unwrap();
     for (repository, covered) in [("team/app", true), ("team/lib", false), ("other/app", false)] {

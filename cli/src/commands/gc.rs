@@ -9,10 +9,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::config::Place;
-use super::tag::timestamp;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
-use crate::text::{NAME, fields, paint, size, table};
+use crate::text::{NAME, fields, paint, size, table, timestamp};
 
 /// What `rreg gc` can do.
 #[derive(Debug, Subcommand)]

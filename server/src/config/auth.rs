@@ -4,12 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use rreg_auth::{Mode, Patterns};
-use toml::Value;
+use rreg_auth::Mode;
+use rreg_oci::Glob;
 
 use super::error::Findings;
 use super::section::section;
-use super::setting::Setting;
 use super::units::HumanDuration;
 
 /// Whether callers are asked who they are.
@@ -51,58 +50,6 @@ impl fmt::Display for AuthMode {
     }
 }
 
-/// Patterns of repository names: a list in TOML, separated by commas in a variable.
-#[derive(Clone, Debug, Default)]
-pub struct RepositoryPatterns {
-    texts: Vec<String>,
-    compiled: Patterns,
-}
-
-impl PartialEq for RepositoryPatterns {
-    fn eq(&self, other: &Self) -> bool {
-        self.texts == other.texts
-    }
-}
-
-impl RepositoryPatterns {
-    fn new(texts: Vec<String>) -> Result<Self, String> {
-        Ok(Self { compiled: Patterns::new(&texts)?, texts })
-    }
-
-    /// Ready to be matched.
-    pub fn compiled(&self) -> Patterns {
-        self.compiled.clone()
-    }
-}
-
-impl Setting for RepositoryPatterns {
-    fn allowed(&self) -> String {
-        "a list of patterns such as [\"library/*\", \"team/**\"]; * stays within one part of a name, ** crosses \
-         slashes"
-            .into()
-    }
-
-    fn assign(&mut self, value: &Value) -> Result<(), String> {
-        let list = value.as_array().ok_or_else(|| format!("is of type {}", value.type_str()))?;
-        let texts = list.iter().map(|item| match item {
-            Value::String(text) => Ok(text.clone()),
-            other => Err(format!("has an item of type {}", other.type_str())),
-        });
-        *self = Self::new(texts.collect::<Result<_, _>>()?)?;
-        Ok(())
-    }
-
-    fn assign_text(&mut self, text: &str) -> Result<(), String> {
-        let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
-        *self = Self::new(texts.map(str::to_owned).collect())?;
-        Ok(())
-    }
-
-    fn show(&self) -> Option<Value> {
-        Some(Value::Array(self.texts.iter().cloned().map(Value::String).collect()))
-    }
-}
-
 section! {
     /// Who may do what. Users, robots and roles are made with `rreg user`, `rreg robot` and `rreg org`.
     pub struct Auth {
@@ -111,7 +58,7 @@ section! {
         /// Lets anybody pull everything, without a login.
         anonymous_pull: bool = false,
         /// Repositories that anybody may pull from, without a login.
-        public: RepositoryPatterns = RepositoryPatterns::default(),
+        public: Vec<Glob> = Vec::new(),
         /// How long a bearer token is good. 1m to 1h.
         token_lifetime: HumanDuration = HumanDuration::seconds(300),
         /// File made by `htpasswd -B` with users beside those of the database; read at the start.

@@ -23,7 +23,7 @@ mod tags;
 mod units;
 mod upstreams;
 
-pub use auth::{Auth, AuthMode, RepositoryPatterns};
+pub use auth::{Auth, AuthMode};
 pub use error::{ConfigError, Origin, Problem};
 pub use limits::{Cache, Manifests, Uploads};
 pub use observe::{Log, LogFormat, LogLevel, Metrics};

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use rreg_oci::RepositoryName;
+use rreg_oci::{Glob, RepositoryName};
 use toml::{Table, Value};
 
 use super::error::Findings;
@@ -43,11 +43,10 @@ section! {
         /// Accepts any certificate. Content is still checked against its digests; tags and credentials are open to
         /// whoever is in between.
         insecure_skip_tls_verify: bool = false,
-        /// Repositories of the upstream that are served, as globs: `*` within one component, `**` across several.
-        /// Empty: all.
-        allow: Vec<String> = Vec::new(),
+        /// Repositories of the upstream that are served. Empty: all.
+        allow: Vec<Glob> = Vec::new(),
         /// Repositories of the upstream that are not served, whatever `allow` says.
-        deny: Vec<String> = Vec::new(),
+        deny: Vec<Glob> = Vec::new(),
         /// How long a tag is taken to mean the same before the upstream is asked again.
         tag_ttl: HumanDuration = HumanDuration::seconds(60),
         /// Longest silence of the upstream. 1s to 1h.

@@ -13,7 +13,6 @@ mod breaker;
 mod error;
 mod fill;
 mod flights;
-mod glob;
 mod lease;
 mod manifests;
 mod spool;

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rreg_client::{ClientError, ClientOptions, Credential, Keychain, Limits, RegistryClient, RetryPolicy};
-use rreg_oci::RepositoryName;
+use rreg_oci::{Glob, RepositoryName};
 
 use super::breaker::Breaker;
 use super::error::MirrorError;
-use super::glob;
 use crate::config;
 
 /// Few and quick: a client is waiting, and the breaker takes care of the rest.
@@ -24,8 +23,8 @@ pub(crate) struct Upstream {
     pub(super) prefix: String,
     path: Option<String>,
     ns: Vec<String>,
-    allow: Vec<String>,
-    deny: Vec<String>,
+    allow: Vec<Glob>,
+    deny: Vec<Glob>,
     pub(super) tag_ttl: Duration,
     pub(super) revalidate: Duration,
     pub(super) patience: Duration,
@@ -118,10 +117,10 @@ impl Upstream {
             rule,
         };
         let name = remote.as_str();
-        if let Some(pattern) = self.deny.iter().find(|pattern| glob::matches(pattern, name)) {
+        if let Some(pattern) = self.deny.iter().find(|pattern| pattern.matches(name)) {
             return Err(refused(format!("deny {pattern:?}")));
         }
-        if self.allow.is_empty() || self.allow.iter().any(|pattern| glob::matches(pattern, name)) {
+        if self.allow.is_empty() || self.allow.iter().any(|pattern| pattern.matches(name)) {
             return Ok(());
         }
         Err(refused(format!("allow {:?}", self.allow)))
