@@ -101,7 +101,7 @@ async fn create(
 async fn list(output: &Output, place: &Place) -> Result<Exit, Failure> {
     let accounts = Accounts::open(place).await?;
     let robots = accounts.metadata.principals("robot").await?;
-    let expires = |at: Option<i64>| at.map(time);
+    let expires = |at: Option<i64>| at.map(timestamp);
     let value: Vec<_> = robots
         .iter()
         .map(|robot| {
