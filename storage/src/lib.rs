@@ -19,6 +19,7 @@ mod damage;
 mod db;
 mod error;
 mod metadata;
+mod records;
 mod tag_rules;
 mod upload;
 
@@ -30,9 +31,10 @@ pub use db::Engine;
 pub use error::StorageError;
 pub use metadata::{
     BlobContent, BlobRecord, CatalogPage, Content, Holder, MetadataStore, NewBlob, NewManifest, Presence,
-    Referrer, ReferrerPage, Review, ReviewKind, Segment, Settled, Stored, StoredManifest, TagChange, TagPage,
-    UploadProgress, UploadSession, Verdict,
+    Referrer, ReferrerPage, Restored, Review, ReviewKind, Segment, Settled, Stored, StoredManifest,
+    TagChange, TagPage, UploadProgress, UploadSession, Verdict,
 };
+pub use records::{RecordedBlob, RecordedContent, RecordedManifest, RecordedTag};
 pub use tag_rules::{Glob, GlobError, TagRule, TagRules};
 pub use upload::ChunkHeaders;
 

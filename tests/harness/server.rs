@@ -114,6 +114,21 @@ impl Registry {
         (value, output.status.code().unwrap())
     }
 
+    /// Takes the database of a stopped registry away; the next start or command finds an empty one.
+    pub(crate) fn lose_database(&mut self) {
+        let url = self.settings.iter_mut().find(|(name, _)| *name == "RREG_DATABASE__URL");
+        if let Some((_, url)) = url {
+            *url = postgres::database().expect("there was one before");
+            return;
+        }
+        for file in ["rreg.db", "rreg.db-wal", "rreg.db-shm"] {
+            let path = self.home().join("data").join(file);
+            if path.exists() {
+                fs::remove_file(path).unwrap();
+            }
+        }
+    }
+
     /// SIGTERM, and the exit status.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         let mut child = self.process.take().expect("a running registry of our own");

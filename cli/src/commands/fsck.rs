@@ -1,9 +1,9 @@
-//! `rreg fsck`: whether the store holds what the database says.
+//! `rreg fsck`: whether the store holds what the database says; and the database from the store, if it is lost.
 
 use std::time::Duration;
 
 use clap::Args;
-use rreg_gc::{Damage, Depth, Finding, Inspection};
+use rreg_gc::{Damage, Depth, Finding, Inspection, Rebuild, Rebuilt};
 use rreg_oci::Digest;
 use rreg_server::config::HumanDuration;
 use serde::Serialize;
@@ -25,6 +25,14 @@ pub(crate) struct Fsck {
     /// Name at most so many findings
     #[arg(long, value_name = "N", default_value_t = 1000)]
     limit: usize,
+    /// Restore the rows of blobs, manifests and tags from the records in the object store, for a database that is
+    /// lost or from an old backup. Nothing is deleted. Stop the server before
+    #[arg(long)]
+    rebuild: bool,
+    /// Rebuild although rows contradict the records: of two values of a tag the later stays, everything else as the
+    /// rows have it. What was deleted since the database was saved, or in the last seconds, comes back
+    #[arg(long, requires = "rebuild")]
+    merge: bool,
     #[command(flatten)]
     settings: Settings,
 }
@@ -52,8 +60,17 @@ impl<'a> From<&'a Finding> for FindingView<'a> {
 impl Fsck {
     pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
         let config = self.settings.load()?.config;
-        let storage = rreg_server::open_to_read(&config).await?;
         let depth = if self.deep { Depth::Deep } else { Depth::Quick };
+        if self.rebuild {
+            let opened = rreg_server::open(&config).await?;
+            let rebuilt = rreg_gc::rebuild(&opened.storage, depth, self.merge, self.limit).await;
+            opened.storage.metadata().close().await;
+            return match rebuilt? {
+                Rebuild::Done(rebuilt) => show_rebuilt(output, &rebuilt),
+                Rebuild::Refused(contradictions) => Err(refused(&contradictions)),
+            };
+        }
+        let storage = rreg_server::open_to_read(&config).await?;
         let HumanDuration(extra_after): HumanDuration = self.extra_after;
         let inspection = inspect(&storage, depth, extra_after, self.limit).await;
         storage.metadata().close().await;
@@ -104,4 +121,56 @@ fn show(output: &Output, depth: Depth, inspection: &Inspection) -> Result<Exit, 
             ])
     })?;
     Ok(if inspection.count == 0 { Exit::Ok } else { Exit::Refused })
+}
+
+fn refused(contradictions: &[String]) -> Failure {
+    let text = format!(
+        "the database is not empty and contradicts the store's records, so nothing was changed:\n  {}",
+        contradictions.join("\n  ")
+    );
+    Failure::new(Exit::Refused, text)
+        .hint("--merge adds what the database lacks and says what stays as it is")
+}
+
+/// Exit code 1 where anything was not restored.
+fn show_rebuilt(output: &Output, rebuilt: &Rebuilt) -> Result<Exit, Failure> {
+    let incomplete: Vec<_> = rebuilt
+        .incomplete
+        .iter()
+        .map(|i| json!({"repository": i.repository, "manifest": i.manifest, "missing": i.missing}))
+        .collect();
+    let value = json!({
+        "records": rebuilt.records,
+        "blobs": rebuilt.blobs,
+        "manifests": rebuilt.manifests,
+        "tags": rebuilt.tags,
+        "count": rebuilt.count,
+        "incomplete": incomplete,
+        "unreadable": rebuilt.unreadable,
+    });
+    output.done(&value, || {
+        let rows: Vec<_> = rebuilt
+            .incomplete
+            .iter()
+            .map(|i| [i.repository.to_string(), i.manifest.to_string(), i.missing.to_string()])
+            .collect();
+        let listed = if rows.is_empty() {
+            String::new()
+        } else {
+            table(["REPOSITORY", "MANIFEST", "LACKS"], &rows) + "\n"
+        };
+        let unreadable: String = rebuilt.unreadable.iter().map(|reason| format!("not a record: {reason}\n")).collect();
+        listed
+            + &unreadable
+            + &fields(&[
+                ("records read", rebuilt.records.to_string()),
+                ("blobs restored", rebuilt.blobs.to_string()),
+                ("manifests restored", rebuilt.manifests.to_string()),
+                ("tags restored", rebuilt.tags.to_string()),
+                ("not restored", rebuilt.count.to_string()),
+            ])
+            + "Not in the store: accounts and rules, audit rows, the history of tags, open uploads, and content that no \
+               manifest refers to.\n"
+    })?;
+    Ok(if rebuilt.count == 0 { Exit::Ok } else { Exit::Refused })
 }

@@ -12,10 +12,11 @@ use super::Engine;
 use crate::error::StorageError;
 
 /// Version, name and text of each migration. Append only: a text that has been released never changes.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "registry", include_str!("../../../migrations/0001_registry.sql")),
     (3, "tags", include_str!("../../../migrations/0003_tags.sql")),
     (4, "reclaim", include_str!("../../../migrations/0004_reclaim.sql")),
+    (8, "records", include_str!("../../../migrations/0008_records.sql")),
 ];
 
 /// Brings the schema up to date. Several replicas may call it at once: sqlx takes a lock.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rreg_oci::{Digest, RepositoryName, UploadId};
+use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use sqlx::Row as _;
 
@@ -12,7 +13,7 @@ use super::{MetadataStore, size_column};
 use crate::error::StorageError;
 
 /// One object that holds a stretch of a blob.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// Where it lies in the object store.
     pub key: String,

@@ -11,6 +11,7 @@ use sqlx::any::AnyRow;
 use super::manifest_deletes::{delete_by_digest, delete_tag};
 use super::reviews::{ReviewKind, queue};
 use super::tags::{self, Scope};
+use super::unrecorded;
 use super::{MetadataStore, digest_column, ensure_repository, find_repository};
 use crate::db::{Engine, now_ms};
 use crate::error::StorageError;
@@ -253,13 +254,14 @@ async fn put_manifest(
         let before = tags::set_tag(conn, scope, repository, tag, (id, &new.digest)).await?;
         if let Some(digest) = before {
             queue(conn, repository, ReviewKind::Manifest, &digest).await?;
+            unrecorded::queue(conn, repository, &digest).await?;
         }
     }
-    Ok(())
+    unrecorded::queue(conn, repository, &new.digest).await
 }
 
 /// Writes down what the manifest needs.
-async fn refer(
+pub(super) async fn refer(
     conn: &mut AnyConnection,
     repository: i64,
     id: i64,
@@ -289,14 +291,14 @@ async fn refer(
     Ok(())
 }
 
-fn unique(digests: impl Iterator<Item = Digest>) -> Vec<Digest> {
+pub(super) fn unique(digests: impl Iterator<Item = Digest>) -> Vec<Digest> {
     let mut digests: Vec<Digest> = digests.collect();
     digests.sort_unstable();
     digests.dedup();
     digests
 }
 
-const BLOB_MEMBER: &str = "SELECT b.id FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id \
+pub(super) const BLOB_MEMBER: &str = "SELECT b.id FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id \
      WHERE b.digest = $2 AND rb.repository_id = $1 AND b.quarantined = 0";
 pub(super) const MANIFEST_MEMBER: &str = "SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2";
 
@@ -312,7 +314,7 @@ pub(super) async fn member(
 }
 
 /// The manifest's row; the one that is there already if these bytes were pushed before.
-async fn insert_manifest(
+pub(super) async fn insert_manifest(
     conn: &mut AnyConnection,
     repository: i64,
     new: &NewManifest,

@@ -10,8 +10,10 @@ mod judge;
 mod lists;
 mod manifest_deletes;
 mod manifests;
+mod restore;
 mod reviews;
 mod tags;
+mod unrecorded;
 mod uploads;
 
 use std::path::Path;
@@ -27,8 +29,10 @@ pub use inspect::{Content, Stored};
 pub use judge::{Holder, Presence, Verdict};
 pub use lists::{CatalogPage, Referrer, ReferrerPage, TagPage};
 pub use manifests::{NewManifest, StoredManifest};
+pub use restore::Restored;
 pub use reviews::{Review, ReviewKind, Settled};
 pub use tags::TagChange;
+pub(crate) use unrecorded::Unrecorded;
 pub use uploads::{UploadProgress, UploadSession};
 
 use crate::cache::{Cache, CacheLimits};
