@@ -28,7 +28,7 @@ use std::time::Duration;
 pub use fsck::{Damage, Depth, Finding, Inspection, fsck};
 pub use plan::{Candidate, Plan, plan};
 pub use rebuild::{Incomplete, Rebuild, Rebuilt, rebuild};
-pub use work::{Report, run, sweep};
+pub use work::{Report, run, sweep, write_records};
 
 /// How long things that nothing holds may stay.
 #[derive(Clone, Copy, Debug)]

@@ -53,7 +53,6 @@ pub async fn sweep(storage: &Storage, schedule: &Schedule) -> Result<Report, Sto
         settle_all(storage, schedule, (kind, age), &mut report).await?;
     }
     delete_objects(storage, &mut report).await?;
-    write_records(storage).await?;
     Ok(report)
 }
 
@@ -61,7 +60,7 @@ pub async fn sweep(storage: &Storage, schedule: &Schedule) -> Result<Report, Sto
 ///
 /// # Errors
 /// When database or store fail; what was not done is tried again after a minute.
-async fn write_records(storage: &Storage) -> Result<(), StorageError> {
+pub async fn write_records(storage: &Storage) -> Result<(), StorageError> {
     while storage.write_records(ROUND).await? == ROUND as usize {}
     Ok(())
 }

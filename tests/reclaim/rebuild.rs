@@ -41,8 +41,8 @@ async fn push_in_chunks(api: &Api, repository: &str, tag: &str) -> Image {
     }
     api.put(crate::harness::http::commit(&at, &layer.digest), "").octets().expect(201).await;
     image = image.edited(|json| json["layers"].as_array_mut().unwrap().push(layer.descriptor(LAYER)));
-    image.blobs.push(layer);
     api.push(repository, &image, Some(tag)).await;
+    image.blobs.push(layer);
     image
 }
 
