@@ -15,10 +15,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
+use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::health::{self, Check};
 use crate::listen::{self, Immediate, Options, Site};
-use crate::open::open;
+use crate::mirror::Mirror;
+use crate::open::{open, read_htpasswd};
 use crate::telemetry::Metrics;
 use crate::tls::{Tls, TlsError};
 
@@ -42,6 +44,9 @@ pub enum RunError {
     /// Database or object store cannot be used.
     #[error("cannot open the storage: {0}")]
     Storage(#[from] StorageError),
+    /// An upstream's settings cannot be used.
+    #[error("upstream: {0}")]
+    Upstream(Box<rreg_client::ClientError>),
     /// The metrics contradict each other.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -77,7 +82,12 @@ pub async fn run(
     let opened = open(&config).await?;
     let storage = opened.storage.clone();
     let tasks = TaskTracker::new();
-    let app = Arc::new(App::new(&config, storage.clone(), metrics.clone(), tasks.clone()));
+    let auth = Arc::new(Authenticator::new(&config, storage.clone(), read_htpasswd(&config)?));
+    auth.start(shutdown.clone()).await?;
+    let mirror = Mirror::new(&config).map_err(|error| RunError::Upstream(Box::new(error)))?;
+    mirror.prepare()?;
+    let app = App::new(&config, storage.clone(), auth.clone(), mirror, metrics.clone(), tasks.clone());
+    let app = Arc::new(app);
     let router = Arc::clone(&app).router().merge(router(&config, storage.clone(), metrics, shutdown.clone()));
     let immediate: Immediate = Arc::new(move |method, uri, headers| app.immediate(method, uri, headers));
     let site = Site { router, immediate: Some(immediate) };
@@ -99,6 +109,7 @@ pub async fn run(
     if tokio::time::timeout(config.server.shutdown_timeout.0, tasks.wait()).await.is_err() {
         tracing::warn!(left = tasks.len(), "uploads were cut at shutdown");
     }
+    auth.trail.flush().await;
     storage.metadata().close().await;
     drop(opened);
     tracing::info!("stopped");

@@ -30,9 +30,10 @@ pub use cache::CacheLimits;
 pub use db::Engine;
 pub use error::StorageError;
 pub use metadata::{
-    BlobContent, BlobRecord, CatalogPage, Content, Holder, MetadataStore, NewBlob, NewManifest, Presence,
-    Referrer, ReferrerPage, Restored, Review, ReviewKind, Segment, Settled, Stored, StoredManifest,
-    TagChange, TagPage, UploadProgress, UploadSession, Verdict,
+    AuditEvent, BlobContent, BlobRecord, CatalogPage, Content, FillLease, Holder, Membership, MetadataStore,
+    NewBlob, NewCredential, NewManifest, Presence, Principal, Referrer, ReferrerPage, Restored, Review,
+    ReviewKind, Segment, Settled, Stored, StoredKey, StoredManifest, TagChange, TagPage, UploadProgress,
+    UploadSession, Verdict, expiry_in,
 };
 pub use records::{RecordedBlob, RecordedContent, RecordedManifest, RecordedTag};
 pub use tag_rules::{Glob, GlobError, TagRule, TagRules};

@@ -129,6 +129,21 @@ impl Registry {
         }
     }
 
+    /// A command of `rreg` that works on this registry's database beside it.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rreg"));
+        command.args(args).arg("--data").arg(self.home().join("data"));
+        command.env_clear().env("HOME", self.home());
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Changes a setting for the next start.
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+        self.settings.retain(|(set, _)| *set != name);
+        self.settings.push((name, value.to_owned()));
+    }
+
     /// SIGTERM, and the exit status.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         let mut child = self.process.take().expect("a running registry of our own");

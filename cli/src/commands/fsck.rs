@@ -9,7 +9,7 @@ use rreg_server::config::HumanDuration;
 use serde::Serialize;
 use serde_json::json;
 
-use super::config::Settings;
+use super::config::Place;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
 use crate::text::{fields, size, table};
@@ -34,7 +34,7 @@ pub(crate) struct Fsck {
     #[arg(long, requires = "rebuild")]
     merge: bool,
     #[command(flatten)]
-    settings: Settings,
+    place: Place,
 }
 
 #[derive(Serialize)]
@@ -59,7 +59,7 @@ impl<'a> From<&'a Finding> for FindingView<'a> {
 
 impl Fsck {
     pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
-        let config = self.settings.load()?.config;
+        let config = self.place.load()?;
         let depth = if self.deep { Depth::Deep } else { Depth::Quick };
         if self.rebuild {
             let opened = rreg_server::open(&config).await?;

@@ -8,7 +8,7 @@ use rreg_storage::{Holder, Presence, ReviewKind, StorageError};
 use serde::Serialize;
 use serde_json::json;
 
-use super::config::Settings;
+use super::config::Place;
 use super::tag::timestamp;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
@@ -23,12 +23,12 @@ pub(crate) enum Gc {
         #[arg(long, value_name = "N", default_value_t = 1000)]
         limit: usize,
         #[command(flatten)]
-        settings: Settings,
+        place: Place,
     },
     /// Reclaim what is due now, as the server does by itself every reclaim.period
     Run {
         #[command(flatten)]
-        settings: Settings,
+        place: Place,
     },
     /// Show where a digest is, and what keeps it there
     Why {
@@ -36,22 +36,22 @@ pub(crate) enum Gc {
         #[arg(value_name = "DIGEST")]
         digest: Digest,
         #[command(flatten)]
-        settings: Settings,
+        place: Place,
     },
 }
 
 impl Gc {
     pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
         match self {
-            Self::Plan { limit, settings } => {
-                let config = settings.load()?.config;
+            Self::Plan { limit, place } => {
+                let config = place.load()?;
                 let storage = rreg_server::open_to_read(&config).await?;
                 let plan = rreg_gc::plan(&storage, &config.reclaim_schedule(), *limit).await;
                 storage.metadata().close().await;
                 show_plan(output, &plan?)
             }
-            Self::Run { settings } => {
-                let config = settings.load()?.config;
+            Self::Run { place } => {
+                let config = place.load()?;
                 let opened = rreg_server::open(&config).await.map_err(|error| match error {
                     StorageError::Setting(_) => Failure::from(error).hint(
                         "a running server reclaims by itself every reclaim.period; rreg gc plan shows what is due",
@@ -64,8 +64,8 @@ impl Gc {
                 recorded?;
                 show_report(output, report?)
             }
-            Self::Why { digest, settings } => {
-                let config = settings.load()?.config;
+            Self::Why { digest, place } => {
+                let config = place.load()?;
                 let storage = rreg_server::open_to_read(&config).await?;
                 let presences = storage.metadata().presences(digest).await;
                 storage.metadata().close().await;

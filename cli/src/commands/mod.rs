@@ -1,6 +1,9 @@
 //! The subcommands, one file each. How to add one: a file with an `Args` struct and its `run`, then a variant
 //! here; the compiler asks for the rest.
 
+mod accounts;
+mod audit;
+mod can;
 mod completions;
 mod config;
 mod cp;
@@ -9,11 +12,15 @@ mod gc;
 mod inspect;
 mod ls;
 mod man;
+mod org;
 mod pull;
 mod push;
 mod rm;
+mod robot;
+mod sbom;
 mod serve;
 mod tag;
+mod user;
 mod version;
 
 use std::future::Future;
@@ -39,6 +46,19 @@ pub(crate) enum Command {
     /// Look into the tags of this registry's database
     #[command(subcommand)]
     Tag(tag::Tag),
+    /// Make, list and remove users, and set their passwords
+    #[command(subcommand)]
+    User(user::User),
+    /// Make, list and remove robot accounts, whose tokens programs log in with
+    #[command(subcommand)]
+    Robot(robot::Robot),
+    /// Organisations, and who has which role in them
+    #[command(subcommand)]
+    Org(org::Org),
+    /// Tell whether a user may do something to a repository, and by which rule
+    Can(can::Can),
+    /// Show and export the audit trail
+    Audit(audit::Audit),
 
     // --- client side ---
     /// Push an image layout, a layout archive or a docker save archive to a registry
@@ -53,6 +73,8 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     /// Remove a tag, or a manifest by digest
     Rm(rm::Rm),
+    /// List the packages in an image, an image file or a directory tree
+    Sbom(sbom::SbomCommand),
 
     // --- about rreg itself ---
     /// Show the version
@@ -72,12 +94,18 @@ impl Command {
             Self::Gc(command) => interruptible(command.run(output)).await,
             Self::Fsck(command) => interruptible(command.run(output)).await,
             Self::Tag(command) => interruptible(command.run(output)).await,
+            Self::User(command) => command.run(output).await,
+            Self::Robot(command) => command.run(output).await,
+            Self::Org(command) => command.run(output).await,
+            Self::Can(command) => command.run(output).await,
+            Self::Audit(command) => command.run(output).await,
             Self::Push(command) => interruptible(command.run(output)).await,
             Self::Pull(command) => interruptible(command.run(output)).await,
             Self::Cp(command) => interruptible(command.run(output)).await,
             Self::Ls(command) => interruptible(command.run(output)).await,
             Self::Inspect(command) => interruptible(command.run(output)).await,
             Self::Rm(command) => interruptible(command.run(output)).await,
+            Self::Sbom(command) => interruptible(command.run(output)).await,
             Self::Version(command) => command.run(output),
             Self::Completions(command) => command.run(output),
             Self::Man(command) => command.run(output),

@@ -2,10 +2,10 @@
 
 use clap::Subcommand;
 use rreg_oci::{Digest, RepositoryName, Tag as TagName};
-use rreg_storage::{StorageError, TagChange};
+use rreg_storage::TagChange;
 use serde::Serialize;
 
-use super::config::Settings;
+use super::config::Place;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
 use crate::text::{plain, table};
@@ -26,7 +26,7 @@ pub(crate) struct History {
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
     #[command(flatten)]
-    settings: Settings,
+    place: Place,
 }
 
 fn target(text: &str) -> Result<(RepositoryName, Option<TagName>), String> {
@@ -57,7 +57,7 @@ impl From<TagChange> for Change {
 impl Tag {
     pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
         let Self::History(history) = self;
-        let config = history.settings.load()?.config;
+        let config = history.place.load()?;
         let storage = rreg_server::open_to_read(&config).await?;
         let (repository, tag) = &history.target;
         let changes = storage.metadata().tag_history(repository, tag.as_ref(), history.limit).await;
@@ -74,19 +74,6 @@ impl Tag {
                 .collect();
             table(["WHEN", "TAG", "WHO", "FROM", "TO"], &rows)
         })
-    }
-}
-
-impl From<StorageError> for Failure {
-    fn from(error: StorageError) -> Self {
-        let exit = match error {
-            StorageError::UnknownRepository(_)
-            | StorageError::UnknownBlob { .. }
-            | StorageError::UnknownManifest { .. } => Exit::Refused,
-            StorageError::Setting(_) => Exit::Config,
-            _ => Exit::Unreachable,
-        };
-        Self::new(exit, error.to_string())
     }
 }
 

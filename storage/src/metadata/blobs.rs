@@ -9,6 +9,7 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 
 use super::blob_writes::{delete_blob, insert_blob, mount_blob, quarantine};
+use super::sessions::Held;
 use super::{MetadataStore, size_column};
 use crate::error::StorageError;
 
@@ -153,10 +154,16 @@ impl MetadataStore {
         upload: Option<(UploadId, u64)>,
     ) -> Result<(), StorageError> {
         let cache = self.cache.clone();
+        let held = match &upload {
+            Some((id, _)) => self.claim(repository, id).await,
+            None => None,
+        };
+        // A session without a row has none to close.
+        let upload = upload.filter(|_| held.is_none());
         self.db
             .write(
-                (repository.clone(), blob, upload),
-                |conn, (repository, blob, upload)| {
+                (repository.clone(), blob, upload, held),
+                |conn, (repository, blob, upload, _)| {
                     Box::pin(async move {
                         if let Some((id, size)) = upload {
                             super::uploads::close(conn, repository, id, *size).await?;
@@ -164,7 +171,8 @@ impl MetadataStore {
                         insert_blob(conn, repository, blob).await
                     })
                 },
-                move |(repository, blob, _), healed| {
+                move |(repository, blob, _, held), healed| {
+                    held.iter().for_each(Held::end);
                     cache.committed(|forget| match healed {
                         true => forget.all_blobs(),
                         false => forget.blob(repository, &blob.digest),

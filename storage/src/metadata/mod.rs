@@ -3,15 +3,20 @@
 //! How to add a query: put it with its table's file, use `$1` placeholders, `ON CONFLICT` and `RETURNING` (both
 //! engines take them), add the index that it walks to `migrations/`, and run the storage tests on both engines.
 
+mod audit;
 mod blob_writes;
 mod blobs;
+mod cached;
 mod inspect;
 mod judge;
+mod leases;
 mod lists;
 mod manifest_deletes;
 mod manifests;
+mod principals;
 mod restore;
 mod reviews;
+mod sessions;
 mod tags;
 mod unrecorded;
 mod uploads;
@@ -24,11 +29,14 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
+pub use audit::AuditEvent;
 pub use blobs::{BlobContent, BlobRecord, NewBlob, Segment};
 pub use inspect::{Content, Stored};
 pub use judge::{Holder, Presence, Verdict};
+pub use leases::FillLease;
 pub use lists::{CatalogPage, Referrer, ReferrerPage, TagPage};
 pub use manifests::{NewManifest, StoredManifest};
+pub use principals::{Membership, NewCredential, Principal, StoredKey, expiry_in};
 pub use restore::Restored;
 pub use reviews::{Review, ReviewKind, Settled};
 pub use tags::TagChange;
@@ -46,6 +54,8 @@ use rreg_oci::{Digest, RepositoryName};
 pub struct MetadataStore {
     db: Database,
     cache: Arc<Cache>,
+    /// Sessions that have no row yet, where no other process can ask for them.
+    empty: Option<Arc<sessions::EmptySessions>>,
     /// Which tags never move.
     rules: Arc<TagRules>,
     /// How many times stored content turned out to be damaged.
@@ -81,7 +91,8 @@ impl MetadataStore {
 
     fn new(db: Database, limits: CacheLimits) -> Self {
         let cache = Arc::new(Cache::new(db.engine(), limits));
-        Self { db, cache, rules: Arc::default(), damaged: AtomicU64::new(0) }
+        let empty = (db.engine() == Engine::Sqlite).then(Arc::default);
+        Self { db, cache, empty, rules: Arc::default(), damaged: AtomicU64::new(0) }
     }
 
     /// Makes tags immutable by these rules.
@@ -125,6 +136,7 @@ impl MetadataStore {
 
     /// Finishes queued writes and closes all connections.
     pub async fn close(&self) {
+        self.keep_empty_sessions().await;
         self.db.close().await;
     }
 }
