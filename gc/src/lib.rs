@@ -25,7 +25,7 @@ mod work;
 
 use std::time::Duration;
 
-pub use fsck::{Damage, Depth, Finding, Inspection, fsck};
+pub use fsck::{Damage, Depth, Extra, Finding, Inspection, fsck};
 pub use plan::{Candidate, Plan, plan};
 pub use rebuild::{Incomplete, Rebuild, Rebuilt, rebuild};
 pub use work::{Report, run, sweep, write_records};

@@ -1,9 +1,7 @@
 //! `rreg fsck`: whether the store holds what the database says; and the database from the store, if it is lost.
 
-use std::time::Duration;
-
 use clap::Args;
-use rreg_gc::{Damage, Depth, Finding, Inspection, Rebuild, Rebuilt};
+use rreg_gc::{Damage, Depth, Extra, Finding, Inspection, Rebuild, Rebuilt};
 use rreg_oci::Digest;
 use rreg_server::config::HumanDuration;
 use serde::Serialize;
@@ -22,6 +20,10 @@ pub(crate) struct Fsck {
     /// Objects that no row knows count once they are so old: an upload writes its bytes before its row
     #[arg(long, value_name = "DURATION", default_value = "1h")]
     extra_after: HumanDuration,
+    /// Have objects that no row knows deleted by the next sweep: what crashes leave behind. With the embedded database
+    /// stop the server before
+    #[arg(long)]
+    reclaim_extra: bool,
     /// Name at most so many findings
     #[arg(long, value_name = "N", default_value_t = 1000)]
     limit: usize,
@@ -70,10 +72,14 @@ impl Fsck {
                 Rebuild::Refused(contradictions) => Err(refused(&contradictions)),
             };
         }
-        let storage = rreg_server::open_to_read(&config).await?;
-        let HumanDuration(extra_after): HumanDuration = self.extra_after;
-        let inspection = inspect(&storage, depth, extra_after, self.limit).await;
-        storage.metadata().close().await;
+        let HumanDuration(after): HumanDuration = self.extra_after;
+        let extra = Extra { after, reclaim: self.reclaim_extra };
+        let inspection = if self.reclaim_extra {
+            let opened = rreg_server::open(&config).await?;
+            inspect(&opened.storage, depth, extra, self.limit).await
+        } else {
+            inspect(&rreg_server::open_to_read(&config).await?, depth, extra, self.limit).await
+        };
         show(output, depth, &inspection?)
     }
 }
@@ -81,10 +87,12 @@ impl Fsck {
 async fn inspect(
     storage: &rreg_storage::Storage,
     depth: Depth,
-    extra_after: Duration,
+    extra: Extra,
     limit: usize,
 ) -> Result<Inspection, Failure> {
-    Ok(rreg_gc::fsck(storage, depth, extra_after, limit).await?)
+    let inspection = rreg_gc::fsck(storage, depth, extra, limit).await;
+    storage.metadata().close().await;
+    Ok(inspection?)
 }
 
 /// Exit code 1 where anything was found.

@@ -9,6 +9,7 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 
 use super::blob_writes::{delete_blob, insert_blob, mount_blob, quarantine};
+use super::promises::Promised;
 use super::sessions::Held;
 use super::{MetadataStore, size_column};
 use crate::error::StorageError;
@@ -44,6 +45,7 @@ pub struct BlobRecord {
     pub size: u64,
     /// Where the bytes are.
     pub content: BlobContent,
+    pub(super) promised: Promised,
 }
 
 impl BlobRecord {
@@ -112,8 +114,14 @@ impl MetadataStore {
             None => BlobContent::Segments(segments(&mut conn, id).await?.into()),
         };
         let digest_text = digest.to_string().into();
-        let record =
-            Arc::new(BlobRecord { id, digest: *digest, digest_text, size: size_column(&row, 1)?, content });
+        let record = Arc::new(BlobRecord {
+            id,
+            digest: *digest,
+            digest_text,
+            size: size_column(&row, 1)?,
+            content,
+            promised: Promised::default(),
+        });
         self.cache.keep_blob(epoch, repository, &record);
         Ok(record)
     }
