@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use rreg_oci::Operation;
 
-use crate::access::{Access, Action, Denied, Mode, Patterns, Rule};
+use crate::access::{Access, Action, Denied, Mode, Rule};
 use crate::identity::{Caller, Role};
+use crate::patterns::Patterns;
 use crate::scope::Scope;
 
 /// What the table says that an operation needs.

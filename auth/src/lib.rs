@@ -23,14 +23,16 @@ mod api_token;
 mod htpasswd;
 mod identity;
 mod password;
+mod patterns;
 mod scope;
 mod token;
 
-pub use access::{Access, Action, Denied, Mode, Patterns, Permit, Rule};
+pub use access::{Access, Action, Denied, Mode, Permit, Rule};
 pub use api_token::{ApiToken, fingerprint};
 pub use htpasswd::{Htpasswd, HtpasswdError};
 pub use identity::{Caller, Identity, NameError, OrganisationName, PrincipalName, Role};
 pub use password::{DUMMY_HASH, PasswordError, hash_password, verify_password};
+pub use patterns::Patterns;
 pub use scope::{Actions, Scope, ScopeError};
 pub use token::{Claims, IssuedToken, SigningKey, TokenError, TokenIssuer, TokenSettings};
 
