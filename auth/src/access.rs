@@ -22,6 +22,8 @@ pub enum Action {
     Push,
     /// Removes content.
     Delete,
+    /// Reads or changes the registry's own rules.
+    Administer,
 }
 
 impl Action {
@@ -46,6 +48,9 @@ impl Action {
             | Operation::UploadStatus { .. }
             | Operation::UploadCancel { .. } => Self::Push,
             Operation::ManifestDelete { .. } | Operation::BlobDelete { .. } => Self::Delete,
+            Operation::TagRuleList | Operation::TagRulePut { .. } | Operation::TagRuleDelete { .. } => {
+                Self::Administer
+            }
         }
     }
 
@@ -59,24 +64,26 @@ impl Action {
             "push" | "manifest_put" | "upload_start" | "upload_chunk" | "upload_commit" | "upload_status"
             | "upload_cancel" => Some(Self::Push),
             "delete" | "manifest_delete" | "blob_delete" => Some(Self::Delete),
+            "tag_rule_list" | "tag_rule_put" | "tag_rule_delete" => Some(Self::Administer),
             _ => None,
         }
     }
 
     /// The least role that it needs in the repository's organisation. Ping and list need none: the one tells nothing,
-    /// the other is filtered to what the caller may read.
+    /// the other is filtered to what the caller may read. No role is enough to administer.
     pub fn role(self) -> Option<Role> {
         match self {
-            Self::Ping | Self::List => None,
+            Self::Ping | Self::List | Self::Administer => None,
             Self::Pull => Some(Role::Reader),
             Self::Push => Some(Role::Writer),
             Self::Delete => Some(Role::Maintainer),
         }
     }
 
+    /// Whether content changes: what is refused while the registry is read-only.
     fn changes(self) -> bool {
         match self {
-            Self::Ping | Self::List | Self::Pull => false,
+            Self::Ping | Self::List | Self::Pull | Self::Administer => false,
             Self::Push | Self::Delete => true,
         }
     }
@@ -90,6 +97,7 @@ impl fmt::Display for Action {
             Self::Pull => "pull",
             Self::Push => "push",
             Self::Delete => "delete",
+            Self::Administer => "administer",
         })
     }
 }
@@ -174,6 +182,11 @@ pub enum Denied {
         /// What they have.
         held: Option<Role>,
     },
+    /// The caller does not administer the registry, or came with a token: tokens are for repositories.
+    #[error(
+        "{0} may not do this: it needs a registry administrator, by name and password and not by a token"
+    )]
+    Administrator(String),
     /// The caller may, but the token that they hold is not for this.
     #[error("the token is not for this: it needs the scope {0}")]
     Scope(Scope),
@@ -193,6 +206,7 @@ impl Denied {
             Self::ReadOnly => "read-only",
             Self::Anonymous => "login needed",
             Self::Role { .. } => "role needed",
+            Self::Administrator(_) => "administrator needed",
             Self::Scope(_) => "token scope needed",
         }
     }
@@ -241,6 +255,9 @@ impl Access {
     ) -> Result<Rule, Denied> {
         if self.mode == Mode::Open {
             return Ok(Rule::Open);
+        }
+        if action == Action::Administer {
+            return judge_administrator(caller);
         }
         match (action.role(), repository) {
             (Some(needed), Some(repository)) => self.judge_repository(caller, action, needed, repository),
@@ -343,6 +360,15 @@ impl Access {
             }
         }
         granted
+    }
+}
+
+/// Whatever repository it is about, if any.
+fn judge_administrator(caller: &Caller) -> Result<Rule, Denied> {
+    match caller {
+        _ if caller.is_anonymous() => Err(Denied::Anonymous),
+        Caller { admin: true, scopes: None, .. } => Ok(Rule::RegistryAdmin),
+        _ => Err(Denied::Administrator(caller.identity.to_string())),
     }
 }
 

@@ -19,13 +19,15 @@ enum Needs {
     Reader,
     Writer,
     Maintainer,
+    /// To administer the registry.
+    Administrator,
 }
 
 const UPLOAD: &str = "00000000-0000-4000-8000-000000000000";
 
 /// Every route, every verb, every form of query, and what each needs.
 fn table() -> Vec<(&'static str, String, Needs)> {
-    use Needs::{Known, Maintainer, Reader, Writer};
+    use Needs::{Administrator, Known, Maintainer, Reader, Writer};
     let digest = format!("sha256:{}", "0".repeat(64));
     let on = |rest: &str| format!("/v2/team/app/{rest}");
     vec![
@@ -59,6 +61,9 @@ fn table() -> Vec<(&'static str, String, Needs)> {
         ("PUT", on(&format!("blobs/uploads/{UPLOAD}?digest={digest}")), Writer),
         ("GET", on(&format!("blobs/uploads/{UPLOAD}")), Writer),
         ("DELETE", on(&format!("blobs/uploads/{UPLOAD}")), Writer),
+        ("GET", "/v2/_rreg/tag-rules".into(), Administrator),
+        ("PUT", "/v2/_rreg/tag-rules/releases".into(), Administrator),
+        ("DELETE", "/v2/_rreg/tag-rules/releases".into(), Administrator),
     ]
 }
 
@@ -170,12 +175,16 @@ fn operation_by_role_by_visibility() {
                     Needs::Reader => power >= 1 || visibility != Visibility::Private,
                     Needs::Writer => power >= 2,
                     Needs::Maintainer => power >= 3,
+                    Needs::Administrator => who == "registry admin",
                 };
                 let judged = access.authorize(&caller, operation.clone());
                 assert_eq!(judged.is_ok(), allowed, "{visibility:?} {who} {operation:?}: {judged:?}");
                 match judged {
                     Ok(permit) => assert_eq!(*permit.operation(), operation),
                     Err(denied) if who == "anonymous" => assert_eq!(denied, Denied::Anonymous),
+                    Err(denied) if needs == Needs::Administrator => {
+                        assert!(matches!(denied, Denied::Administrator(_)), "{denied:?}");
+                    }
                     Err(denied) => assert!(matches!(denied, Denied::Role { .. }), "{denied:?}"),
                 }
             }
@@ -226,6 +235,7 @@ fn a_token_narrows_and_never_widens() {
                     (_, Action::Pull) => power >= 1 && pull,
                     (_, Action::Push) => power >= 2 && push,
                     (_, Action::Delete) => power >= 3 && delete,
+                    (_, Action::Administer) => false,
                 };
                 let judged = access.authorize(&caller, operation.clone());
                 assert_eq!(judged.is_ok(), allowed, "{asked:?} {who} {operation:?}: {judged:?}");

@@ -174,7 +174,7 @@ impl From<Denied> for ApiError {
     fn from(error: Denied) -> Self {
         let message = error.to_string();
         match error {
-            Denied::ReadOnly | Denied::Role { .. } => {
+            Denied::ReadOnly | Denied::Role { .. } | Denied::Administrator(_) => {
                 Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
             }
             Denied::Anonymous | Denied::Scope(_) => Self::unauthorized(message),
@@ -220,6 +220,7 @@ impl From<StorageError> for ApiError {
                 answer(StatusCode::CONFLICT, ErrorCode::Denied)
                     .with_detail(json!({"tag": tag.as_str(), "digest": digest, "rule": rule}))
             }
+            StorageError::TagRule(_) => answer(StatusCode::BAD_REQUEST, ErrorCode::Unsupported),
             StorageError::DigestMismatch { expected, found } => {
                 answer(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid)
                     .with_detail(json!({"expected": expected, "found": found}))

@@ -19,6 +19,7 @@ mod damage;
 mod db;
 mod error;
 mod metadata;
+mod records;
 mod tag_rules;
 mod upload;
 
@@ -30,10 +31,11 @@ pub use db::Engine;
 pub use error::StorageError;
 pub use metadata::{
     AuditEvent, BlobContent, BlobRecord, CatalogPage, Content, FillLease, Holder, Membership, MetadataStore,
-    NewBlob, NewCredential, NewManifest, Presence, Principal, Referrer, ReferrerPage, Review, ReviewKind,
-    Segment, Settled, Stored, StoredKey, StoredManifest, TagChange, TagPage, UploadProgress, UploadSession,
-    Verdict, expiry_in,
+    NewBlob, NewCredential, NewManifest, Presence, Principal, Referrer, ReferrerPage, Restored, Review,
+    ReviewKind, Segment, Settled, Stored, StoredKey, StoredManifest, TagChange, TagPage, UploadProgress,
+    UploadSession, Verdict, expiry_in,
 };
+pub use records::{RecordedBlob, RecordedContent, RecordedManifest, RecordedTag};
 pub use tag_rules::{TagRule, TagRules};
 pub use upload::ChunkHeaders;
 

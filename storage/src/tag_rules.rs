@@ -37,6 +37,18 @@ impl TagRules {
         Self(rules)
     }
 
+    /// With more rules, asked after these.
+    #[must_use]
+    pub fn followed_by(mut self, rules: Vec<TagRule>) -> Self {
+        self.0.extend(rules);
+        self
+    }
+
+    /// Each of them.
+    pub fn all(&self) -> &[TagRule] {
+        &self.0
+    }
+
     /// The rule that makes `tag` immutable in `repository`.
     pub fn immutable(&self, repository: &RepositoryName, tag: &Tag) -> Option<&TagRule> {
         self.0.iter().find(|rule| rule.covers(repository, tag))

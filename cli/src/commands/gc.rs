@@ -58,7 +58,9 @@ impl Gc {
                     error => error.into(),
                 })?;
                 let report = rreg_gc::sweep(&opened.storage, &config.reclaim_schedule()).await;
+                let recorded = rreg_gc::write_records(&opened.storage).await;
                 opened.storage.metadata().close().await;
+                recorded?;
                 show_report(output, report?)
             }
             Self::Why { digest, place } => {

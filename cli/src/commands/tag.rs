@@ -1,4 +1,4 @@
-//! `rreg tag history REPOSITORY[:TAG]`: what became of tags, from the registry's own database.
+//! `rreg tag history REPOSITORY[:TAG]`: what became of tags, from the registry's own database. `rreg tag rule`.
 
 use clap::Subcommand;
 use rreg_oci::{Digest, RepositoryName, Tag as TagName};
@@ -6,6 +6,7 @@ use rreg_storage::TagChange;
 use serde::Serialize;
 
 use super::config::Place;
+use super::tag_rule::Rule;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
 use crate::text::{plain, table, timestamp};
@@ -15,6 +16,9 @@ use crate::text::{plain, table, timestamp};
 pub(crate) enum Tag {
     /// Show who moved which tag when, from which digest to which, the latest change first
     History(History),
+    /// Which tags never move
+    #[command(subcommand)]
+    Rule(Rule),
 }
 
 #[derive(clap::Args, Debug)]
@@ -56,7 +60,10 @@ impl From<TagChange> for Change {
 
 impl Tag {
     pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
-        let Self::History(history) = self;
+        let history = match self {
+            Self::History(history) => history,
+            Self::Rule(rule) => return rule.run(output).await,
+        };
         let config = history.place.load()?;
         let storage = rreg_server::open_to_read(&config).await?;
         let (repository, tag) = &history.target;

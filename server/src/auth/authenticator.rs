@@ -297,7 +297,7 @@ impl Authenticator {
                 let error = Some("insufficient_scope");
                 self.unauthorized(denied.to_string(), uri, headers, &scopes_of(operation), error)
             }
-            Denied::ReadOnly | Denied::Role { .. } => denied.into(),
+            Denied::ReadOnly | Denied::Role { .. } | Denied::Administrator(_) => denied.into(),
         }
     }
 

@@ -146,10 +146,13 @@ impl Trail {
 /// Whether the answer means that what can be read has changed. Opening, filling and dropping an upload does not.
 pub(super) fn changes(operation: &Operation, status: StatusCode) -> bool {
     match operation {
-        Operation::ManifestPut { .. } | Operation::UploadCommit { .. } | Operation::UploadStart { .. } => {
-            status == StatusCode::CREATED
+        Operation::ManifestPut { .. }
+        | Operation::UploadCommit { .. }
+        | Operation::UploadStart { .. }
+        | Operation::TagRulePut { .. } => status == StatusCode::CREATED,
+        Operation::ManifestDelete { .. } | Operation::BlobDelete { .. } | Operation::TagRuleDelete { .. } => {
+            status == StatusCode::ACCEPTED
         }
-        Operation::ManifestDelete { .. } | Operation::BlobDelete { .. } => status == StatusCode::ACCEPTED,
         Operation::Ping
         | Operation::Catalog { .. }
         | Operation::TagList { .. }
@@ -160,7 +163,8 @@ pub(super) fn changes(operation: &Operation, status: StatusCode) -> bool {
         | Operation::BlobHead { .. }
         | Operation::UploadChunk { .. }
         | Operation::UploadStatus { .. }
-        | Operation::UploadCancel { .. } => false,
+        | Operation::UploadCancel { .. }
+        | Operation::TagRuleList => false,
     }
 }
 
@@ -179,13 +183,17 @@ fn about(operation: &Operation, event: AuditEvent) -> AuditEvent {
             ..
         } => Some(digest.to_string()),
         Operation::Referrers { subject, .. } => Some(subject.to_string()),
+        Operation::TagRulePut { rule } | Operation::TagRuleDelete { rule } => {
+            Some(format!("tag rule {rule}"))
+        }
         Operation::Ping
         | Operation::Catalog { .. }
         | Operation::TagList { .. }
         | Operation::UploadStart { start: UploadStart::Session { .. }, .. }
         | Operation::UploadChunk { .. }
         | Operation::UploadStatus { .. }
-        | Operation::UploadCancel { .. } => None,
+        | Operation::UploadCancel { .. }
+        | Operation::TagRuleList => None,
     };
     AuditEvent { repository: operation.repository().map(|name| name.as_str().to_owned()), target, ..event }
 }
