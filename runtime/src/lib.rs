@@ -6,7 +6,8 @@
 //!
 //! Nothing here assumes which registry software answers.
 
-pub mod client;
+/// One registry, spoken to over HTTP.
+pub use rreg_client as client;
 pub mod image;
 pub mod transfer;
 

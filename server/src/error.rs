@@ -1,10 +1,15 @@
 //! Errors become HTTP here and nowhere else.
 
+use std::sync::Arc;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use rreg_auth::Denied;
+use rreg_client::{ClientError, ErrorClass};
 use rreg_oci::{ErrorCode, ManifestError, OperationError};
 use rreg_storage::StorageError;
+
+use crate::mirror::MirrorError;
 use serde_json::{Value, json};
 
 /// An answer that is an error, in the specification's form.
@@ -47,6 +52,11 @@ impl ApiError {
         self
     }
 
+    /// The caller has to say who they are; the challenge is added by whoever knows it.
+    pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
+    }
+
     /// Too much is going on; the client shall come back after `seconds`.
     pub(crate) fn busy(message: impl Into<String>, seconds: u64) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message)
@@ -62,6 +72,68 @@ impl ApiError {
         );
         answer.cause = Some(Cause(error.to_string()));
         answer.with_header(header::RETRY_AFTER, "5")
+    }
+}
+
+impl ApiError {
+    /// An error that several requests share.
+    pub(crate) fn from_shared(error: Arc<MirrorError>) -> Self {
+        Self::of_mirror(&error)
+    }
+
+    fn of_mirror(error: &MirrorError) -> Self {
+        let message = error.to_string();
+        match error {
+            MirrorError::Push { .. } => {
+                Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, message)
+                    .with_header(header::ALLOW, "GET, HEAD, DELETE")
+            }
+            MirrorError::Namespace { .. } | MirrorError::NotCovered { .. } => {
+                Self::new(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, message)
+            }
+            MirrorError::Rule { .. } => Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message),
+            MirrorError::Open { wait, .. } => {
+                let seconds = wait.as_secs().max(1).to_string();
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unsupported, message)
+                    .with_header(header::RETRY_AFTER, seconds)
+            }
+            MirrorError::Upstream { error, .. } => Self::of_upstream(error, message),
+            MirrorError::Slow { .. } => {
+                Self::new(StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unsupported, message)
+            }
+            MirrorError::Manifest { .. } | MirrorError::TooLarge { .. } => {
+                Self::new(StatusCode::BAD_GATEWAY, ErrorCode::Unsupported, message)
+            }
+            MirrorError::Storage(error) => Self::internal(error),
+            MirrorError::Spool(_) | MirrorError::Ended => {
+                let mut answer = Self::busy("the registry could not fetch this now; try again", 5);
+                answer.status = StatusCode::SERVICE_UNAVAILABLE;
+                answer.cause = Some(Cause(message));
+                answer
+            }
+        }
+    }
+
+    /// The upstream's word, as far as it is one about the content. A refusal of our credentials is not one of the
+    /// client's: what cannot be had is not here.
+    fn of_upstream(error: &ClientError, message: String) -> Self {
+        let of_manifest = error.operation.starts_with("manifest");
+        let unknown = if of_manifest { ErrorCode::ManifestUnknown } else { ErrorCode::BlobUnknown };
+        match (error.class(), error.status()) {
+            (ErrorClass::NotFound | ErrorClass::Denied, _) => {
+                Self::new(StatusCode::NOT_FOUND, unknown, message)
+            }
+            (_, Some(StatusCode::TOO_MANY_REQUESTS)) => {
+                Self::busy(message, error.retry_after().map_or(5, |after| after.as_secs().max(1)))
+            }
+            _ => Self::new(StatusCode::BAD_GATEWAY, ErrorCode::Unsupported, message),
+        }
+    }
+}
+
+impl From<MirrorError> for ApiError {
+    fn from(error: MirrorError) -> Self {
+        Self::of_mirror(&error)
     }
 }
 
@@ -102,7 +174,10 @@ impl From<Denied> for ApiError {
     fn from(error: Denied) -> Self {
         let message = error.to_string();
         match error {
-            Denied::ReadOnly => Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message),
+            Denied::ReadOnly | Denied::Role { .. } => {
+                Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
+            }
+            Denied::Anonymous | Denied::Scope(_) => Self::unauthorized(message),
         }
     }
 }
@@ -138,6 +213,13 @@ impl From<StorageError> for ApiError {
             }
             StorageError::InUse { digest, by } => answer(StatusCode::CONFLICT, ErrorCode::Denied)
                 .with_detail(json!({"digest": digest, "referredToBy": by})),
+            // 409, not 403: it is the tag's state that stands in the way, not who asks. Other credentials would not
+            // help, and 403 sends people and clients looking for some (rreg itself exits with 77 then). crane, skopeo,
+            // podman, oras and regctl were seen to print the message of a 409.
+            StorageError::ImmutableTag { tag, digest, rule, .. } => {
+                answer(StatusCode::CONFLICT, ErrorCode::Denied)
+                    .with_detail(json!({"tag": tag.as_str(), "digest": digest, "rule": rule}))
+            }
             StorageError::DigestMismatch { expected, found } => {
                 answer(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid)
                     .with_detail(json!({"expected": expected, "found": found}))

@@ -11,13 +11,13 @@ use crate::harness::{Child, Registry, tool, wait_until};
 
 on_each_backend!(round_trip);
 
-struct Daemon {
-    home: Home,
+pub(crate) struct Daemon {
+    pub(crate) home: Home,
     _process: Child,
 }
 
 impl Daemon {
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let home = Home::for_root_programs(&["containerd", "ctr", "tar"])?;
         let at = |name: &str| home.path(name).display().to_string();
         // Plugins that need kernel features or other daemons; content, metadata and transfer remain.
@@ -45,7 +45,7 @@ impl Daemon {
         Some(Self { home, _process: process })
     }
 
-    fn ctr(&self, args: &[&str]) -> String {
+    pub(crate) fn ctr(&self, args: &[&str]) -> String {
         tool::run(ctr(&self.home).args(args))
     }
 }

@@ -12,13 +12,13 @@ use crate::harness::{Child, Registry, tool, wait_until};
 on_each_backend!(round_trip);
 
 /// A dockerd without network, storage driver `vfs`: images only.
-struct Daemon {
+pub(crate) struct Daemon {
     home: Home,
     _process: Child,
 }
 
 impl Daemon {
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let home = Home::for_root_programs(&["dockerd", "docker", "containerd", "unshare"])?;
         fs::write(home.path("daemon.json"), "{}").unwrap();
         let log = fs::File::create(home.path("log")).unwrap();
@@ -51,7 +51,7 @@ impl Daemon {
         Some(Self { home, _process: process })
     }
 
-    fn docker(&self, args: &[&str]) -> String {
+    pub(crate) fn docker(&self, args: &[&str]) -> String {
         tool::run(self.home.command("docker").arg("-H").arg(socket(&self.home)).args(args)).trim().to_owned()
     }
 }

@@ -4,10 +4,11 @@
 //! nothing of the machine's defaults is read or changed. No container is run.
 
 mod buildah;
-mod containerd;
+pub(crate) mod containerd;
 mod crane;
-mod docker;
+pub(crate) mod docker;
 mod large_layer;
+mod login;
 mod oras;
 mod podman;
 mod regctl;
@@ -25,11 +26,11 @@ use crate::harness::image::{EXAMPLE, Image};
 use crate::harness::{RunDir, tool};
 
 /// Where one client keeps everything.
-struct Home(tempfile::TempDir);
+pub(crate) struct Home(tempfile::TempDir);
 
 impl Home {
     /// A fresh one, or `None` when a program is not installed.
-    fn for_programs(programs: &[&str]) -> Option<Self> {
+    pub(crate) fn for_programs(programs: &[&str]) -> Option<Self> {
         if !tool::have(programs) {
             return None;
         }
@@ -48,7 +49,7 @@ impl Home {
     }
 
     /// The same for daemons that only root can run.
-    fn for_root_programs(programs: &[&str]) -> Option<Self> {
+    pub(crate) fn for_root_programs(programs: &[&str]) -> Option<Self> {
         if rustix::process::geteuid().is_root() {
             return Self::for_programs(programs);
         }
@@ -56,12 +57,12 @@ impl Home {
         None
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
     /// `program` with this home and nothing of the caller's environment.
-    fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let home = self.0.path();
         let config = home.join(".config/containers");
         fs::create_dir_all(home.join("tmp")).unwrap();
@@ -95,7 +96,7 @@ fn shapes(label: &str) -> [(&'static str, Image); 3] {
 }
 
 /// The layout in `dir` has all of `image`, byte for byte, and names its root.
-fn assert_layout(dir: &Path, image: &Image) {
+pub(crate) fn assert_layout(dir: &Path, image: &Image) {
     let blobs = image.blobs.iter().map(|b| (b.digest, &b.bytes));
     for (digest, bytes) in blobs.chain(image.manifests.iter().map(|m| (m.digest, &m.bytes))) {
         let file = dir.join("blobs").join(digest.algorithm().as_str()).join(digest.hex());

@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::section::{Node, Section};
 use super::source::variable_of;
-use super::{Config, Loaded, Origin};
+use super::{Config, Loaded, Origin, Upstream};
 
 impl Loaded {
     /// The effective configuration as a table, secrets masked, unset fields absent.
@@ -91,7 +91,26 @@ pub fn reference() -> String {
             );
         }
     });
+    list(&mut out, "upstreams", &mut Upstream::default());
     out
+}
+
+/// The fields of a list's entries, which have no variables of their own.
+fn list(out: &mut String, name: &str, entry: &mut dyn Section) {
+    entry.walk("", &mut |node| match node {
+        Node::Section { doc, .. } => {
+            let _ = writeln!(out, "\n## `[[{name}]]`\n\n{}", prose(doc));
+        }
+        Node::Field { path, doc, value } => {
+            let default = value.show().map_or_else(|| "not set".to_owned(), |v| format!("`{v}`"));
+            let _ = writeln!(
+                out,
+                "\n### `{path}`\n\n{}\n\n- Allowed: {}\n- Default: {default}",
+                prose(doc),
+                value.allowed()
+            );
+        }
+    });
 }
 
 fn prose(doc: &[&str]) -> String {

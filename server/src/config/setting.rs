@@ -90,6 +90,25 @@ impl Setting for ByteSize {
     }
 }
 
+impl Setting for Vec<String> {
+    fn allowed(&self) -> String {
+        "an array of texts; as a variable, separated by commas".into()
+    }
+    fn assign(&mut self, value: &Value) -> Result<(), String> {
+        let Value::Array(entries) = value else { return Err(format!("is of type {}", value.type_str())) };
+        let text = |entry: &Value| entry.as_str().map(str::to_owned).ok_or("has an entry that is no text");
+        *self = entries.iter().map(text).collect::<Result<_, _>>()?;
+        Ok(())
+    }
+    fn assign_text(&mut self, text: &str) -> Result<(), String> {
+        *self = text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        Ok(())
+    }
+    fn show(&self) -> Option<Value> {
+        Some(Value::Array(self.iter().cloned().map(Value::String).collect()))
+    }
+}
+
 /// Types that are text in TOML: parsed by `FromStr`, printed by `Display`.
 macro_rules! text_setting {
     ($($type:ty: $allowed:expr;)*) => {$(
@@ -112,6 +131,7 @@ text_setting! {
     SocketAddr: "an IP address and a port, such as 127.0.0.1:5000 or [::1]:5000";
     HumanDuration: HumanDuration::ALLOWED;
     super::storage::Backend: "directory, s3, gcs or azure";
+    super::auth::AuthMode: "open or local";
     super::observe::LogFormat: "auto, text or json";
     super::observe::LogLevel: "error, warn, info, debug, trace or off, or directives such as info,rreg_server=debug";
 }
@@ -155,6 +175,7 @@ macro_rules! optional_setting {
 
 optional_setting! {
     PathBuf: "a path", false, |text| text.into(), |path| path.display().to_string();
+    HumanDuration: HumanDuration::ALLOWED, false, |text| text.parse()?, |value| value.to_string();
     String: "a text", false, |text| text.to_owned(), |value| value.clone();
     Secret: "a text; it is never printed", true, |text| Secret::new(text), |_value| MASK.to_owned();
     DatabaseUrl: DatabaseUrl::ALLOWED, true, |text| text.parse()?, |url| url.to_string();

@@ -262,7 +262,9 @@ impl Assembly {
     fn validate(&mut self) {
         for (field, why, allowed) in self.config.validate().0 {
             let value = self.shown(&field);
-            let origin = self.origins.get(&field).cloned().unwrap_or(Origin::Default);
+            // The entries of a list have no origin of their own.
+            let path = field.split('[').next().unwrap_or(&field);
+            let origin = self.origins.get(path).cloned().unwrap_or(Origin::Default);
             self.problems.push(Problem { field, value, origin, why, allowed });
         }
     }
@@ -279,7 +281,7 @@ fn is_service_link(rest: &str) -> bool {
     rest == "PORT" || rest == "SERVICE_HOST" || rest.starts_with("SERVICE_PORT") || rest.starts_with("PORT_")
 }
 
-fn read_secret(path: &Path) -> Result<String, String> {
+pub(super) fn read_secret(path: &Path) -> Result<String, String> {
     use std::io::Read as _;
     let mut text = String::new();
     std::fs::File::open(path)

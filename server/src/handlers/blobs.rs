@@ -1,6 +1,7 @@
 //! Blobs by digest.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, LOCATION, RANGE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use rreg_oci::{ByteRange, Digest, ErrorCode, RepositoryName};
-use rreg_storage::{BlobContent, BlobRecord};
+use rreg_storage::{BlobContent, BlobRecord, StorageError};
 
 use super::{Answer, content_headers, empty, not_modified, set};
 use crate::app::App;
@@ -24,9 +25,8 @@ pub(super) fn cached(
 ) -> Option<Answer> {
     let record = app.storage.metadata().cached_blob(repository, digest)?;
     let body = match whole_inline(&record) {
-        Some(bytes) if with_body => Content::Bytes(bytes),
-        Some(_) => Content::None,
-        None if !with_body && app.storage.was_checked(&record) => Content::None,
+        Some(bytes) => Some(bytes).filter(|_| with_body),
+        None if !with_body && app.storage.was_checked(&record) => None,
         None => return None,
     };
     app.metrics.blob_cache.hits.inc();
@@ -34,30 +34,31 @@ pub(super) fn cached(
     if not_modified(headers, &etag) {
         return Some(Ok(unchanged(&record, etag)));
     }
-    let part = if with_body { requested_part(headers, &etag, &record) } else { Ok(None) };
+    let part = if with_body { requested_part(headers, &etag, record.size) } else { Ok(None) };
     Some(part.map(|part| match body {
-        Content::Bytes(bytes) => {
+        Some(bytes) => {
             let body = bytes_of(app, bytes, part.clone().unwrap_or(0..record.size));
-            respond(&record, etag, part, body)
+            respond(&record.digest_text, record.size, etag, part, body)
         }
-        Content::None => respond(&record, etag, part, Body::empty()),
+        None => respond(&record.digest_text, record.size, etag, part, Body::empty()),
     }))
 }
 
-enum Content<'a> {
-    Bytes(&'a Bytes),
-    None,
-}
-
 pub(super) async fn read(
-    app: &App,
+    app: &Arc<App>,
     repository: &RepositoryName,
     digest: &Digest,
     headers: &HeaderMap,
     with_body: bool,
 ) -> Answer {
     app.metrics.blob_cache.misses.inc();
-    let record = app.storage.metadata().blob(repository, digest).await?;
+    let record = match app.storage.metadata().blob(repository, digest).await {
+        Err(error @ (StorageError::UnknownBlob { .. } | StorageError::Damaged { .. })) => {
+            let Some(copy) = app.mirror.covering(repository) else { return Err(error.into()) };
+            return super::copies::blob(app, copy, digest, headers, with_body).await;
+        }
+        record => record?,
+    };
     let etag = quoted(&record.digest_text);
     if not_modified(headers, &etag) {
         return Ok(unchanged(&record, etag));
@@ -65,24 +66,30 @@ pub(super) async fn read(
     if !with_body {
         // A client that is told a blob is here does not push it.
         app.storage.check(&record).await?;
-        return Ok(respond(&record, etag, None, Body::empty()));
+        return Ok(respond(&record.digest_text, record.size, etag, None, Body::empty()));
     }
-    if let Some(address) = app.storage.blobs().redirect(&record).await? {
+    stored(app, &record, headers).await
+}
+
+/// A stored blob, or the part of it that is asked for.
+pub(super) async fn stored(app: &App, record: &Arc<BlobRecord>, headers: &HeaderMap) -> Answer {
+    let etag = quoted(&record.digest_text);
+    if let Some(address) = app.storage.blobs().redirect(record).await? {
         let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
         set(response.headers_mut(), LOCATION, address);
         set(response.headers_mut(), super::CONTENT_DIGEST, record.digest_text.clone());
         return Ok(response);
     }
-    let part = requested_part(headers, &etag, &record)?;
+    let part = requested_part(headers, &etag, record.size)?;
     let range = part.clone().unwrap_or(0..record.size);
-    let body = match whole_inline(&record) {
+    let body = match whole_inline(record) {
         Some(bytes) => bytes_of(app, bytes, range),
         None => {
             app.metrics.response_bytes.inc_by(range.end - range.start);
             Body::from_stream(app.storage.open(record.clone(), range).await?.into_stream())
         }
     };
-    Ok(respond(&record, etag, part, body))
+    Ok(respond(&record.digest_text, record.size, etag, part, body))
 }
 
 /// The bytes, if they are in the record and as many as they should be.
@@ -109,21 +116,27 @@ fn unchanged(record: &BlobRecord, etag: Bytes) -> Response {
 }
 
 /// The headers of GET and HEAD, with the body that goes with them.
-fn respond(record: &BlobRecord, etag: Bytes, part: Option<Range<u64>>, body: Body) -> Response {
-    let length = part.as_ref().map_or(record.size, |part| part.end - part.start);
+pub(super) fn respond(
+    digest: &Bytes,
+    size: u64,
+    etag: Bytes,
+    part: Option<Range<u64>>,
+    body: Body,
+) -> Response {
+    let length = part.as_ref().map_or(size, |part| part.end - part.start);
     let mut response = Response::new(body);
-    content_headers(&mut response, &record.digest_text, etag, length);
+    content_headers(&mut response, digest, etag, length);
     let out = response.headers_mut();
     out.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     out.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     if let Some(part) = part {
-        set(out, CONTENT_RANGE, format!("bytes {}-{}/{}", part.start, part.end - 1, record.size));
+        set(out, CONTENT_RANGE, format!("bytes {}-{}/{}", part.start, part.end - 1, size));
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
     response
 }
 
-fn quoted(digest: &Bytes) -> Bytes {
+pub(super) fn quoted(digest: &Bytes) -> Bytes {
     let mut etag = Vec::with_capacity(digest.len() + 2);
     etag.push(b'"');
     etag.extend_from_slice(digest);
@@ -132,20 +145,20 @@ fn quoted(digest: &Bytes) -> Bytes {
 }
 
 /// The part that a `Range` header asks for, unless `If-Range` names other content (RFC 9110, section 13.1.5).
-fn requested_part(
+pub(super) fn requested_part(
     headers: &HeaderMap,
     etag: &[u8],
-    record: &BlobRecord,
+    size: u64,
 ) -> Result<Option<Range<u64>>, ApiError> {
     if headers.get(IF_RANGE).is_some_and(|value| value.as_bytes() != etag) {
         return Ok(None);
     }
     let header = headers.get(RANGE).and_then(|value| value.to_str().ok());
     let Some(range) = header.and_then(ByteRange::parse) else { return Ok(None) };
-    let part = range.resolve(record.size).map_err(|error| {
-        let message = format!("{error}; the blob has {} bytes", record.size);
+    let part = range.resolve(size).map_err(|error| {
+        let message = format!("{error}; the blob has {} bytes", size);
         ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::SizeInvalid, message)
-            .with_header(CONTENT_RANGE, format!("bytes */{}", record.size))
+            .with_header(CONTENT_RANGE, format!("bytes */{}", size))
     })?;
     Ok(Some(part))
 }

@@ -34,13 +34,16 @@ pub(super) fn cached(
 }
 
 pub(super) async fn read(
-    app: &App,
+    app: &Arc<App>,
     repository: &RepositoryName,
     reference: &Reference,
     headers: &HeaderMap,
     with_body: bool,
 ) -> Answer {
     cache_of(app, reference).misses.inc();
+    if let Some(copy) = app.mirror.covering(repository) {
+        return super::copies::manifest(app, &copy, reference, headers, with_body).await;
+    }
     let manifest = app.storage.metadata().manifest(repository, reference).await?;
     Ok(answer(app, &manifest, headers, with_body))
 }
@@ -52,7 +55,7 @@ fn cache_of<'a>(app: &'a App, reference: &Reference) -> &'a CacheMetrics {
     }
 }
 
-fn answer(app: &App, manifest: &StoredManifest, headers: &HeaderMap, with_body: bool) -> Response {
+pub(super) fn answer(app: &App, manifest: &StoredManifest, headers: &HeaderMap, with_body: bool) -> Response {
     let unchanged = not_modified(headers, &manifest.etag);
     let length = manifest.body.len() as u64;
     let body = if with_body && !unchanged { Body::from(manifest.body.clone()) } else { Body::empty() };
@@ -106,6 +109,7 @@ pub(super) async fn put(app: &Arc<App>, permit: &Permit, request: Request) -> An
         manifest,
         tags,
         allow_sparse: app.allow_sparse,
+        actor: actor(permit),
     };
     app.storage.metadata().put_manifest(new).await?;
     let mut response = created(format!("/v2/{repository}/manifests/{reference}"), &digest);
@@ -118,11 +122,20 @@ pub(super) async fn put(app: &Arc<App>, permit: &Permit, request: Request) -> An
     Ok(response)
 }
 
+/// Who is at it, for the history of tags.
+fn actor(permit: &Permit) -> Option<String> {
+    let caller = permit.caller();
+    (!caller.is_anonymous()).then(|| caller.identity.to_string())
+}
+
 fn tag_list(tags: &[Tag]) -> Option<String> {
     (!tags.is_empty()).then(|| tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(", "))
 }
 
-pub(super) async fn delete(app: &App, repository: &RepositoryName, reference: &Reference) -> Answer {
-    app.storage.metadata().delete_manifest(repository, reference).await?;
+pub(super) async fn delete(app: &App, permit: &Permit) -> Answer {
+    let Operation::ManifestDelete { repository, reference } = permit.operation() else {
+        return Err(super::wrong_operation());
+    };
+    app.storage.metadata().delete_manifest(repository, reference, actor(permit).as_deref()).await?;
     Ok(empty(StatusCode::ACCEPTED))
 }

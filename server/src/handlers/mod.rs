@@ -1,6 +1,7 @@
 //! One handler for each operation. Each takes a [`Permit`] and what it needs of the request.
 
 mod blobs;
+mod copies;
 mod lists;
 mod manifests;
 mod uploads;
@@ -19,13 +20,19 @@ use rreg_oci::{Digest, Operation};
 use crate::app::App;
 use crate::error::ApiError;
 
-const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 type Answer = Result<Response, ApiError>;
 
 /// Answers a permitted request whose content is in memory.
 pub(crate) fn immediate(app: &App, permit: &Permit, headers: &HeaderMap) -> Option<Answer> {
     match permit.operation() {
+        Operation::ManifestGet { repository, reference }
+        | Operation::ManifestHead { repository, reference }
+            if !app.mirror.is_settled(repository, reference) =>
+        {
+            None
+        }
         Operation::ManifestGet { repository, reference } => {
             manifests::cached(app, repository, reference, headers, true)
         }
@@ -40,9 +47,10 @@ pub(crate) fn immediate(app: &App, permit: &Permit, headers: &HeaderMap) -> Opti
 
 /// Hands a permitted request to its handler.
 pub(crate) async fn dispatch(app: &Arc<App>, permit: Permit, request: Request) -> Answer {
+    app.mirror.refuse_push(permit.operation())?;
     match permit.operation() {
         Operation::Ping => Ok(json(Bytes::from_static(b"{}"))),
-        Operation::Catalog { page } => lists::catalog(app, page).await,
+        Operation::Catalog { page } => lists::catalog(app, &permit, page).await,
         Operation::TagList { repository, page } => lists::tags(app, repository, page).await,
         Operation::Referrers { .. } => lists::referrers(app, &permit).await,
         Operation::ManifestGet { repository, reference } => {
@@ -52,9 +60,7 @@ pub(crate) async fn dispatch(app: &Arc<App>, permit: Permit, request: Request) -
             manifests::read(app, repository, reference, request.headers(), false).await
         }
         Operation::ManifestPut { .. } => manifests::put(app, &permit, request).await,
-        Operation::ManifestDelete { repository, reference } => {
-            manifests::delete(app, repository, reference).await
-        }
+        Operation::ManifestDelete { .. } => manifests::delete(app, &permit).await,
         Operation::BlobGet { repository, digest } => {
             blobs::read(app, repository, digest, request.headers(), true).await
         }

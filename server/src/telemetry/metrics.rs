@@ -30,6 +30,19 @@ pub struct CacheMetrics {
     pub misses: IntCounter,
 }
 
+/// What the pull-through cache does.
+#[derive(Clone, Debug)]
+pub struct MirrorMetrics {
+    /// Blobs that an upstream was asked for.
+    pub fills: IntCounter,
+    /// Those that did not arrive, or not as their digest says.
+    pub failed_fills: IntCounter,
+    /// Bytes of blobs received from upstreams.
+    pub fill_bytes: IntCounter,
+    /// Tags served although the upstream did not confirm them in time.
+    pub stale: IntCounter,
+}
+
 struct PerOperation {
     requests: [IntCounter; CLASSES.len()],
     duration: Histogram,
@@ -49,6 +62,8 @@ pub struct Metrics {
     pub uploads_in_progress: IntGauge,
     /// Stored content that was not what its digest says.
     pub integrity_failures: IntCounter,
+    /// The pull-through cache.
+    pub mirror: MirrorMetrics,
     /// The cache of manifests.
     pub manifest_cache: CacheMetrics,
     /// The cache of small blobs.
@@ -77,6 +92,20 @@ impl Registrar {
         let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
         self.0.register(Box::new(counters.clone()))?;
         Ok(counters)
+    }
+
+    fn mirror(&self) -> prometheus::Result<MirrorMetrics> {
+        Ok(MirrorMetrics {
+            fills: self.counter("rreg_mirror_fills_total", "Blobs that an upstream was asked for.")?,
+            failed_fills: self
+                .counter("rreg_mirror_failed_fills_total", "Blobs that could not be had from an upstream.")?,
+            fill_bytes: self
+                .counter("rreg_mirror_fill_bytes_total", "Bytes of blobs received from upstreams.")?,
+            stale: self.counter(
+                "rreg_mirror_stale_total",
+                "Tags served although the upstream did not confirm them in time.",
+            )?,
+        })
     }
 
     fn operations(&self) -> prometheus::Result<Vec<PerOperation>> {
@@ -130,6 +159,7 @@ impl Metrics {
                 .gauge("rreg_uploads_in_progress", "Uploads that receive bytes now.")?,
             integrity_failures: registrar
                 .counter("rreg_integrity_failures_total", "Stored content that did not match its digest.")?,
+            mirror: registrar.mirror()?,
             manifest_cache: cache("manifests"),
             blob_cache: cache("blobs"),
             tag_cache: cache("tags"),

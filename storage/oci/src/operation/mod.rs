@@ -160,6 +160,29 @@ impl Operation {
         }
     }
 
+    /// The same operation on another repository; one about none stays as it is.
+    #[must_use]
+    pub fn in_repository(mut self, name: RepositoryName) -> Self {
+        match &mut self {
+            Self::Ping | Self::Catalog { .. } => {}
+            Self::TagList { repository, .. }
+            | Self::Referrers { repository, .. }
+            | Self::ManifestGet { repository, .. }
+            | Self::ManifestHead { repository, .. }
+            | Self::ManifestPut { repository, .. }
+            | Self::ManifestDelete { repository, .. }
+            | Self::BlobGet { repository, .. }
+            | Self::BlobHead { repository, .. }
+            | Self::BlobDelete { repository, .. }
+            | Self::UploadStart { repository, .. }
+            | Self::UploadChunk { repository, .. }
+            | Self::UploadCommit { repository, .. }
+            | Self::UploadStatus { repository, .. }
+            | Self::UploadCancel { repository, .. } => *repository = name,
+        }
+        self
+    }
+
     /// All names that [`Operation::name`] gives, in the order of [`Operation::index`].
     pub const NAMES: [&'static str; 16] = [
         "ping",

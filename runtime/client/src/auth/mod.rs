@@ -1,0 +1,221 @@
+//! Proves to a registry who is calling: Basic, or a Bearer token from the realm that the registry names.
+//!
+//! Tokens are cached per scope, so that a transfer of many blobs asks once. Credentials go to the registry
+//! itself or to its token realm, never to where a redirect leads.
+
+pub(crate) mod challenge;
+pub(crate) mod scope;
+pub(crate) mod token;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderValue};
+use reqwest::Url;
+use rreg_oci::{Operation, RepositoryName};
+use tokio::sync::Mutex;
+
+use self::challenge::Challenge;
+use self::token::TokenRequest;
+use super::credentials::{Credential, Keychain};
+use super::error::ErrorKind;
+
+/// Why authentication could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// The token endpoint's address cannot be used.
+    #[error("the registry's token realm {realm:?} is refused: {why}")]
+    Realm {
+        /// As the registry wrote it.
+        realm: String,
+        /// Why not.
+        why: String,
+    },
+    /// The token endpoint refused.
+    #[error("the token endpoint {realm} refused with {status}{}{text}", if text.is_empty() { "" } else { ": " })]
+    Refused {
+        /// Host of the endpoint.
+        realm: String,
+        /// HTTP status.
+        status: u16,
+        /// What it said.
+        text: String,
+    },
+    /// The token endpoint could not be asked, or answered nonsense.
+    #[error("the token endpoint {realm} did not give a token: {why}")]
+    Failed {
+        /// Host of the endpoint.
+        realm: String,
+        /// What happened.
+        why: String,
+    },
+    /// A credential has bytes that a header cannot carry.
+    #[error("the stored credentials for this registry cannot be sent: {0}")]
+    Unsendable(&'static str),
+}
+
+impl AuthError {
+    /// Whether someone said no, rather than nothing.
+    pub(crate) fn is_denial(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => (400..500).contains(status) && *status != 429,
+            Self::Realm { .. } | Self::Unsendable(_) => true,
+            Self::Failed { .. } => false,
+        }
+    }
+
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused { .. } if self.is_denial() => {
+                Some("the stored credentials may be old or lack this right; log in again".into())
+            }
+            _ => None,
+        }
+    }
+}
+
+struct Cached {
+    header: HeaderValue,
+    expires: Instant,
+}
+
+#[derive(Default)]
+struct State {
+    challenge: Option<Challenge>,
+    tokens: HashMap<Vec<String>, Cached>,
+    credentials: HashMap<Option<RepositoryName>, Option<Credential>>,
+}
+
+/// The caller's identity at one registry.
+pub(crate) struct Authorizer {
+    host: String,
+    base: Url,
+    /// [`super::ClientOptions::guard_local`].
+    guarded: bool,
+    keychain: Arc<Keychain>,
+    http: reqwest::Client,
+    token_limit: u64,
+    /// Held while a token is fetched: many transfers that start together ask once.
+    state: Mutex<State>,
+}
+
+impl Authorizer {
+    pub(crate) fn new(
+        host: &str,
+        base: Url,
+        guarded: bool,
+        keychain: Arc<Keychain>,
+        http: reqwest::Client,
+        token_limit: u64,
+    ) -> Self {
+        Self { host: host.into(), base, guarded, keychain, http, token_limit, state: Mutex::default() }
+    }
+
+    /// The `Authorization` header to send unasked: nothing before the first challenge.
+    pub(crate) async fn header(&self, operation: &Operation) -> Result<Option<HeaderValue>, ErrorKind> {
+        let mut state = self.state.lock().await;
+        match state.challenge.clone() {
+            Some(challenge) => self.answer(&mut state, operation, &challenge).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The header to try after a 401 to a request that carried `sent`. `None` when there is nothing better.
+    pub(crate) async fn challenged(
+        &self,
+        operation: &Operation,
+        sent: Option<&HeaderValue>,
+        answer: &HeaderMap,
+    ) -> Result<Option<HeaderValue>, ErrorKind> {
+        let Some(challenge) = Challenge::from_headers(answer) else { return Ok(None) };
+        let mut state = self.state.lock().await;
+        let scopes = scope::of(operation);
+        // Another task may have renewed the token meanwhile; only the one that was refused is thrown away.
+        if state.tokens.get(&scopes).is_some_and(|cached| Some(&cached.header) == sent) {
+            state.tokens.remove(&scopes);
+        }
+        let header = self.answer(&mut state, operation, &challenge).await?;
+        // The scope of one request must not be asked for in all later ones.
+        state.challenge = Some(match challenge {
+            Challenge::Bearer { realm, service, .. } => Challenge::Bearer { realm, service, scope: None },
+            Challenge::Basic => Challenge::Basic,
+        });
+        Ok(header.filter(|header| Some(header) != sent))
+    }
+
+    async fn answer(
+        &self,
+        state: &mut State,
+        operation: &Operation,
+        challenge: &Challenge,
+    ) -> Result<Option<HeaderValue>, ErrorKind> {
+        let credential = self.credential(state, operation.repository()).await?;
+        match (challenge, credential) {
+            (_, Some(Credential::RegistryToken(token))) => Ok(Some(header_value("Bearer", &token)?)),
+            (Challenge::Basic, Some(Credential::Password { user, password })) => {
+                Ok(Some(header_value("Basic", &STANDARD.encode(format!("{user}:{password}")))?))
+            }
+            (Challenge::Basic, _) => Ok(None),
+            (Challenge::Bearer { realm, service, scope }, credential) => {
+                let own = scope::of(operation);
+                if let Some(cached) = state.tokens.get(&own).filter(|c| c.expires > Instant::now()) {
+                    return Ok(Some(cached.header.clone()));
+                }
+                let request = TokenRequest {
+                    realm: self.realm(realm)?,
+                    service: service.clone(),
+                    scopes: scope::merge(&own, scope.as_deref()),
+                    credential,
+                };
+                let token = request.fetch(&self.http, self.token_limit).await?;
+                let header = header_value("Bearer", &token.value)?;
+                state.tokens.insert(own, Cached { header: header.clone(), expires: token.expires });
+                Ok(Some(header))
+            }
+        }
+    }
+
+    async fn credential(
+        &self,
+        state: &mut State,
+        repository: Option<&RepositoryName>,
+    ) -> Result<Option<Credential>, ErrorKind> {
+        let key = repository.cloned();
+        if let Some(known) = state.credentials.get(&key) {
+            return Ok(known.clone());
+        }
+        let found = self.keychain.find(&self.host, repository).await?;
+        state.credentials.insert(key, found.clone());
+        Ok(found)
+    }
+
+    /// A realm must keep what the registry's own URL promises: no credentials in the clear that the user did
+    /// not ask to send in the clear.
+    fn realm(&self, realm: &str) -> Result<Url, AuthError> {
+        let refuse =
+            |why: &str| AuthError::Realm { realm: realm.chars().take(200).collect(), why: why.into() };
+        let url = self.base.join(realm).map_err(|e| refuse(&e.to_string()))?;
+        if self.guarded && url.host() != self.base.host() && super::guard::is_local(&url) {
+            return Err(refuse("it is an address of this machine or link"));
+        }
+        match url.scheme() {
+            "https" => Ok(url),
+            "http" if self.base.scheme() == "https" => {
+                Err(refuse("it is http while the registry is https; credentials would travel in the clear"))
+            }
+            "http" if url.host() == self.base.host() => Ok(url),
+            "http" => Err(refuse("it is http on another host than the registry's (CVE-2026-33540)")),
+            _ => Err(refuse("it is neither http nor https")),
+        }
+    }
+}
+
+fn header_value(scheme: &str, secret: &str) -> Result<HeaderValue, AuthError> {
+    let mut value = HeaderValue::from_str(&format!("{scheme} {secret}"))
+        .map_err(|_| AuthError::Unsendable("they contain characters that no HTTP header may have"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}

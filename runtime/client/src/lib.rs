@@ -1,0 +1,130 @@
+//! A client of one registry (distribution-spec 1.1), and nothing that depends on which software serves it.
+//!
+//! [`RegistryClient`] is cheap to clone. Every URL comes from [`rreg_oci::Operation::render`], except where the
+//! specification makes the registry name one (`Location` of uploads, `Link` of lists).
+//! How to add a request: write it in the file of its subject (`manifests`, `blobs`, `upload`, `lists`,
+//! `referrers`) over `transport`, which does authentication, retries and redirects.
+
+mod auth;
+mod blobs;
+mod body;
+mod credentials;
+mod endpoint;
+mod error;
+mod guard;
+mod limits;
+mod lists;
+mod manifests;
+mod referrers;
+mod retry;
+mod source;
+#[cfg(test)]
+mod tests;
+mod transport;
+mod upload;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use reqwest::Url;
+use rreg_oci::Operation;
+use tokio::sync::Mutex;
+
+pub use auth::AuthError;
+pub use blobs::BlobReader;
+pub use credentials::{Credential, CredentialError, Keychain};
+pub use error::{ClientError, ErrorClass, ErrorKind, RegistryError};
+pub use limits::Limits;
+pub use manifests::FetchedManifest;
+pub use retry::RetryPolicy;
+pub use source::{BlobSource, ByteStream, RemoteBlob, SourceError};
+pub use upload::{MountHint, Pushed};
+
+use auth::Authorizer;
+
+/// How to reach registries.
+#[derive(Clone, Debug, Default)]
+pub struct ClientOptions {
+    /// http for hosts that are not loopback too.
+    pub plain_http: bool,
+    /// A PEM file of certificate authorities to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Accept any certificate.
+    pub insecure_skip_tls_verify: bool,
+    /// Where credentials are looked for.
+    pub keychain: Arc<Keychain>,
+    /// Neither redirects nor token realms may lead to an address of this machine or link, unless it is the
+    /// registry's own. For a server that follows what strangers say.
+    pub guard_local: bool,
+    /// What registries may send.
+    pub limits: Limits,
+    /// When to try again.
+    pub retry: RetryPolicy,
+}
+
+/// A client of the registry at one host.
+#[derive(Clone)]
+pub struct RegistryClient(Arc<Inner>);
+
+struct Inner {
+    host: String,
+    base: Url,
+    http: reqwest::Client,
+    auth: Authorizer,
+    limits: Limits,
+    retry: RetryPolicy,
+    /// [`ClientOptions::guard_local`].
+    guarded: bool,
+    /// Two pushes must not both read the fallback index before either writes it.
+    fallback_index: Mutex<()>,
+}
+
+impl RegistryClient {
+    /// A client of the registry at `host[:port]`, or at a URL of scheme and host where the scheme matters. Nothing
+    /// is sent yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Setup`] when the host is none or the CA file cannot be used.
+    pub fn new(host: &str, options: &ClientOptions) -> Result<Self, ClientError> {
+        let setup = |why: String| ClientError::new(&Operation::Ping, host, ErrorKind::Setup(why));
+        let base = endpoint::base_url(host, options.plain_http).map_err(setup)?;
+        let http = transport::http_client(&base, options).map_err(setup)?;
+        let auth = Authorizer::new(
+            host,
+            base.clone(),
+            options.guard_local,
+            options.keychain.clone(),
+            http.clone(),
+            options.limits.token,
+        );
+        Ok(Self(Arc::new(Inner {
+            host: host.to_owned(),
+            base,
+            http,
+            auth,
+            limits: options.limits,
+            retry: options.retry,
+            guarded: options.guard_local,
+            fallback_index: Mutex::default(),
+        })))
+    }
+
+    /// The registry, as given to [`RegistryClient::new`].
+    pub fn host(&self) -> &str {
+        &self.0.host
+    }
+
+    /// Whether both talk to the same registry, so that blobs can be mounted.
+    pub fn is_same_registry(&self, other: &Self) -> bool {
+        endpoint::same_origin(&self.0.base, &other.0.base)
+    }
+
+    /// Asks whether the registry speaks the API and takes our credentials.
+    ///
+    /// # Errors
+    /// [`ClientError`] when it does not.
+    pub async fn ping(&self) -> Result<(), ClientError> {
+        let request = self.request(Operation::Ping)?;
+        self.expect(&request, self.send(&request).await?, &[200]).await.map(|_| ())
+    }
+}

@@ -1,0 +1,182 @@
+//! What comes in is verified, resumed and bounded.
+
+use rreg_oci::{Descriptor, Digest, Reference, media_type};
+
+use super::harness::{Server, answer, broken};
+use crate::{ErrorKind, FetchedManifest};
+
+fn blob(bytes: &[u8]) -> Descriptor {
+    Descriptor::new("application/octet-stream", Digest::sha256(bytes), bytes.len() as u64)
+}
+
+#[tokio::test]
+async fn a_broken_download_goes_on_where_it_stopped() {
+    let content: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
+    for honours_ranges in [true, false] {
+        let served = content.clone();
+        let server = Server::start(move |n, asked| match (n, asked.header("range")) {
+            (0, None) => broken(&served, 150_000),
+            (_, Some(range)) if honours_ranges => {
+                let from: usize =
+                    range.strip_prefix("bytes=").and_then(|r| r.strip_suffix('-')).unwrap().parse().unwrap();
+                let place = format!("bytes {from}-{}/{}", served.len() - 1, served.len());
+                answer(206, &[("content-range", &place)], served[from..].to_vec())
+            }
+            _ => answer(200, &[], served.clone()),
+        })
+        .await;
+        let bytes =
+            server.client().fetch_blob(&"a".parse().unwrap(), &blob(&content), 1 << 20).await.unwrap();
+        assert_eq!(bytes, content);
+        assert_eq!(server.lines().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn wrong_content_is_an_error() {
+    let expected = blob(b"good content");
+    let repository = "a".parse().unwrap();
+    let wrong = Server::start(|_, _| answer(200, &[], "evil content")).await;
+    let error = wrong.client().fetch_blob(&repository, &expected, 100).await.unwrap_err();
+    assert!(matches!(*error.kind, ErrorKind::Digest { .. }), "{error}");
+    let short = Server::start(|_, _| answer(200, &[], "good")).await;
+    let error = short.client().fetch_blob(&repository, &expected, 100).await.unwrap_err();
+    assert!(matches!(*error.kind, ErrorKind::Length { .. }), "{error}");
+    let dead = Server::start(|_, _| broken(b"good content", 4)).await;
+    let error = dead.client().fetch_blob(&repository, &expected, 100).await.unwrap_err();
+    assert!(matches!(*error.kind, ErrorKind::Transport(_) | ErrorKind::Protocol(_)), "{error}");
+    let error = dead.client().fetch_blob(&repository, &expected, 3).await.unwrap_err();
+    assert!(matches!(*error.kind, ErrorKind::TooLarge { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn manifests_are_verified_and_bounded() {
+    let body = format!(r#"{{"mediaType":"{}","manifests":[]}}"#, media_type::OCI_INDEX);
+    let digest = Digest::sha256(body.as_bytes());
+    let text = body.clone();
+    let server = Server::start(move |_, asked| {
+        let stated = if asked.line.ends_with("lies") { Digest::sha256(b"lie") } else { digest };
+        let headers = [("docker-content-digest", &*stated.to_string()), ("content-type", "application/json")];
+        if asked.line.ends_with("huge") {
+            answer(200, &headers, vec![b' '; 5 << 20])
+        } else {
+            answer(200, &headers, text.clone())
+        }
+    })
+    .await;
+    let (client, repository) = (server.client(), "a".parse().unwrap());
+    let by = |text: &str| text.parse::<Reference>().unwrap();
+    let fetched = client.fetch_manifest(&repository, &by("good")).await.unwrap();
+    assert_eq!((fetched.descriptor.digest, &*fetched.descriptor.media_type), (digest, media_type::OCI_INDEX));
+    let error = client.fetch_manifest(&repository, &by("lies")).await.unwrap_err();
+    assert!(matches!(*error.kind, ErrorKind::Digest { .. }), "{error}");
+    let other = Reference::Digest(Digest::sha256(b"other"));
+    let error = client.fetch_manifest(&repository, &other).await.unwrap_err();
+    assert!(matches!(*error.kind, ErrorKind::Digest { .. }), "{error}");
+    let error = client.fetch_manifest(&repository, &by("huge")).await.unwrap_err();
+    assert!(matches!(*error.kind, ErrorKind::TooLarge { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn busy_registries_are_asked_again_and_errors_are_told() {
+    let server = Server::start(|n, _| match n {
+        0 => answer(503, &[("retry-after", "0")], ""),
+        1 => answer(429, &[], ""),
+        2 => answer(200, &[], r#"{"repositories":["a"]}"#),
+        _ => answer(
+            404,
+            &[],
+            r#"{"errors":[{"code":"NAME_UNKNOWN","message":"no\u001b[31m","detail":{"n":1}}]}"#,
+        ),
+    })
+    .await;
+    let client = server.client();
+    assert_eq!(client.catalog().await.unwrap(), ["a"]);
+    let error = client.tags(&"x/y".parse().unwrap()).await.unwrap_err();
+    assert!(error.is_not_found());
+    let text = error.to_string();
+    assert!(text.starts_with(&format!("tag_list at {}/x/y: 404", server.host)), "{text}");
+    assert!(text.contains(r#"NAME_UNKNOWN: no [31m ({"n":1})"#) && !text.contains('\u{1b}'), "{text}");
+}
+
+#[tokio::test]
+async fn lists_follow_links_on_the_same_host_only() {
+    let server = Server::start(|_, asked| match asked.line.as_str() {
+        "GET /v2/a/tags/list?n=1000" => {
+            answer(200, &[("link", r#"</v2/a/tags/list?token=2>; rel="next""#)], r#"{"tags":["1"]}"#)
+        }
+        "GET /v2/a/tags/list?token=2" => answer(200, &[], r#"{"tags":["2"]}"#),
+        "GET /v2/b/tags/list?n=1000" => {
+            answer(200, &[("link", r#"<http://example.org/>; rel="next""#)], r#"{"tags":null}"#)
+        }
+        _ => answer(200, &[("link", r#"<?n=1000>; rel="next""#)], r#"{"tags":["x"]}"#),
+    })
+    .await;
+    let client = server.client();
+    assert_eq!(client.tags(&"a".parse().unwrap()).await.unwrap(), ["1", "2"]);
+    for bad in ["b", "c"] {
+        let error = client.tags(&bad.parse().unwrap()).await.unwrap_err();
+        assert!(matches!(*error.kind, ErrorKind::Protocol(_)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn referrers_are_filtered_here_when_the_registry_did_not() {
+    let entry = |kind: &str| {
+        format!(
+            r#"{{"mediaType":"m","digest":"{}","size":1,"artifactType":"{kind}"}}"#,
+            Digest::sha256(kind.as_bytes())
+        )
+    };
+    let index = format!(r#"{{"schemaVersion":2,"manifests":[{},{}]}}"#, entry("a/x"), entry("b/y"));
+    let server =
+        Server::start(move |_, _| answer(200, &[("content-type", media_type::OCI_INDEX)], index.clone()))
+            .await;
+    let found =
+        server.client().referrers(&"a".parse().unwrap(), &Digest::sha256(b"s"), Some("b/y")).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].artifact_type.as_deref(), Some("b/y"));
+}
+
+#[tokio::test]
+async fn without_the_api_the_referrers_tag_is_kept() {
+    let subject = Digest::sha256(b"subject");
+    let stored = std::sync::Mutex::new(None::<axum::body::Bytes>);
+    let tag = subject.referrers_tag();
+    let server = Server::start(move |_, asked| {
+        let mut stored = stored.lock().unwrap();
+        match asked.line.split_once(' ').unwrap() {
+            ("PUT", path) => {
+                if path.ends_with(&tag) {
+                    *stored = Some(asked.body.clone());
+                }
+                answer(201, &[], "")
+            }
+            (_, path) if path.ends_with(&tag) && stored.is_some() => {
+                answer(200, &[("content-type", media_type::OCI_INDEX)], stored.clone().unwrap())
+            }
+            _ => answer(404, &[], "{}"),
+        }
+    })
+    .await;
+    let (client, repository) = (server.client(), "a".parse().unwrap());
+    let descriptor =
+        |d: Digest| format!(r#"{{"mediaType":"{}","digest":"{d}","size":2}}"#, media_type::OCI_EMPTY);
+    let manifest = |note: &str| {
+        let body = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{}","artifactType":"a/x","config":{},"layers":[],"subject":{},"annotations":{{"n":"{note}"}}}}"#,
+            media_type::OCI_MANIFEST,
+            descriptor(Digest::sha256(b"{}")),
+            descriptor(subject)
+        );
+        FetchedManifest::new(media_type::OCI_MANIFEST, body.into())
+    };
+    for note in ["1", "2", "1"] {
+        client.push_manifest(&repository, &manifest(note), &[]).await.unwrap();
+    }
+    let found = client.referrers(&repository, &subject, Some("a/x")).await.unwrap();
+    assert_eq!(found.len(), 2, "each once");
+    assert_eq!(found[0].annotations.as_ref().unwrap()["n"], "1");
+    client.withdraw_referrer(&repository, &subject, &found[0].digest).await.unwrap();
+    assert_eq!(client.referrers(&repository, &subject, None).await.unwrap().len(), 1);
+}

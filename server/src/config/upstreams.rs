@@ -1,0 +1,276 @@
+//! `[[upstreams]]`: registries whose content is cached here.
+//!
+//! A list has no path per field, so it is one setting: an array of tables in the file, the same array as TOML text in
+//! the environment (`RREG_UPSTREAMS='[{name="hub", url="https://docker.io"}]'`). Each table is a section.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use rreg_oci::RepositoryName;
+use toml::{Table, Value};
+
+use super::error::Findings;
+use super::secret::Secret;
+use super::section::{Node, Section, section};
+use super::setting::Setting;
+use super::source::read_secret;
+use super::units::HumanDuration;
+
+section! {
+    /// A registry whose content is fetched when it is asked for, kept, and served from then on.
+    pub struct Upstream {
+        /// Short name, for logs and errors.
+        name: Option<String> = None,
+        /// Scheme and host, such as `https://docker.io`.
+        url: Option<String> = None,
+        /// Repositories below this name are the upstream's: with `hub`, `hub/library/alpine` here is
+        /// `library/alpine` there. Empty: all repositories. Nothing can be pushed to them. Default: the name.
+        prefix: Option<String> = None,
+        /// What the upstream's repositories are below of: with `team`, `hub/app` here is `team/app` there.
+        path: Option<String> = None,
+        /// Names under which containerd asks for this upstream (`?ns=`), such as `docker.io`.
+        ns: Vec<String> = Vec::new(),
+        /// Account at the upstream.
+        username: Option<String> = None,
+        /// The account's password or token.
+        password: Option<Secret> = None,
+        /// File that holds `password`.
+        password_file: Option<PathBuf> = None,
+        /// Docker's `config.json` or podman's `auth.json`, instead of username and password.
+        credentials_file: Option<PathBuf> = None,
+        /// PEM file of certificate authorities to trust beside the system's.
+        ca_file: Option<PathBuf> = None,
+        /// Accepts any certificate. Content is still checked against its digests; tags and credentials are open to
+        /// whoever is in between.
+        insecure_skip_tls_verify: bool = false,
+        /// Repositories of the upstream that are served, as globs: `*` within one component, `**` across several.
+        /// Empty: all.
+        allow: Vec<String> = Vec::new(),
+        /// Repositories of the upstream that are not served, whatever `allow` says.
+        deny: Vec<String> = Vec::new(),
+        /// How long a tag is taken to mean the same before the upstream is asked again.
+        tag_ttl: HumanDuration = HumanDuration::seconds(60),
+        /// Longest silence of the upstream. 1s to 1h.
+        timeout: HumanDuration = HumanDuration::seconds(30),
+        /// How long a client waits for the upstream when an older copy of a tag could be served. 1s to 1h.
+        revalidate_timeout: HumanDuration = HumanDuration::seconds(5),
+        /// Follows redirects and token realms to addresses of this machine and its link.
+        allow_local_redirects: bool = false,
+    }
+}
+
+/// The list of upstreams.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Upstreams(pub Vec<Upstream>);
+
+impl Upstream {
+    /// The upstream's name; empty only before validation.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    /// What its repositories begin with here.
+    pub fn prefix(&self) -> &str {
+        self.prefix.as_deref().unwrap_or(self.name())
+    }
+
+    fn from_table(table: &Table) -> Result<Self, String> {
+        let mut upstream = Self::default();
+        for (key, value) in table {
+            let mut outcome = None;
+            upstream.walk("", &mut |node| {
+                if let Node::Field { path, value: field, .. } = node
+                    && path == key
+                {
+                    outcome = Some(field.assign(value).map_err(|why| (why, field.allowed())));
+                }
+            });
+            match outcome {
+                Some(Ok(())) => {}
+                Some(Err((why, allowed))) => return Err(format!("{key} {why} (allowed: {allowed})")),
+                None => {
+                    return Err(format!("{key} is not a field of an upstream (see rreg config reference)"));
+                }
+            }
+        }
+        if let Some(file) = &upstream.password_file {
+            if upstream.password.is_some() {
+                return Err("password and password_file are both set; only one of the two can be".into());
+            }
+            let text = read_secret(file).map_err(|why| format!("password_file {why}"))?;
+            upstream.password = Some(Secret::new(text));
+        }
+        Ok(upstream)
+    }
+
+    fn to_table(&self) -> Table {
+        let mut table = Table::new();
+        self.clone().walk("", &mut |node| {
+            if let Node::Field { path, value, .. } = node
+                && let Some(shown) = value.show()
+            {
+                table.insert(path.to_owned(), shown);
+            }
+        });
+        table
+    }
+
+    fn validate(&self, field: &str, findings: &mut Findings) {
+        findings.required(&format!("{field}.name"), self.name.as_ref(), "errors have to name the upstream");
+        findings.required(&format!("{field}.url"), self.url.as_ref(), "it says where the upstream is");
+        if let Some(text) = &self.url {
+            let bare = url::Url::parse(text).is_ok_and(|url| {
+                matches!(url.scheme(), "https" | "http")
+                    && url.has_host()
+                    && url.path() == "/"
+                    && url.query().is_none()
+                    && url.fragment().is_none()
+                    && url.username().is_empty()
+                    && url.password().is_none()
+            });
+            if !bare {
+                let field = format!("{field}.url");
+                findings.reject(&field, "is not the URL of a host", Some("https://HOST[:PORT]"));
+            }
+        }
+        let names = [("prefix", self.prefix()), ("path", self.path.as_deref().unwrap_or_default())];
+        for (name, text) in names {
+            if let (false, Err(error)) = (text.is_empty(), text.parse::<RepositoryName>()) {
+                findings.reject(&format!("{field}.{name}"), error.to_string(), Some("a repository name"));
+            }
+        }
+        if self.username.is_some() != self.password.is_some() {
+            findings.reject(
+                &format!("{field}.username"),
+                "goes with password, and the other way round",
+                None,
+            );
+        }
+        if self.username.is_some() && self.credentials_file.is_some() {
+            findings.reject(&format!("{field}.credentials_file"), "is set together with username", None);
+        }
+        let (low, high) = (HumanDuration::seconds(1), HumanDuration::seconds(3600));
+        findings.within(&format!("{field}.timeout"), self.timeout, low, high);
+        findings.within(&format!("{field}.revalidate_timeout"), self.revalidate_timeout, low, high);
+    }
+}
+
+impl Upstreams {
+    pub(crate) fn validate(&self, findings: &mut Findings) {
+        let (mut names, mut prefixes, mut aliases) = (HashSet::new(), HashSet::new(), HashSet::new());
+        for (index, upstream) in self.0.iter().enumerate() {
+            let field = format!("upstreams[{index}]");
+            upstream.validate(&field, findings);
+            if !names.insert(upstream.name()) {
+                findings.reject(&format!("{field}.name"), "is another upstream's name too", None);
+            }
+            if !prefixes.insert(upstream.prefix()) {
+                findings.reject(&format!("{field}.prefix"), "is another upstream's prefix too", None);
+            }
+            for alias in &upstream.ns {
+                if !aliases.insert(alias) {
+                    findings.reject(&format!("{field}.ns"), "has a name that another entry has too", None);
+                }
+            }
+        }
+    }
+}
+
+impl Setting for Upstreams {
+    fn allowed(&self) -> String {
+        "an array of tables, [[upstreams]] in the file, with the fields listed at the end".into()
+    }
+
+    fn assign(&mut self, value: &Value) -> Result<(), String> {
+        let Value::Array(entries) = value else {
+            return match value {
+                Value::String(text) => self.assign_text(text),
+                other => Err(format!("is of type {}", other.type_str())),
+            };
+        };
+        self.0 = entries
+            .iter()
+            .enumerate()
+            .map(|(index, entry)| {
+                let table = entry.as_table().ok_or("is not a table".to_owned());
+                let parsed = table.and_then(Upstream::from_table);
+                parsed.map_err(|why| format!("entry {index}: {why}"))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    fn assign_text(&mut self, text: &str) -> Result<(), String> {
+        if text.trim().is_empty() {
+            self.0.clear();
+            return Ok(());
+        }
+        // The parser's message is left out: it could quote a password.
+        let table: Table =
+            format!("upstreams = {text}").parse().map_err(|_| "is not a TOML array".to_owned())?;
+        match table.get("upstreams") {
+            Some(array @ Value::Array(_)) if table.len() == 1 => self.assign(array),
+            _ => Err("is not a TOML array".into()),
+        }
+    }
+
+    fn show(&self) -> Option<Value> {
+        Some(Value::Array(self.0.iter().map(|upstream| Value::Table(upstream.to_table())).collect()))
+    }
+
+    /// Entries may have passwords in them.
+    fn is_secret(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Result<Upstreams, String> {
+        let mut upstreams = Upstreams::default();
+        upstreams.assign_text(text).map(|()| upstreams)
+    }
+
+    fn findings(text: &str) -> Vec<String> {
+        let mut findings = Findings::default();
+        of(text).unwrap().validate(&mut findings);
+        findings.0.into_iter().map(|(field, ..)| field).collect()
+    }
+
+    #[test]
+    fn reads_and_shows_without_the_secret() {
+        let text =
+            r#"[{name="hub", url="https://docker.io", ns=["docker.io"], username="u", password="hush"}]"#;
+        let upstreams = of(text).unwrap();
+        assert_eq!(findings(text), [""; 0]);
+        let hub = &upstreams.0[0];
+        assert_eq!((hub.name(), hub.prefix(), &hub.ns[..]), ("hub", "hub", &["docker.io".to_owned()][..]));
+        assert_eq!(hub.password.as_ref().unwrap().expose(), "hush");
+        let shown = upstreams.show().unwrap().to_string();
+        assert!(!shown.contains("hush") && !format!("{upstreams:?}").contains("hush"), "{shown}");
+        assert!(shown.contains("docker.io"));
+    }
+
+    #[test]
+    fn refusals_say_where_and_not_what() {
+        let error = of(r#"[{name="a"}, {passwort="hush"}]"#).unwrap_err();
+        assert!(error.starts_with("entry 1: passwort is not a field"), "{error}");
+        assert!(!of(r#"[{password="hush""#).unwrap_err().contains("hush"));
+        for (text, field) in [
+            (r#"[{url="https://a.x"}]"#, "upstreams[0].name"),
+            (r#"[{name="a"}]"#, "upstreams[0].url"),
+            (r#"[{name="a", url="https://a.x/v2"}]"#, "upstreams[0].url"),
+            (r#"[{name="a", url="https://u:p@a.x"}]"#, "upstreams[0].url"),
+            (r#"[{name="a", url="file:///etc"}]"#, "upstreams[0].url"),
+            (r#"[{name="a", url="https://a.x", prefix="A"}]"#, "upstreams[0].prefix"),
+            (r#"[{name="a", url="https://a.x", username="u"}]"#, "upstreams[0].username"),
+            (r#"[{name="a", url="https://a.x", timeout="0s"}]"#, "upstreams[0].timeout"),
+        ] {
+            assert_eq!(findings(text), [field], "{text}");
+        }
+        let twice = r#"[{name="a", url="https://a.x", ns=["n"]}, {name="a", url="https://b.x", ns=["n"]}]"#;
+        assert_eq!(findings(twice), ["upstreams[1].name", "upstreams[1].prefix", "upstreams[1].ns"]);
+    }
+}

@@ -1,0 +1,268 @@
+//! Blobs on their way in: one request to the upstream, one growing file, any number of readers.
+//!
+//! ```text
+//! upstream ──► BlobReader ──┬──► growing file ──► every client that asks meanwhile, from any offset
+//!              (hashes)     └──► Storage::store (hashes again, durable, then the row)
+//! ```
+//!
+//! The last piece comes out of the reader only when the digest is right, so a client never gets the whole of a wrong
+//! blob: its connection is cut before the end. The fill is a task of the server and does not care who listens.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+use rreg_client::{BlobReader, ClientError};
+use rreg_oci::{Descriptor, Digest};
+use rreg_storage::ChunkHeaders;
+use tokio::sync::watch;
+
+use super::error::MirrorError;
+use super::lease::Lease;
+use super::spool::Spool;
+use super::{BlobKey, Copy};
+use crate::app::App;
+
+/// Fills under way.
+#[derive(Default)]
+pub(super) struct Fills(Mutex<HashMap<BlobKey, Fill>>);
+
+/// How far a fill is.
+#[derive(Clone)]
+enum State {
+    /// The upstream has not answered yet.
+    Asked,
+    /// So many bytes are in the file; the last of them only if all are right.
+    Growing(Growing, u64),
+    /// The blob is stored; readers finish from the file.
+    Stored(Growing),
+    /// Another replica has stored the blob.
+    Elsewhere,
+    Failed(Arc<MirrorError>),
+}
+
+impl State {
+    fn has_begun(&self) -> bool {
+        match self {
+            Self::Asked => false,
+            Self::Growing(growing, there) => *there > 0 || growing.size == 0,
+            Self::Stored(_) | Self::Elsewhere | Self::Failed(_) => true,
+        }
+    }
+}
+
+/// A blob being filled, to be read from.
+#[derive(Clone)]
+pub(crate) struct Growing {
+    /// Length of the whole blob, in bytes.
+    pub(crate) size: u64,
+    spool: Spool,
+}
+
+/// A fill that can be waited for. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Fill(watch::Receiver<State>);
+
+impl super::Mirror {
+    /// The fill of a blob that is not here, begun unless it is under way.
+    pub(crate) fn fill(&self, app: &Arc<App>, copy: Copy, digest: Digest) -> Fill {
+        let key = (copy.local.clone(), digest);
+        let mut fills = self.fills.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fill) = fills.get(&key) {
+            return fill.clone();
+        }
+        let (sender, receiver) = watch::channel(State::Asked);
+        let fill = Fill(receiver);
+        fills.insert(key.clone(), fill.clone());
+        let running = Running { app: app.clone(), key, sender };
+        app.tasks.spawn(running.run(copy));
+        fill
+    }
+
+    /// The length of a blob that is not here.
+    pub(crate) async fn blob_size(
+        &self,
+        app: &App,
+        copy: &Copy,
+        digest: &Digest,
+    ) -> Result<u64, Arc<MirrorError>> {
+        copy.upstream.permits(&copy.remote)?;
+        let known = app.storage.metadata().awaited_size(&copy.local, digest).await;
+        match known.map_err(MirrorError::from)? {
+            Some(size) => Ok(size),
+            None => {
+                let upstream = &copy.upstream;
+                let size = upstream.client.blob_size(&copy.remote, digest);
+                Ok(upstream.ask(Some(upstream.patience), size).await?)
+            }
+        }
+    }
+}
+
+impl Fill {
+    /// Waits for the first byte, or for why there is none: a refusal can still be told then, and an answer is not
+    /// held up by it.
+    /// `None`: the blob is in the store.
+    pub(crate) async fn begun(mut self) -> Result<Option<(Growing, Self)>, Arc<MirrorError>> {
+        let state = self.0.wait_for(State::has_begun).await;
+        let state = state.map_err(|_| Arc::new(MirrorError::Ended))?.clone();
+        match state {
+            State::Asked => Err(Arc::new(MirrorError::Ended)),
+            State::Growing(growing, _) | State::Stored(growing) => Ok(Some((growing, self))),
+            State::Elsewhere => Ok(None),
+            State::Failed(error) => Err(error),
+        }
+    }
+
+    /// The bytes of `range`, as they arrive.
+    pub(crate) fn read(
+        self,
+        growing: Growing,
+        range: Range<u64>,
+    ) -> impl Stream<Item = Result<Bytes, Arc<MirrorError>>> + Send + 'static {
+        stream::try_unfold((self, growing, range), async |(mut fill, growing, mut range)| {
+            if range.is_empty() {
+                return Ok(None);
+            }
+            let there = fill.wait_for(range.start, growing.size).await?;
+            let most = there.min(range.end) - range.start;
+            let piece = growing.spool.read(range.start, most).await;
+            let piece = piece.map_err(|error| Arc::new(error.into()))?;
+            range.start += piece.len() as u64;
+            Ok(Some((piece, (fill, growing, range))))
+        })
+    }
+
+    /// Waits until more than `offset` bytes are there and says how many.
+    async fn wait_for(&mut self, offset: u64, size: u64) -> Result<u64, Arc<MirrorError>> {
+        let state = self.0.wait_for(|state| match state {
+            State::Asked => false,
+            State::Growing(_, there) => *there > offset,
+            State::Stored(_) | State::Elsewhere | State::Failed(_) => true,
+        });
+        match &*state.await.map_err(|_| Arc::new(MirrorError::Ended))? {
+            State::Growing(_, there) => Ok(*there),
+            State::Stored(_) => Ok(size),
+            State::Failed(error) => Err(error.clone()),
+            State::Asked | State::Elsewhere => Err(Arc::new(MirrorError::Ended)),
+        }
+    }
+}
+
+/// The task behind a fill. However it ends, it takes itself off the list.
+struct Running {
+    app: Arc<App>,
+    key: BlobKey,
+    sender: watch::Sender<State>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.app.mirror.fills.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+impl Running {
+    async fn run(mut self, copy: Copy) {
+        match self.alone(&copy).await {
+            // A successor would find the blob in the store.
+            Ok(Some(growing)) => {
+                self.sender.send_replace(State::Stored(growing));
+            }
+            Ok(None) => {
+                self.sender.send_replace(State::Elsewhere);
+            }
+            Err(error) => {
+                let metrics = &self.app.metrics.mirror;
+                metrics.failed_fills.inc();
+                let (repository, digest) = &self.key;
+                tracing::warn!(%repository, %digest, %error, "a blob could not be fetched");
+                self.sender.send_replace(State::Failed(error));
+            }
+        }
+    }
+
+    /// Fills under a lease. `None`: another replica was faster.
+    async fn alone(&mut self, copy: &Copy) -> Result<Option<Growing>, Arc<MirrorError>> {
+        let app = self.app.clone();
+        let (repository, digest) = &self.key;
+        let lease = Lease::take(&app.storage, &app.mirror.holder, repository, digest).await?;
+        let Some(lease) = lease else { return Ok(None) };
+        let filled = tokio::select! {
+            filled = self.fill(copy) => filled,
+            () = lease.keep() => Err(Arc::new(MirrorError::Ended)),
+        };
+        lease.give_back().await;
+        filled.map(Some)
+    }
+
+    async fn fill(&mut self, copy: &Copy) -> Result<Growing, Arc<MirrorError>> {
+        let (app, digest) = (self.app.clone(), self.key.1);
+        let size = app.mirror.blob_size(&app, copy, &digest).await?;
+        if size > app.mirror.max_blob_size {
+            let (upstream, limit) = (copy.upstream.name.clone(), app.mirror.max_blob_size);
+            return Err(Arc::new(MirrorError::TooLarge { upstream, size, limit }));
+        }
+        app.metrics.mirror.fills.inc();
+        let descriptor = Descriptor::new("application/octet-stream", digest, size);
+        let reader = copy.upstream.client.read_blob(&copy.remote, &descriptor);
+        let reader = copy.upstream.ask(None, reader).await?;
+        let spool = Spool::create(app.mirror.spool()).await.map_err(MirrorError::from)?;
+        let growing = Growing { size, spool };
+        self.sender.send_replace(State::Growing(growing.clone(), 0));
+        let mut cause = None;
+        let headers = ChunkHeaders { range: None, length: Some(size) };
+        let stored = {
+            let body = std::pin::pin!(self.tee(reader, &growing, &mut cause));
+            app.storage.store(&copy.local, &digest, headers, body).await
+        };
+        if let Some(cause) = cause {
+            let error = match cause {
+                Cause::Upstream(error) => copy.upstream.failure(error),
+                Cause::Spool(error) => error.into(),
+            };
+            copy.upstream.judge(&error);
+            return Err(Arc::new(error));
+        }
+        stored.map_err(MirrorError::from)?;
+        app.storage.metadata().blob_arrived(&copy.local, &digest).await.map_err(MirrorError::from)?;
+        Ok(growing)
+    }
+
+    /// The upstream's bytes for the store, written to the growing file on the way.
+    fn tee<'a>(
+        &'a mut self,
+        reader: BlobReader,
+        growing: &'a Growing,
+        cause: &'a mut Option<Cause>,
+    ) -> impl Stream<Item = Result<Bytes, &'static str>> + Send + 'a {
+        let state = (self, reader, cause, 0u64);
+        stream::unfold(state, async move |(running, mut reader, cause, offset)| {
+            let piece = match reader.next().await {
+                Ok(Some(piece)) => piece,
+                Ok(None) => return None,
+                Err(error) => {
+                    *cause = Some(Cause::Upstream(error));
+                    return Some((Err("the upstream failed"), (running, reader, cause, offset)));
+                }
+            };
+            if let Err(error) = growing.spool.write(piece.clone(), offset).await {
+                *cause = Some(Cause::Spool(error));
+                return Some((Err("the growing file failed"), (running, reader, cause, offset)));
+            }
+            let offset = offset + piece.len() as u64;
+            running.app.metrics.mirror.fill_bytes.inc_by(piece.len() as u64);
+            running.sender.send_replace(State::Growing(growing.clone(), offset));
+            Some((Ok(piece), (running, reader, cause, offset)))
+        })
+        .fuse()
+    }
+}
+
+/// What really went wrong, while the store only hears that its body ended.
+enum Cause {
+    Upstream(ClientError),
+    Spool(std::io::Error),
+}

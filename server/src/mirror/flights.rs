@@ -1,0 +1,63 @@
+//! One piece of work for all who ask for the same thing at the same time.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+type Running<K, V> = Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>;
+
+/// Work under way, by what it is about.
+pub(crate) struct Flights<K, V>(Running<K, V>);
+
+impl<K, V> Default for Flights<K, V> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+/// Takes the entry out, whichever way the work ends.
+struct Landing<K: Eq + Hash, V>(Running<K, V>, K);
+
+impl<K: Eq + Hash, V> Drop for Landing<K, V> {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
+
+impl<K, V> Flights<K, V>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// The result of the work on `key`, begun with `work` unless it is under way. It goes on when nobody waits any
+    /// more. `None` when it ended without a result.
+    pub(crate) async fn join<F>(&self, tasks: &TaskTracker, key: K, work: impl FnOnce() -> F) -> Option<V>
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
+        let mut receiver = {
+            let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match running.get(&key) {
+                Some(receiver) => receiver.clone(),
+                None => {
+                    let (sender, receiver) = watch::channel(None);
+                    running.insert(key.clone(), receiver.clone());
+                    let (landing, work) = (Landing(self.0.clone(), key), work());
+                    tasks.spawn(async move {
+                        let result = work.await;
+                        // Whoever comes now sees what the work has left behind, so it need not be joined.
+                        drop(landing);
+                        sender.send_replace(Some(result));
+                    });
+                    receiver
+                }
+            }
+        };
+        let result = receiver.wait_for(Option::is_some).await.ok()?;
+        result.clone()
+    }
+}

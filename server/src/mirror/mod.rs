@@ -1,0 +1,163 @@
+//! The pull-through cache: repositories whose content is fetched from an upstream registry when it is first asked for.
+//!
+//! A repository below an upstream's prefix is a copy. What is here is served like anything else; what is not is
+//! fetched, checked and kept ([`fill`] for blobs, [`manifests`] for manifests and tags). Content by digest is never
+//! asked for twice; a tag is confirmed by HEAD once its time to live has passed, and served with a warning when the
+//! upstream does not answer ([`upstream`], [`breaker`]).
+//!
+//! Replicas share what is cached, and the lease on a blob that one of them fetches ([`lease`]).
+//!
+//! Not here: the referrers and the tag list of an upstream (what is cached is listed), and eviction.
+
+mod breaker;
+mod error;
+mod fill;
+mod flights;
+mod glob;
+mod lease;
+mod manifests;
+mod spool;
+mod upstream;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use percent_encoding::percent_decode_str;
+use rreg_client::ClientError;
+use rreg_oci::{Digest, Operation, Reference, RepositoryName};
+use rreg_storage::StorageError;
+
+pub(crate) use error::MirrorError;
+pub(crate) use manifests::Found;
+
+use crate::config::Config;
+use flights::Flights;
+use manifests::Fresh;
+use upstream::Upstream;
+
+/// All upstreams, and what is being fetched from them.
+pub(crate) struct Mirror {
+    /// Longest prefix first.
+    upstreams: Vec<Arc<Upstream>>,
+    fills: fill::Fills,
+    manifests: Flights<(RepositoryName, Reference), Result<Found, Arc<MirrorError>>>,
+    fresh: Fresh,
+    /// Where growing files lie.
+    spool: PathBuf,
+    max_blob_size: u64,
+    /// This process, as the holder of leases.
+    holder: String,
+}
+
+/// A repository here that is a copy of one there.
+#[derive(Clone)]
+pub(crate) struct Copy {
+    pub(crate) upstream: Arc<Upstream>,
+    /// The name here.
+    pub(crate) local: RepositoryName,
+    /// The name there.
+    pub(crate) remote: RepositoryName,
+}
+
+impl Mirror {
+    /// The configured upstreams. Nothing is sent to them yet.
+    pub(crate) fn new(config: &Config) -> Result<Self, ClientError> {
+        let upstreams = config.upstreams.0.iter().map(|upstream| Upstream::new(upstream).map(Arc::new));
+        let mut upstreams = upstreams.collect::<Result<Vec<_>, _>>()?;
+        upstreams.sort_by_key(|upstream| std::cmp::Reverse(upstream.prefix.len()));
+        Ok(Self {
+            upstreams,
+            fills: fill::Fills::default(),
+            manifests: Flights::default(),
+            fresh: Fresh::default(),
+            spool: config.storage.data.join("fills"),
+            holder: uuid::Uuid::new_v4().to_string(),
+            max_blob_size: match config.uploads.max_blob_size.0 {
+                0 => u64::MAX,
+                limit => limit,
+            },
+        })
+    }
+
+    /// Makes the directory of growing files, if there are upstreams.
+    pub(crate) fn prepare(&self) -> Result<(), StorageError> {
+        let failed = |source| StorageError::Io { what: format!("creating {}", self.spool.display()), source };
+        if self.upstreams.is_empty() { Ok(()) } else { std::fs::create_dir_all(&self.spool).map_err(failed) }
+    }
+
+    /// The upstream of a repository, if it has one.
+    pub(crate) fn covering(&self, local: &RepositoryName) -> Option<Copy> {
+        let (upstream, remote) =
+            self.upstreams.iter().find_map(|upstream| Some((upstream, upstream.remote(local)?)))?;
+        Some(Copy { upstream: upstream.clone(), local: local.clone(), remote })
+    }
+
+    /// Refuses what would make a copy differ from its original.
+    pub(crate) fn refuse_push(&self, operation: &Operation) -> Result<(), MirrorError> {
+        let (Operation::ManifestPut { repository, .. }
+        | Operation::UploadStart { repository, .. }
+        | Operation::UploadChunk { repository, .. }
+        | Operation::UploadCommit { repository, .. }) = operation
+        else {
+            return Ok(());
+        };
+        let covered = |upstream: &&Arc<Upstream>| upstream.covers(repository);
+        match self.upstreams.iter().find(covered) {
+            Some(upstream) => Err(MirrorError::Push {
+                repository: repository.clone(),
+                upstream: upstream.name.clone(),
+                host: upstream.host().to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// containerd names the registry it wants in `?ns=`: the repository's name here follows from the configured
+    /// upstreams. A name that is not configured is refused; it is never an address to ask.
+    ///
+    /// `own` is the request's host: for its own name the repository is what it says.
+    pub(crate) fn in_namespace(
+        &self,
+        operation: Operation,
+        query: Option<&str>,
+        own: Option<&str>,
+    ) -> Result<Operation, MirrorError> {
+        let value = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("ns=")));
+        let (false, Some(value)) = (self.upstreams.is_empty(), value) else { return Ok(operation) };
+        let ns = percent_decode_str(value).decode_utf8_lossy();
+        if own == Some(&*ns) {
+            return Ok(operation);
+        }
+        let Some(upstream) = self.upstreams.iter().find(|upstream| upstream.is_named(&ns)) else {
+            return Err(MirrorError::Namespace { ns: ns.chars().take(100).collect() });
+        };
+        let Some(remote) = operation.repository() else { return Ok(operation) };
+        let local = upstream.local(remote).ok_or_else(|| MirrorError::NotCovered {
+            repository: remote.clone(),
+            upstream: upstream.name.clone(),
+        })?;
+        Ok(operation.in_repository(local))
+    }
+
+    /// Whether an answer about this manifest may come out of memory.
+    pub(crate) fn is_settled(&self, repository: &RepositoryName, reference: &Reference) -> bool {
+        match reference {
+            Reference::Digest(_) => true,
+            Reference::Tag(tag) => {
+                !self.upstreams.iter().any(|upstream| upstream.covers(repository))
+                    || self.fresh.has(repository, tag)
+            }
+        }
+    }
+
+    fn spool(&self) -> &Path {
+        &self.spool
+    }
+}
+
+/// What identifies a fill: the same content in two repositories is fetched for each, since only the upstream knows
+/// whether it belongs to both.
+type BlobKey = (RepositoryName, Digest);
+
+#[cfg(test)]
+mod tests;

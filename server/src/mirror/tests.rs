@@ -1,0 +1,73 @@
+use super::*;
+use crate::config::{Upstream as Entry, Upstreams};
+
+fn mirror() -> Mirror {
+    let entry = |name: &str, prefix: Option<&str>, path: Option<&str>, ns: &[&str]| Entry {
+        name: Some(name.into()),
+        url: Some("https://registry.example.org".into()),
+        prefix: prefix.map(str::to_owned),
+        path: path.map(str::to_owned),
+        ns: ns.iter().map(|&n| n.to_owned()).collect(),
+        deny: vec!["secret/**".into()],
+        ..Entry::default()
+    };
+    let upstreams = Upstreams(vec![
+        entry("hub", None, None, &["docker.io"]),
+        entry("team", Some("hub/team"), Some("org"), &["ghcr.io"]),
+    ]);
+    Mirror::new(&Config { upstreams, ..Config::default() }).unwrap()
+}
+
+fn remote(mirror: &Mirror, local: &str) -> Option<(String, String)> {
+    let copy = mirror.covering(&local.parse().unwrap())?;
+    Some((copy.upstream.name.clone(), copy.remote.to_string()))
+}
+
+#[test]
+fn the_longest_prefix_wins_and_whole_components_count() {
+    let mirror = mirror();
+    let pair = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
+    assert_eq!(remote(&mirror, "hub/library/alpine"), pair("hub", "library/alpine"));
+    assert_eq!(remote(&mirror, "hub/team/app"), pair("team", "org/app"));
+    assert_eq!(remote(&mirror, "hub/team"), pair("hub", "team"));
+    for outside in ["hub", "hubris/x", "x/hub/y"] {
+        assert_eq!(remote(&mirror, outside), None, "{outside}");
+    }
+}
+
+#[test]
+fn namespaces_are_looked_up_and_never_dialled() {
+    let mirror = mirror();
+    let ns = |path: &str, query: &str, own: Option<&str>| {
+        let operation = Operation::parse("GET", path, Some(query)).unwrap();
+        let renamed = mirror.in_namespace(operation, Some(query), own)?;
+        Ok::<_, MirrorError>(renamed.repository().map(ToString::to_string))
+    };
+    let tag = "/v2/library/alpine/manifests/3";
+    assert_eq!(ns(tag, "ns=docker.io", None).unwrap().as_deref(), Some("hub/library/alpine"));
+    assert_eq!(ns("/v2/org/app/manifests/3", "ns=ghcr.io", None).unwrap().as_deref(), Some("hub/team/app"));
+    assert_eq!(ns(tag, "ns=here.x:5000", Some("here.x:5000")).unwrap().as_deref(), Some("library/alpine"));
+    assert!(matches!(ns(tag, "ns=169.254.169.254", None), Err(MirrorError::Namespace { .. })));
+    assert!(matches!(ns(tag, "ns=ghcr.io", None), Err(MirrorError::NotCovered { .. })));
+}
+
+#[test]
+fn pushes_to_copies_are_refused() {
+    let mirror = mirror();
+    let judge = |method: &str, path: &str| {
+        mirror.refuse_push(&Operation::parse(method, path, None).unwrap()).is_err()
+    };
+    assert!(judge("PUT", "/v2/hub/a/manifests/t") && judge("POST", "/v2/hub/a/blobs/uploads/"));
+    assert!(!judge("PUT", "/v2/mine/a/manifests/t") && !judge("GET", "/v2/hub/a/manifests/t"));
+    assert!(!judge("DELETE", "/v2/hub/a/manifests/t"), "deleting a copy evicts it");
+}
+
+#[test]
+fn rules() {
+    let mirror = mirror();
+    let permitted = |local: &str| {
+        let copy = mirror.covering(&local.parse().unwrap()).unwrap();
+        copy.upstream.permits(&copy.remote).is_ok()
+    };
+    assert!(permitted("hub/open/a") && !permitted("hub/secret/a"));
+}

@@ -1,0 +1,175 @@
+//! One upstream: its names, its rules, and the one door through which it is asked.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rreg_client::{ClientError, ClientOptions, Credential, Keychain, Limits, RegistryClient, RetryPolicy};
+use rreg_oci::RepositoryName;
+
+use super::breaker::Breaker;
+use super::error::MirrorError;
+use super::glob;
+use crate::config;
+
+/// Few and quick: a client is waiting, and the breaker takes care of the rest.
+const RETRY: RetryPolicy =
+    RetryPolicy { retries: 2, first: Duration::from_millis(200), longest: Duration::from_secs(2) };
+/// A manifest and the token before it may take so many times the longest silence.
+const PATIENCE: u32 = 3;
+
+pub(crate) struct Upstream {
+    pub(super) name: String,
+    /// What its repositories begin with here; empty: all are its.
+    pub(super) prefix: String,
+    path: Option<String>,
+    ns: Vec<String>,
+    allow: Vec<String>,
+    deny: Vec<String>,
+    pub(super) tag_ttl: Duration,
+    pub(super) revalidate: Duration,
+    pub(super) patience: Duration,
+    pub(super) client: RegistryClient,
+    breaker: Breaker,
+}
+
+impl Upstream {
+    pub(super) fn new(config: &config::Upstream) -> Result<Self, ClientError> {
+        let keychain = match (&config.username, &config.password, &config.credentials_file) {
+            (Some(user), Some(password), _) => {
+                let password = password.expose().to_owned();
+                Keychain::fixed(Credential::Password { user: user.clone(), password })
+            }
+            (_, _, Some(file)) => Keychain::from_files(vec![file.clone()]),
+            _ => Keychain::empty(),
+        };
+        let options = ClientOptions {
+            plain_http: false,
+            ca_file: config.ca_file.clone(),
+            insecure_skip_tls_verify: config.insecure_skip_tls_verify,
+            keychain: Arc::new(keychain),
+            guard_local: !config.allow_local_redirects,
+            limits: Limits { idle: config.timeout.0, ..Limits::default() },
+            retry: RETRY,
+        };
+        Ok(Self {
+            name: config.name().to_owned(),
+            prefix: config.prefix().to_owned(),
+            path: config.path.clone().filter(|path| !path.is_empty()),
+            ns: config.ns.clone(),
+            allow: config.allow.clone(),
+            deny: config.deny.clone(),
+            tag_ttl: config.tag_ttl.0,
+            revalidate: config.revalidate_timeout.0,
+            patience: config.timeout.0.saturating_mul(PATIENCE),
+            client: RegistryClient::new(config.url.as_deref().unwrap_or_default(), &options)?,
+            breaker: Breaker::default(),
+        })
+    }
+
+    pub(super) fn host(&self) -> &str {
+        self.client.host()
+    }
+
+    /// Whether the repository here is a copy of one there.
+    pub(super) fn covers(&self, local: &RepositoryName) -> bool {
+        self.below(local).is_some()
+    }
+
+    fn below<'a>(&self, local: &'a RepositoryName) -> Option<&'a str> {
+        if self.prefix.is_empty() {
+            return Some(local.as_str());
+        }
+        local.as_str().strip_prefix(self.prefix.as_str())?.strip_prefix('/')
+    }
+
+    /// The name there of a repository here.
+    pub(super) fn remote(&self, local: &RepositoryName) -> Option<RepositoryName> {
+        let below = self.below(local)?;
+        match &self.path {
+            Some(path) => format!("{path}/{below}").parse().ok(),
+            None => below.parse().ok(),
+        }
+    }
+
+    /// The name here of a repository there.
+    pub(super) fn local(&self, remote: &RepositoryName) -> Option<RepositoryName> {
+        let below = match &self.path {
+            Some(path) => remote.as_str().strip_prefix(path.as_str())?.strip_prefix('/')?,
+            None => remote.as_str(),
+        };
+        if self.prefix.is_empty() {
+            below.parse().ok()
+        } else {
+            format!("{}/{below}", self.prefix).parse().ok()
+        }
+    }
+
+    /// Whether containerd's `?ns=` means this upstream.
+    pub(super) fn is_named(&self, ns: &str) -> bool {
+        self.ns.iter().any(|name| name == ns)
+    }
+
+    /// Whether `allow` and `deny` let the repository through.
+    pub(super) fn permits(&self, remote: &RepositoryName) -> Result<(), MirrorError> {
+        let refused = |rule: String| MirrorError::Rule {
+            repository: remote.clone(),
+            upstream: self.name.clone(),
+            rule,
+        };
+        let name = remote.as_str();
+        if let Some(pattern) = self.deny.iter().find(|pattern| glob::matches(pattern, name)) {
+            return Err(refused(format!("deny {pattern:?}")));
+        }
+        if self.allow.is_empty() || self.allow.iter().any(|pattern| glob::matches(pattern, name)) {
+            return Ok(());
+        }
+        Err(refused(format!("allow {:?}", self.allow)))
+    }
+
+    /// Asks the upstream, unless it is being left alone, and draws the breaker's conclusions.
+    pub(super) async fn ask<T>(
+        &self,
+        within: Option<Duration>,
+        request: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, MirrorError> {
+        self.admit()?;
+        let result = match within {
+            Some(within) => match tokio::time::timeout(within, request).await {
+                Ok(result) => result.map_err(|error| self.failure(error)),
+                Err(_) => Err(MirrorError::Slow { upstream: self.name.clone(), within }),
+            },
+            None => request.await.map_err(|error| self.failure(error)),
+        };
+        match &result {
+            Ok(_) => self.breaker.succeeded(),
+            Err(error) => self.judge(error),
+        }
+        result
+    }
+
+    fn admit(&self) -> Result<(), MirrorError> {
+        self.breaker.admit(Instant::now()).map_err(|(wait, why)| MirrorError::Open {
+            upstream: self.name.clone(),
+            wait,
+            why,
+        })
+    }
+
+    pub(super) fn failure(&self, error: ClientError) -> MirrorError {
+        MirrorError::Upstream { upstream: self.name.clone(), error: Box::new(error) }
+    }
+
+    /// Counts a failure against the upstream, if it is one of the upstream's; any other answer shows that it lives.
+    pub(super) fn judge(&self, error: &MirrorError) {
+        if error.counts_against_upstream() {
+            let asked = match error {
+                MirrorError::Upstream { error, .. } => error.retry_after(),
+                _ => None,
+            };
+            self.breaker.failed(Instant::now(), asked, &error.to_string());
+        } else {
+            self.breaker.succeeded();
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Copies of what upstream registries have: manifests that come before what they refer to.
+//!
+//! A cached manifest is an ordinary manifest whose missing content is written down in `awaited_content`. Each blob
+//! or child that arrives is linked to the manifests that wait for it, so that from then on the foreign keys keep it.
+
+use std::time::Duration;
+
+use rreg_oci::{Digest, RepositoryName, Tag};
+use sqlx::AnyConnection;
+use sqlx::Row as _;
+
+use super::manifests::{BLOB_MEMBER, MANIFEST_MEMBER, insert_manifest, member, unique};
+use super::reviews::{ReviewKind, queue};
+use super::tags::{Scope, set_tag};
+use super::{MetadataStore, NewManifest, ensure_repository, find_repository, size_column, to_sql};
+use crate::db::now_ms;
+use crate::error::StorageError;
+use crate::tag_rules::TagRules;
+
+/// Who moves the tags of a copy, in their history.
+const UPSTREAM: &str = "upstream";
+
+impl MetadataStore {
+    /// Stores a manifest of an upstream with its tags, whether or not what it refers to is here, and remembers that
+    /// the upstream was asked about the tags now.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn cache_manifest(&self, new: NewManifest) -> Result<(), StorageError> {
+        let cache = self.cache.clone();
+        self.db
+            .write(
+                new,
+                |conn, new| Box::pin(cache_manifest(conn, new)),
+                move |new, ()| {
+                    cache.committed(|forget| {
+                        new.tags.iter().for_each(|tag| forget.tag(&new.repository, tag));
+                    });
+                },
+            )
+            .await
+    }
+
+    /// How long ago the upstream was asked about a cached tag; `None` if the tag is no copy.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cached_tag_age(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<Option<Duration>, StorageError> {
+        let row = sqlx::query(
+            "SELECT c.checked_at FROM repositories r JOIN cached_references c ON c.repository_id = r.id \
+             WHERE r.name = $1 AND c.tag = $2",
+        )
+        .bind(repository.as_str())
+        .bind(tag.as_str())
+        .fetch_optional(&mut *self.db.read().await?)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        // A clock that was set back makes an age of nothing, and the next look at it is right again.
+        let age = now_ms().saturating_sub(row.try_get(0)?);
+        Ok(Some(Duration::from_millis(u64::try_from(age).unwrap_or_default())))
+    }
+
+    /// Remembers that the upstream has just confirmed a tag.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn confirm_cached_tag(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<(), StorageError> {
+        self.db
+            .write(
+                (repository.clone(), tag.clone()),
+                |conn, (repository, tag)| {
+                    Box::pin(async move {
+                        match find_repository(conn, repository).await? {
+                            Some(id) => checked_now(conn, id, tag).await,
+                            None => Ok(()),
+                        }
+                    })
+                },
+                |_, ()| {},
+            )
+            .await
+    }
+
+    /// The length of a blob that a cached manifest of `repository` waits for.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn awaited_size(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<u64>, StorageError> {
+        let row = sqlx::query(
+            "SELECT a.size FROM repositories r JOIN awaited_content a ON a.repository_id = r.id \
+             WHERE r.name = $1 AND a.digest = $2 ORDER BY a.manifest_id LIMIT 1",
+        )
+        .bind(repository.as_str())
+        .bind(digest.to_string())
+        .fetch_optional(&mut *self.db.read().await?)
+        .await?;
+        row.map(|row| size_column(&row, 0)).transpose()
+    }
+
+    /// Links a blob that has arrived to the manifests that wait for it.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn blob_arrived(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(), StorageError> {
+        self.db
+            .write(
+                (repository.clone(), *digest),
+                |conn, (repository, digest)| Box::pin(blob_arrived(conn, repository, digest)),
+                |_, ()| {},
+            )
+            .await
+    }
+}
+
+async fn cache_manifest(conn: &mut AnyConnection, new: &NewManifest) -> Result<(), StorageError> {
+    let repository = ensure_repository(conn, &new.repository).await?;
+    if new.tags.is_empty() {
+        // Before the row is looked for: see `reviews`.
+        queue(conn, repository, ReviewKind::Manifest, &new.digest).await?;
+    }
+    let id = insert_manifest(conn, repository, new).await?;
+    for descriptor in new.manifest.blobs() {
+        match member(conn, Some(repository), BLOB_MEMBER, &descriptor.digest).await? {
+            Some(blob) => link_blob(conn, id, repository, blob).await?,
+            None => await_content(conn, repository, id, &descriptor.digest, descriptor.size).await?,
+        }
+    }
+    for child in unique(new.manifest.manifests.iter().map(|d| d.digest)) {
+        match member(conn, Some(repository), MANIFEST_MEMBER, &child).await? {
+            Some(child) => link_child(conn, id, child).await?,
+            None => await_content(conn, repository, id, &child, 0).await?,
+        }
+    }
+    for parent in waiting_for(conn, repository, &new.digest).await? {
+        link_child(conn, parent, id).await?;
+    }
+    arrived(conn, repository, &new.digest).await?;
+    // What a tag of a copy means is the upstream's decision; rules of immutability are for what is pushed here.
+    let rules = TagRules::default();
+    let scope = Scope { repository: &new.repository, rules: &rules, actor: Some(UPSTREAM) };
+    for tag in &new.tags {
+        if let Some(before) = set_tag(conn, scope, repository, tag, (id, &new.digest)).await? {
+            queue(conn, repository, ReviewKind::Manifest, &before).await?;
+        }
+        checked_now(conn, repository, tag).await?;
+    }
+    Ok(())
+}
+
+async fn blob_arrived(
+    conn: &mut AnyConnection,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<(), StorageError> {
+    let Some(repository) = find_repository(conn, repository).await? else { return Ok(()) };
+    // Gone again already: whoever asks next fetches it again.
+    let Some(blob) = member(conn, Some(repository), BLOB_MEMBER, digest).await? else { return Ok(()) };
+    for manifest in waiting_for(conn, repository, digest).await? {
+        link_blob(conn, manifest, repository, blob).await?;
+    }
+    arrived(conn, repository, digest).await
+}
+
+async fn waiting_for(
+    conn: &mut AnyConnection,
+    repository: i64,
+    digest: &Digest,
+) -> Result<Vec<i64>, StorageError> {
+    let rows =
+        sqlx::query("SELECT manifest_id FROM awaited_content WHERE repository_id = $1 AND digest = $2")
+            .bind(repository)
+            .bind(digest.to_string())
+            .fetch_all(conn)
+            .await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+async fn arrived(conn: &mut AnyConnection, repository: i64, digest: &Digest) -> Result<(), StorageError> {
+    sqlx::query("DELETE FROM awaited_content WHERE repository_id = $1 AND digest = $2")
+        .bind(repository)
+        .bind(digest.to_string())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+async fn link_blob(
+    conn: &mut AnyConnection,
+    manifest: i64,
+    repository: i64,
+    blob: i64,
+) -> Result<(), StorageError> {
+    sqlx::query(
+        "INSERT INTO manifest_blobs (manifest_id, repository_id, blob_id) VALUES ($1, $2, $3) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(manifest)
+    .bind(repository)
+    .bind(blob)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn link_child(conn: &mut AnyConnection, parent: i64, child: i64) -> Result<(), StorageError> {
+    sqlx::query(
+        "INSERT INTO manifest_children (manifest_id, child_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+    )
+    .bind(parent)
+    .bind(child)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn await_content(
+    conn: &mut AnyConnection,
+    repository: i64,
+    manifest: i64,
+    digest: &Digest,
+    size: u64,
+) -> Result<(), StorageError> {
+    sqlx::query(
+        "INSERT INTO awaited_content (repository_id, digest, manifest_id, size) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(repository)
+    .bind(digest.to_string())
+    .bind(manifest)
+    .bind(to_sql(size))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn checked_now(conn: &mut AnyConnection, repository: i64, tag: &Tag) -> Result<(), StorageError> {
+    sqlx::query(
+        "INSERT INTO cached_references (repository_id, tag, checked_at) VALUES ($1, $2, $3) \
+         ON CONFLICT (repository_id, tag) DO UPDATE SET checked_at = excluded.checked_at",
+    )
+    .bind(repository)
+    .bind(tag.as_str())
+    .bind(now_ms())
+    .execute(conn)
+    .await?;
+    Ok(())
+}

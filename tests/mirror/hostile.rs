@@ -1,0 +1,107 @@
+//! Whatever the upstream does: a tag that was pulled once is served, a wrong blob never is, and when the upstream
+//! recovers so does the cache.
+
+use futures_util::future::join_all;
+
+use super::origin::{Fault, Origin};
+use super::{caching, get, metric};
+use crate::harness::http::{blob, manifest};
+use crate::harness::image::Image;
+
+const LOCAL: &str = "up/library/app";
+
+/// One good pull, then `fault`, then recovery.
+async fn survives(fault: Fault) {
+    let image = Image::layered("hostile", 2);
+    let origin = Origin::with(&image, "1").await;
+    let Some(registry) = caching(&origin, "").await else { return };
+    let tag = manifest(LOCAL, "1");
+    let [pulled, other, ..] = &image.blobs[..] else { panic!("an image has blobs") };
+    assert_eq!(get(&registry, &tag).await.status, 200, "{fault:?}");
+    assert_eq!(get(&registry, &blob(LOCAL, &pulled.digest)).await.status, 200, "{fault:?}");
+
+    origin.fail(fault.clone());
+    let again = get(&registry, &tag).await;
+    assert_eq!(again.status, 200, "{fault:?}: {:?}", again.body);
+    assert_eq!(again.body.unwrap(), image.root().bytes, "{fault:?}");
+    assert_eq!(again.warning.is_some(), fault != Fault::Slow, "{fault:?}");
+    let known = get(&registry, &blob(LOCAL, &pulled.digest)).await;
+    assert_eq!(known.body.unwrap(), pulled.bytes, "{fault:?}");
+    let clients = join_all((0..3).map(|_| async { get(&registry, &blob(LOCAL, &other.digest)).await }));
+    for got in clients.await {
+        match (fault == Fault::Slow, got.status, got.body) {
+            (true, 200, Ok(body)) => assert_eq!(body, other.bytes),
+            (false, 0 | 200, Err(_)) => {}
+            (false, status, _) if status >= 400 => {}
+            (_, status, body) => panic!("{fault:?}: {status} with {:?}", body.map(|b| b.len())),
+        }
+    }
+
+    origin.fail(Fault::None);
+    let healed = get(&registry, &blob(LOCAL, &other.digest)).await;
+    assert_eq!(healed.status, 200, "{fault:?}: {:?}", healed.body);
+    assert_eq!(healed.body.unwrap(), other.bytes, "{fault:?}");
+    let confirmed = get(&registry, &tag).await;
+    assert_eq!((confirmed.status, confirmed.warning), (200, None), "{fault:?}");
+}
+
+macro_rules! faults {
+    ($($name:ident: $fault:expr;)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            survives($fault).await;
+        }
+    )*};
+}
+
+faults! {
+    slow: Fault::Slow;
+    silent: Fault::Silent;
+    stalling: Fault::Stall;
+    resetting: Fault::Reset;
+    truncating: Fault::Truncate;
+    wrong_digest: Fault::WrongDigest;
+    wrong_length: Fault::WrongLength;
+    endless: Fault::Endless;
+    unauthorized: Fault::Status(401);
+    forbidden: Fault::Status(403);
+    unknown: Fault::Status(404);
+    busy: Fault::Status(429);
+    broken: Fault::Status(500);
+    bad_gateway: Fault::Status(502);
+    unavailable: Fault::Status(503);
+    redirecting_for_ever: Fault::Redirect(String::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retry_after_is_honoured_and_passed_on() {
+    let image = Image::layered("busy", 2);
+    let origin = Origin::with(&image, "1").await;
+    let Some(registry) = caching(&origin, "").await else { return };
+    let tag = manifest(LOCAL, "1");
+    assert_eq!(get(&registry, &tag).await.status, 200);
+    origin.fail(Fault::Busy(429));
+    assert!(get(&registry, &tag).await.warning.is_some());
+    let asked = origin.count("");
+    // For the minute that it asked for, the upstream hears nothing.
+    assert!(get(&registry, &tag).await.warning.is_some());
+    let refused = get(&registry, &blob(LOCAL, &image.blobs[0].digest)).await;
+    assert_eq!(refused.status, 503);
+    assert!((1..=60).contains(&refused.retry_after.unwrap()));
+    assert_eq!(origin.count(""), asked);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_is_gone_is_not_asked_by_everybody() {
+    let image = Image::layered("gone", 1);
+    let origin = Origin::with(&image, "1").await;
+    let Some(registry) = caching(&origin, "").await else { return };
+    let tag = manifest(LOCAL, "1");
+    assert_eq!(get(&registry, &tag).await.status, 200);
+    origin.fail(Fault::Status(500));
+    for _ in 0..20 {
+        assert_eq!(get(&registry, &tag).await.status, 200);
+    }
+    assert!(origin.count("HEAD") <= 6, "{} requests", origin.count("HEAD"));
+    assert_eq!(metric(&registry, "rreg_mirror_stale_total").await, 20);
+}

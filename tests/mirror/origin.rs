@@ -1,0 +1,265 @@
+//! An upstream registry in the test's own process: it serves one image, keeps a record of what it was asked, and
+//! misbehaves as told.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::watch;
+
+use crate::harness::image::{Image, Stored};
+
+/// Repository name of everything that the origin has.
+pub(super) const REPOSITORY: &str = "library/app";
+
+/// What the origin does wrong.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Fault {
+    #[default]
+    None,
+    /// In small pieces with pauses, but right.
+    Slow,
+    /// No answer at all.
+    Silent,
+    /// Half of the body, then silence.
+    Stall,
+    /// Half of the body, then the connection breaks.
+    Reset,
+    /// Half of the body, well-formed to the end.
+    Truncate,
+    /// The last byte is another one.
+    WrongDigest,
+    /// One byte more than it should be, announced and sent.
+    WrongLength,
+    /// A body without end, of unannounced length.
+    Endless,
+    /// This status for everything.
+    Status(u16),
+    /// This status, and `Retry-After: 60`.
+    Busy(u16),
+    /// Elsewhere, for everything; the path is appended.
+    Redirect(String),
+    /// Right, for those who answer a Basic challenge.
+    Challenge,
+    /// A challenge that names this token realm.
+    Realm(String),
+}
+
+#[derive(Default)]
+struct Content {
+    manifests: HashMap<String, Stored>,
+    blobs: HashMap<String, Bytes>,
+    fault: Fault,
+    asked: Vec<(String, HeaderMap)>,
+    /// Blobs stop half-way until this is true.
+    gate: Option<watch::Receiver<bool>>,
+}
+
+/// The running origin; it ends with the test's runtime.
+pub(super) struct Origin {
+    address: String,
+    content: Arc<Mutex<Content>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Origin {
+    /// An origin that has nothing.
+    pub(super) async fn start() -> Self {
+        let content = Arc::new(Mutex::new(Content::default()));
+        let shared = content.clone();
+        let handler = move |request: Request| {
+            let content = shared.clone();
+            let (request, _) = request.into_parts();
+            async move { answer(&content, &request).await }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let router = Router::new().fallback(handler);
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { address, content, task }
+    }
+
+    /// An origin that has `image` under `tag`.
+    pub(super) async fn with(image: &Image, tag: &str) -> Self {
+        let origin = Self::start().await;
+        origin.put(image, tag);
+        origin
+    }
+
+    pub(super) fn put(&self, image: &Image, tag: &str) {
+        let mut content = self.content.lock().unwrap();
+        for blob in &image.blobs {
+            content.blobs.insert(blob.digest.to_string(), blob.bytes.clone());
+        }
+        for manifest in &image.manifests {
+            content.manifests.insert(manifest.digest.to_string(), manifest.clone());
+        }
+        content.manifests.insert(tag.to_owned(), image.root().clone());
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(super) fn fail(&self, fault: Fault) {
+        self.content.lock().unwrap().fault = fault;
+    }
+
+    /// Lets blobs stop half-way until the sender says true.
+    pub(super) fn gate(&self) -> watch::Sender<bool> {
+        let (sender, receiver) = watch::channel(false);
+        self.content.lock().unwrap().gate = Some(receiver);
+        sender
+    }
+
+    /// How many requests began like this: `GET /v2/library/app/blobs/…`.
+    pub(super) fn count(&self, start: &str) -> usize {
+        self.content.lock().unwrap().asked.iter().filter(|(line, _)| line.starts_with(start)).count()
+    }
+
+    /// Headers of all requests.
+    pub(super) fn headers(&self) -> Vec<HeaderMap> {
+        self.content.lock().unwrap().asked.iter().map(|(_, headers)| headers.clone()).collect()
+    }
+
+    /// Nobody answers any more.
+    pub(super) fn switch_off(&self) {
+        self.task.abort();
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn plain(status: u16) -> Response {
+    Response::builder().status(status).body(Body::empty()).unwrap()
+}
+
+async fn answer(content: &Mutex<Content>, request: &Parts) -> Response {
+    let path = request.uri.path().to_owned();
+    let (fault, gate) = {
+        let mut content = content.lock().unwrap();
+        content.asked.push((format!("{} {path}", request.method), request.headers.clone()));
+        (content.fault.clone(), content.gate.clone())
+    };
+    match &fault {
+        Fault::Silent => std::future::pending().await,
+        Fault::Status(status) => return plain(*status),
+        Fault::Busy(status) => {
+            return Response::builder()
+                .status(*status)
+                .header("retry-after", "60")
+                .body(Body::empty())
+                .unwrap();
+        }
+        Fault::Redirect(to) => {
+            let location = format!("{to}{path}");
+            return Response::builder().status(307).header("location", location).body(Body::empty()).unwrap();
+        }
+        Fault::Challenge if !request.headers.contains_key("authorization") => {
+            let answer = Response::builder().status(401).header("www-authenticate", "Basic realm=origin");
+            return answer.body(Body::empty()).unwrap();
+        }
+        Fault::Realm(realm) if !request.headers.contains_key("authorization") => {
+            let challenge = format!("Bearer realm=\"{realm}\",service=\"origin\"");
+            let answer = Response::builder().status(401).header("www-authenticate", challenge);
+            return answer.body(Body::empty()).unwrap();
+        }
+        _ => {}
+    }
+    let Some((kind, reference)) =
+        path.strip_prefix(&format!("/v2/{REPOSITORY}/")).and_then(|rest| rest.split_once('/'))
+    else {
+        return plain(404);
+    };
+    let found = {
+        let content = content.lock().unwrap();
+        match kind {
+            "manifests" => content.manifests.get(reference).map(|m| (m.bytes.clone(), m.media_type.clone())),
+            _ => content.blobs.get(reference).map(|b| (b.clone(), "application/octet-stream".to_owned())),
+        }
+    };
+    let Some((bytes, media_type)) = found else { return plain(404) };
+    let gate = gate.filter(|_| kind == "blobs");
+    respond(request, &fault, bytes, &media_type, gate)
+}
+
+fn respond(
+    request: &Parts,
+    fault: &Fault,
+    bytes: Bytes,
+    media_type: &str,
+    gate: Option<watch::Receiver<bool>>,
+) -> Response {
+    let mut answer = Response::builder().status(StatusCode::OK).header("content-type", media_type);
+    let head = request.method == Method::HEAD;
+    let broken = !matches!(fault, Fault::None | Fault::Slow | Fault::Challenge | Fault::Realm(_));
+    // A tag that seems to have moved has to be fetched, and then the body is what goes wrong.
+    let named = if head && broken { Bytes::from_static(b"moved") } else { bytes.clone() };
+    answer = answer.header("docker-content-digest", rreg_oci::Digest::sha256(&named).to_string());
+    if head {
+        return answer.header("content-length", bytes.len()).body(Body::empty()).unwrap();
+    }
+    let half = bytes.slice(..bytes.len() / 2);
+    let ok = |piece: Bytes| Ok::<_, io::Error>(piece);
+    let (length, body) = match fault {
+        Fault::Slow => {
+            let pieces: Vec<Bytes> = bytes.chunks(bytes.len() / 5 + 1).map(Bytes::copy_from_slice).collect();
+            let slow = stream::iter(pieces).then(move |piece| async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                ok(piece)
+            });
+            (Some(bytes.len()), Body::from_stream(slow))
+        }
+        Fault::Stall => {
+            let stream = stream::iter([ok(half)]).chain(stream::pending());
+            (Some(bytes.len()), Body::from_stream(stream))
+        }
+        Fault::Reset => {
+            let stream = stream::iter([ok(half), Err(io::Error::other("reset"))]);
+            (Some(bytes.len()), Body::from_stream(stream))
+        }
+        Fault::Truncate => (None, Body::from_stream(stream::iter([ok(half)]))),
+        Fault::WrongDigest => {
+            let mut wrong = bytes.to_vec();
+            *wrong.last_mut().unwrap() ^= 1;
+            (Some(bytes.len()), Body::from(wrong))
+        }
+        Fault::WrongLength => {
+            let mut wrong = bytes.to_vec();
+            wrong.push(b' ');
+            (Some(wrong.len()), Body::from(wrong))
+        }
+        Fault::Endless => {
+            let noise = Bytes::from(vec![b'x'; 64 << 10]);
+            (None, Body::from_stream(stream::repeat_with(move || ok(noise.clone()))))
+        }
+        _ => match gate {
+            Some(mut gate) => {
+                let rest = bytes.slice(bytes.len() / 2..);
+                let rest = stream::once(async move {
+                    let _ = gate.wait_for(|open| *open).await;
+                    ok(rest)
+                });
+                (Some(bytes.len()), Body::from_stream(stream::iter([ok(half)]).chain(rest)))
+            }
+            None => (Some(bytes.len()), Body::from(bytes)),
+        },
+    };
+    if let Some(length) = length {
+        answer = answer.header("content-length", length);
+    }
+    answer.body(body).unwrap()
+}
