@@ -126,6 +126,11 @@ impl Patterns {
         Ok(Self { texts: texts.to_vec(), set })
     }
 
+    /// Whether one of them matches.
+    pub fn matches(&self, repository: &RepositoryName) -> bool {
+        self.matching(repository).is_some()
+    }
+
     /// Place of the first pattern that matches.
     fn matching(&self, repository: &RepositoryName) -> Option<usize> {
         if self.texts.is_empty() { None } else { self.set.matches(repository.as_str()).into_iter().min() }

@@ -65,6 +65,11 @@ impl PartialEq for RepositoryPatterns {
 }
 
 impl RepositoryPatterns {
+    /// Of every repository.
+    pub(crate) fn all() -> Self {
+        Self::new(vec!["**".to_owned()]).unwrap_or_default()
+    }
+
     fn new(texts: Vec<String>) -> Result<Self, String> {
         Ok(Self { compiled: Patterns::new(&texts)?, texts })
     }

@@ -12,12 +12,13 @@ use super::Engine;
 use crate::error::StorageError;
 
 /// Version, name and text of each migration. Append only: a text that has been released never changes.
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (1, "registry", include_str!("../../../migrations/0001_registry.sql")),
     (2, "access", include_str!("../../../migrations/0002_access.sql")),
     (3, "tags", include_str!("../../../migrations/0003_tags.sql")),
     (4, "reclaim", include_str!("../../../migrations/0004_reclaim.sql")),
     (5, "upstreams", include_str!("../../../migrations/0005_upstreams.sql")),
+    (6, "sbom", include_str!("../../../migrations/0006_sbom.sql")),
 ];
 
 /// Brings the schema up to date. Several replicas may call it at once: sqlx takes a lock.

@@ -15,6 +15,7 @@ mod manifest_deletes;
 mod manifests;
 mod principals;
 mod reviews;
+mod sbom_jobs;
 mod sessions;
 mod tags;
 mod uploads;
@@ -36,6 +37,7 @@ pub use lists::{CatalogPage, Referrer, ReferrerPage, TagPage};
 pub use manifests::{NewManifest, StoredManifest};
 pub use principals::{Membership, NewCredential, Principal, StoredKey, expiry_in};
 pub use reviews::{Review, ReviewKind, Settled};
+pub use sbom_jobs::{FailedSbom, SbomJob};
 pub use tags::TagChange;
 pub use uploads::{UploadProgress, UploadSession};
 

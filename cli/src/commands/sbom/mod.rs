@@ -155,7 +155,8 @@ impl SbomCommand {
             }
             None => Vec::new(),
         };
-        let subject = subject(&image.name, manifest, &config);
+        let digest = manifest.descriptor.digest.to_string();
+        let subject = Subject::image(image.name.clone(), digest, &config);
         let scanner = layers::scan(&image.origin, &parsed.layers, self.timeout).await?;
         Ok(scanner.finish(subject))
     }
@@ -179,17 +180,5 @@ async fn one_platform(image: &Image, wanted: Option<&Platform>) -> Result<Fetche
             Ok(image.origin.select_platform(root, &here).await?)
         }
         None => Ok(root),
-    }
-}
-
-fn subject(name: &str, manifest: &FetchedManifest, config: &[u8]) -> Subject {
-    let config: serde_json::Value = serde_json::from_slice(config).unwrap_or_default();
-    let text = |key: &str| config[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-    let parts: Vec<String> = ["os", "architecture", "variant"].iter().filter_map(|key| text(key)).collect();
-    Subject {
-        name: name.to_owned(),
-        digest: Some(manifest.descriptor.digest.to_string()),
-        platform: Some(parts.join("/")).filter(|platform| platform.contains('/')),
-        created: text("created"),
     }
 }
