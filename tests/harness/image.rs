@@ -111,6 +111,17 @@ impl Image {
         Self::assemble(Algorithm::Sha256, "files", made, architecture, types)
     }
 
+    /// An image of one gzipped layer with everything below `root`.
+    pub(crate) fn of_tree(root: &Path) -> Self {
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.follow_symlinks(false);
+        builder.append_dir_all(".", root).unwrap();
+        let tar = builder.into_inner().unwrap();
+        let made = vec![(Blob::new(gzip(&tar)), Digest::sha256(&tar).to_string())];
+        let types = [media_type::OCI_MANIFEST, media_type::OCI_CONFIG, LAYER];
+        Self::assemble(Algorithm::Sha256, "tree", made, "amd64", types)
+    }
+
     /// A Docker version 2 schema 2 image.
     pub(crate) fn docker(label: &str, layers: usize) -> Self {
         let types = [media_type::DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER];

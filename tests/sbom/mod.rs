@@ -2,8 +2,11 @@
 //! attach theirs.
 
 mod attached;
+mod managers;
 mod on_push;
 mod scan;
+mod schemas;
+mod syft;
 
 use std::process::Command;
 
