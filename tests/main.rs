@@ -27,4 +27,5 @@ mod durability;
 mod malformed;
 mod mirror;
 mod reclaim;
+mod sbom;
 mod tags;

@@ -32,6 +32,10 @@ pub enum FindingKind {
     ArchiveTooLarge,
     /// A form of the file that is not read here.
     Unsupported,
+    /// A statement attached to this image is about another one; it was not used.
+    OtherSubject,
+    /// What is attached could not be fetched.
+    NotFetched,
 }
 
 impl FindingKind {
@@ -51,6 +55,8 @@ impl FindingKind {
             Self::TooDeep => "too-deep",
             Self::ArchiveTooLarge => "archive-too-large",
             Self::Unsupported => "unsupported",
+            Self::OtherSubject => "other-subject",
+            Self::NotFetched => "not-fetched",
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Scanner`] is given the layers of one image as readers, bottom first, and says in the end which packages
 //! are in it ([`Sbom`]) and what could not be read ([`Finding`]). Nothing here opens files or connections, and
-//! nothing is async. [`cyclonedx`] and [`spdx`] write the documents.
+//! nothing is async. [`cyclonedx`] and [`spdx`] write the documents; [`read`] reads those that others attached.
 //!
 //! Read: os-release, dpkg (also `status.d`), apk, rpm (SQLite, ndb, Berkeley DB hash), npm's `package.json`,
 //! Python's `dist-info` and `egg-info`, Go build information (Go 1.18 and later) and cargo-auditable lists in
@@ -21,6 +21,7 @@ mod output;
 mod owned;
 mod package;
 mod purl;
+pub mod read;
 mod sbom;
 mod scan;
 mod tar;

@@ -26,6 +26,24 @@ pub struct Subject {
     pub created: Option<String>,
 }
 
+impl Subject {
+    /// An image by its manifest's digest and its configuration, as much as that says.
+    pub fn image(name: String, digest: String, config: &[u8]) -> Self {
+        let config: serde_json::Value = serde_json::from_slice(config).unwrap_or_default();
+        let text = |key: &str| {
+            config.get(key).and_then(|v| v.as_str()).filter(|text| !text.is_empty()).map(str::to_owned)
+        };
+        let parts: Vec<String> =
+            ["os", "architecture", "variant"].iter().filter_map(|key| text(key)).collect();
+        Self {
+            name,
+            digest: Some(digest),
+            platform: Some(parts.join("/")).filter(|platform| platform.contains('/')),
+            created: text("created"),
+        }
+    }
+}
+
 /// What is in an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sbom {

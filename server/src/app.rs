@@ -23,6 +23,7 @@ use crate::error::{ApiError, Cause};
 use crate::handlers;
 use crate::listen::Peer;
 use crate::mirror::Mirror;
+use crate::sbom::Covered;
 use crate::telemetry::Metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -42,6 +43,8 @@ pub(crate) struct App {
     pub(crate) reclaim_grace: Duration,
     pub(crate) body_idle: Duration,
     pub(crate) mirror: Mirror,
+    /// Whose images get lists of packages.
+    pub(crate) sbom: Covered,
     pub(crate) metrics: Arc<Metrics>,
     /// A slot for each upload that receives bytes.
     pub(crate) uploads: Arc<Semaphore>,
@@ -72,6 +75,7 @@ impl App {
             reclaim_grace: config.uploads.reclaim_grace.0,
             body_idle: config.server.body_idle_timeout.0,
             mirror,
+            sbom: Covered::new(&config.sbom),
             metrics,
             uploads: Arc::new(Semaphore::new(usize_of(config.server.max_concurrent_uploads))),
             tasks,

@@ -11,6 +11,7 @@ pub mod listen;
 mod mirror;
 mod open;
 mod run;
+mod sbom;
 pub mod telemetry;
 pub mod tls;
 

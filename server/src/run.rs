@@ -21,6 +21,7 @@ use crate::health::{self, Check};
 use crate::listen::{self, Immediate, Options, Site};
 use crate::mirror::Mirror;
 use crate::open::{open, read_htpasswd};
+use crate::sbom::Worker;
 use crate::telemetry::Metrics;
 use crate::tls::{Tls, TlsError};
 
@@ -86,6 +87,7 @@ pub async fn run(
     auth.start(shutdown.clone()).await?;
     let mirror = Mirror::new(&config).map_err(|error| RunError::Upstream(Box::new(error)))?;
     mirror.prepare()?;
+    let sbom_metrics = metrics.sbom.clone();
     let app = App::new(&config, storage.clone(), auth.clone(), mirror, metrics.clone(), tasks.clone());
     let app = Arc::new(app);
     let router = Arc::clone(&app).router().merge(router(&config, storage.clone(), metrics, shutdown.clone()));
@@ -100,6 +102,9 @@ pub async fn run(
         tokio::spawn(Arc::clone(tls).watch(shutdown.clone()));
     }
     tokio::spawn(rreg_gc::run(storage.clone(), config.reclaim_schedule(), shutdown.clone()));
+    let listing =
+        Worker::new(&config.sbom, storage.clone(), sbom_metrics, config.manifests.max_size.as_usize());
+    let listing = listing.start(&config.sbom, &shutdown);
     let options = Options::new(&config.server, tls);
     tracing::info!(%address, tls = options.tls.is_some(), "listening");
     ready(address);
@@ -108,6 +113,11 @@ pub async fn run(
     tasks.close();
     if tokio::time::timeout(config.server.shutdown_timeout.0, tasks.wait()).await.is_err() {
         tracing::warn!(left = tasks.len(), "uploads were cut at shutdown");
+    }
+    // A list in work is given back before the database closes.
+    listing.close();
+    if tokio::time::timeout(config.server.shutdown_timeout.0, listing.wait()).await.is_err() {
+        tracing::warn!("a list of packages was cut at shutdown; it will be made again");
     }
     auth.trail.flush().await;
     storage.metadata().close().await;

@@ -149,6 +149,7 @@ impl Target for Direct {
             manifest,
             tags: push.tags.iter().map(|tag| tag.parse().unwrap()).collect(),
             allow_sparse: false,
+            list_packages: false,
             actor: None,
         };
         self.run(self.storage.metadata().put_manifest(new)).await

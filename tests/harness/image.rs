@@ -103,6 +103,25 @@ impl Image {
         Self::build(algorithm, &format!("{label}/{architecture}"), layers, architecture, types)
     }
 
+    /// An image of one gzipped layer with these files.
+    pub(crate) fn of_files(files: &[(&str, &[u8])], architecture: &str) -> Self {
+        let tar = tarball(files);
+        let made = vec![(Blob::new(gzip(&tar)), Digest::sha256(&tar).to_string())];
+        let types = [media_type::OCI_MANIFEST, media_type::OCI_CONFIG, LAYER];
+        Self::assemble(Algorithm::Sha256, "files", made, architecture, types)
+    }
+
+    /// An image of one gzipped layer with everything below `root`.
+    pub(crate) fn of_tree(root: &Path) -> Self {
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.follow_symlinks(false);
+        builder.append_dir_all(".", root).unwrap();
+        let tar = builder.into_inner().unwrap();
+        let made = vec![(Blob::new(gzip(&tar)), Digest::sha256(&tar).to_string())];
+        let types = [media_type::OCI_MANIFEST, media_type::OCI_CONFIG, LAYER];
+        Self::assemble(Algorithm::Sha256, "tree", made, "amd64", types)
+    }
+
     /// A Docker version 2 schema 2 image.
     pub(crate) fn docker(label: &str, layers: usize) -> Self {
         let types = [media_type::DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER];
@@ -112,8 +131,19 @@ impl Image {
     fn build(algorithm: Algorithm, label: &str, layers: usize, architecture: &str, types: [&str; 3]) -> Self {
         let made: Vec<(Blob, String)> =
             (0..layers).map(|i| layer(algorithm, &format!("{label}/{i}"))).collect();
+        Self::assemble(algorithm, label, made, architecture, types)
+    }
+
+    fn assemble(
+        algorithm: Algorithm,
+        label: &str,
+        made: Vec<(Blob, String)>,
+        architecture: &str,
+        types: [&str; 3],
+    ) -> Self {
         let diff_ids: Vec<&String> = made.iter().map(|(_, diff_id)| diff_id).collect();
-        let history: Vec<Value> = (0..layers).map(|i| json!({"created_by": format!("layer {i}")})).collect();
+        let history: Vec<Value> =
+            (0..made.len()).map(|i| json!({"created_by": format!("layer {i}")})).collect();
         let config = json!({
             "architecture": architecture, "os": "linux", "created": "2024-01-01T00:00:00Z",
             "config": {"Cmd": ["/file-0"], "Labels": {"label": label}},
@@ -136,17 +166,27 @@ impl Image {
 
     /// The same with all digests by `algorithm`.
     pub(crate) fn index_with(algorithm: Algorithm, label: &str) -> Self {
-        let architectures = ["amd64", "arm64"];
-        let children = architectures.map(|a| Self::for_platform(algorithm, label, 2, a));
-        let descriptors: Vec<Value> = children
-            .iter()
-            .zip(architectures)
+        let child = |architecture| (Self::for_platform(algorithm, label, 2, architecture), architecture);
+        Self::over_platforms(algorithm, ["amd64", "arm64"].map(child))
+    }
+
+    /// A multi-platform index over these images.
+    pub(crate) fn for_platforms(children: impl IntoIterator<Item = (Self, &'static str)>) -> Self {
+        Self::over_platforms(Algorithm::Sha256, children)
+    }
+
+    fn over_platforms(
+        algorithm: Algorithm,
+        children: impl IntoIterator<Item = (Self, &'static str)>,
+    ) -> Self {
+        let (children, descriptors): (Vec<Self>, Vec<Value>) = children
+            .into_iter()
             .map(|(child, architecture)| {
                 let mut descriptor = child.root().descriptor();
                 descriptor["platform"] = json!({"os": "linux", "architecture": architecture});
-                descriptor
+                (child, descriptor)
             })
-            .collect();
+            .unzip();
         Self::over(algorithm, children, &descriptors)
     }
 

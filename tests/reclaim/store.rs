@@ -89,6 +89,7 @@ pub(super) async fn put(
         body,
         tags: tag.into_iter().map(|tag| tag.parse().unwrap()).collect(),
         allow_sparse: false,
+        list_packages: false,
         actor: None,
     };
     storage.metadata().put_manifest(new).await.map(|()| digest)

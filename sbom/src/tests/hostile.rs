@@ -122,8 +122,7 @@ fn intact() -> Vec<(&'static str, Vec<u8>)> {
     let pom = b"version=1\ngroupId=g\nartifactId=a\n";
     let jar = build::zip(&[("META-INF/maven/g/a/pom.properties", pom), ("b.jar", &build::zip(&[]))]);
     let audit = build::zlib(b"{\"packages\":[{\"name\":\"a\",\"version\":\"1\"}]}");
-    let info =
-        [&crate::catalog::go::MAGIC[..], b"\x08\x02", &[0; 16], b"\x05go1.2\x20", &[b'x'; 60]].concat();
+    let info = [crate::catalog::go::MAGIC, b"\x08\x02", &[0; 16], b"\x05go1.2\x20", &[b'x'; 60]].concat();
     vec![
         ("var/lib/rpm/Packages.db", build::ndb(&headers)),
         ("var/lib/rpm/Packages", build::bdb(&headers)),

@@ -31,10 +31,10 @@ fn go() {
     let sbom = scan_file("usr/bin/app", &program);
     assert_eq!(purls(&sbom), expected);
     // The magic alone, in the data of a program that looks for it, is no build information.
-    let decoy = build::elf(&[&[&crate::catalog::go::MAGIC[..], b"\x08\x02", &[0; 90]].concat()]);
+    let decoy = build::elf(&[&[crate::catalog::go::MAGIC, b"\x08\x02", &[0; 90]].concat()]);
     let sbom = scan_file("usr/bin/app", &decoy);
     assert!(sbom.packages.is_empty() && sbom.is_complete());
-    let old = build::elf(&[&[&crate::catalog::go::MAGIC[..], b"\x08\x00", &[0; 90]].concat()]);
+    let old = build::elf(&[&[crate::catalog::go::MAGIC, b"\x08\x00", &[0; 90]].concat()]);
     assert_eq!(kinds(&scan_file("usr/bin/app", &old)), [FindingKind::Unsupported]);
 }
 

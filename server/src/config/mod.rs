@@ -13,6 +13,7 @@ mod limits;
 mod observe;
 mod reclaim;
 mod reference;
+mod sbom;
 mod secret;
 mod section;
 mod server;
@@ -29,6 +30,7 @@ pub use limits::{Cache, Manifests, Uploads};
 pub use observe::{Log, LogFormat, LogLevel, Metrics};
 pub use reclaim::Reclaim;
 pub use reference::reference;
+pub use sbom::{AttachSbom, Sbom};
 pub use secret::{DatabaseUrl, Secret};
 pub use server::{Server, Tls};
 pub use source::{Loaded, Sources};
@@ -61,6 +63,8 @@ section::section! {
             reclaim: Reclaim,
             /// Which tags may change.
             tags: Tags,
+            /// Lists of the packages in pushed images.
+            sbom: Sbom,
             /// What is kept in memory.
             cache: Cache,
             /// What is logged, to standard error.
@@ -87,6 +91,7 @@ impl Config {
         self.manifests.validate(&mut findings);
         self.uploads.validate(&mut findings);
         self.reclaim.validate(&mut findings);
+        self.sbom.validate(&mut findings);
         self.cache.validate(&mut findings);
         self.upstreams.validate(&mut findings);
         findings

@@ -113,6 +113,7 @@ pub(super) async fn put(app: &Arc<App>, permit: &Permit, request: Request) -> An
     };
     let subject = manifest.subject.as_ref().map(|subject| subject.digest);
     let accepted = if reference.digest().is_some() { tag_list(&tags) } else { None };
+    let list_packages = manifest.is_container() && app.sbom.covers(repository);
     let new = NewManifest {
         repository: repository.clone(),
         digest,
@@ -121,6 +122,7 @@ pub(super) async fn put(app: &Arc<App>, permit: &Permit, request: Request) -> An
         tags,
         allow_sparse: app.allow_sparse,
         actor: actor(permit),
+        list_packages,
     };
     app.storage.metadata().put_manifest(new).await?;
     let mut response = created(format!("/v2/{repository}/manifests/{reference}"), &digest);

@@ -146,6 +146,8 @@ async fn keep(
         manifest,
         tags,
         allow_sparse: true,
+        // A copy is what its upstream has, and no more.
+        list_packages: false,
         actor: None,
     };
     app.storage.metadata().cache_manifest(new).await?;

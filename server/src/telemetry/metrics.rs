@@ -43,6 +43,17 @@ pub struct MirrorMetrics {
     pub stale: IntCounter,
 }
 
+/// What listing the packages of pushed images does.
+#[derive(Clone, Debug)]
+pub struct SbomMetrics {
+    /// Images whose lists were attached.
+    pub attached: IntCounter,
+    /// Attempts that failed, those that will be repeated included.
+    pub failures: IntCounter,
+    /// Images that were given up.
+    pub given_up: IntCounter,
+}
+
 struct PerOperation {
     requests: [IntCounter; CLASSES.len()],
     duration: Histogram,
@@ -64,6 +75,8 @@ pub struct Metrics {
     pub integrity_failures: IntCounter,
     /// The pull-through cache.
     pub mirror: MirrorMetrics,
+    /// Lists of packages.
+    pub sbom: SbomMetrics,
     /// The cache of manifests.
     pub manifest_cache: CacheMetrics,
     /// The cache of small blobs.
@@ -105,6 +118,14 @@ impl Registrar {
                 "rreg_mirror_stale_total",
                 "Tags served although the upstream did not confirm them in time.",
             )?,
+        })
+    }
+
+    fn sbom(&self) -> prometheus::Result<SbomMetrics> {
+        Ok(SbomMetrics {
+            attached: self.counter("rreg_sbom_attached_total", "Images whose SBOMs were attached.")?,
+            failures: self.counter("rreg_sbom_failures_total", "Attempts to attach SBOMs that failed.")?,
+            given_up: self.counter("rreg_sbom_given_up_total", "Images that get no SBOM.")?,
         })
     }
 
@@ -160,6 +181,7 @@ impl Metrics {
             integrity_failures: registrar
                 .counter("rreg_integrity_failures_total", "Stored content that did not match its digest.")?,
             mirror: registrar.mirror()?,
+            sbom: registrar.sbom()?,
             manifest_cache: cache("manifests"),
             blob_cache: cache("blobs"),
             tag_cache: cache("tags"),

@@ -277,6 +277,15 @@ impl Manifest {
         Ok(())
     }
 
+    /// Whether it is a container image: artifacts, attestations and signatures use the same shape, some with an
+    /// image's configuration type.
+    pub fn is_container(&self) -> bool {
+        let config = self.config.as_ref().map(|config| config.media_type.as_str());
+        let known = matches!(config, Some(media_type::OCI_CONFIG | media_type::DOCKER_CONFIG));
+        let plain = self.artifact_type.as_deref() == config;
+        known && plain && self.layers.iter().any(|layer| media_type::is_layer(&layer.media_type))
+    }
+
     /// Blobs that must be in the repository: config and layers, non-distributable ones left out.
     pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         self.config.iter().chain(&self.layers).filter(|d| !d.is_external())

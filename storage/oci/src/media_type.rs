@@ -28,6 +28,15 @@ pub fn essence(value: &str) -> &str {
     value.split(';').next().unwrap_or_default().trim()
 }
 
+/// Docker image configuration.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+
+/// Layers of a file system: OCI's and Docker's tar, whatever their compression.
+pub fn is_layer(media_type: &str) -> bool {
+    media_type.starts_with("application/vnd.oci.image.layer.")
+        || media_type.starts_with("application/vnd.docker.image.rootfs.")
+}
+
 /// Layers that are never pushed: "non-distributable" (deprecated in image-spec 1.1) and Docker's foreign ones.
 pub fn is_nondistributable(media_type: &str) -> bool {
     media_type.starts_with("application/vnd.oci.image.layer.nondistributable.")

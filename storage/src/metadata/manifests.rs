@@ -51,6 +51,8 @@ pub struct NewManifest {
     pub allow_sparse: bool,
     /// Who pushes it, for the history of its tags.
     pub actor: Option<String>,
+    /// Whether its packages are to be listed, if it is new here.
+    pub list_packages: bool,
 }
 
 const SELECT_BY_DIGEST: &str = "SELECT m.digest, m.media_type, m.body FROM repositories r \
@@ -255,7 +257,11 @@ async fn put_manifest(
         // Before the row is looked for, which a worker may be taking away: see `reviews`. A tag holds it by itself.
         queue(conn, repository, ReviewKind::Manifest, &new.digest).await?;
     }
+    let is_new = new.list_packages && member(conn, known, MANIFEST_MEMBER, &new.digest).await?.is_none();
     let id = insert_manifest(conn, repository, new).await?;
+    if is_new {
+        super::sbom_jobs::queue(conn, id).await?;
+    }
     refer(conn, repository, id, &blobs, &children).await?;
     for tag in &new.tags {
         let before = tags::set_tag(conn, scope, repository, tag, (id, &new.digest)).await?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
-use rreg_oci::{Descriptor, Digest, Hasher};
+use rreg_oci::{Descriptor, Digest, Hasher, media_type};
 use rreg_runtime::client::ByteStream;
 use rreg_runtime::transfer::Origin;
 use rreg_sbom::FindingKind;
@@ -41,7 +41,7 @@ fn one(
         scanner.skip_layer(name, FindingKind::LayerAbsent, "the layer is not distributed by registries");
         return Ok(());
     }
-    if !is_tar(&layer.media_type) {
+    if !media_type::is_layer(&layer.media_type) {
         let why = format!("a layer of type {} is no file system", layer.media_type);
         scanner.skip_layer(name, FindingKind::LayerUnsupported, &why);
         return Ok(());
@@ -69,12 +69,6 @@ fn one(
         }
         _ => Ok(()),
     }
-}
-
-/// Image layers: OCI's and Docker's tar, whatever their compression.
-fn is_tar(media_type: &str) -> bool {
-    let oci = media_type.starts_with("application/vnd.oci.image.layer.");
-    oci || media_type.starts_with("application/vnd.docker.image.rootfs.diff.tar")
 }
 
 /// A stream as a blocking reader, hashed on its way.

@@ -1,8 +1,10 @@
 //! `rreg sbom IMAGE|DIR|ARCHIVE`
 
+mod attached;
 mod layers;
 mod table;
 mod tree;
+mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +35,10 @@ pub(crate) struct SbomCommand {
     /// Which image of a layout, by its name there; needed when there are several
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Whether to use an SBOM that somebody attached to the image, or to read the image's layers. Signatures of
+    /// attached SBOMs are not checked
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
+    attached: Attached,
     /// Stop after so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
@@ -52,6 +58,16 @@ enum Format {
     Json,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Attached {
+    /// The attached one where there is one in the format asked for, else the layers
+    Auto,
+    /// The attached one; fail where there is none
+    Only,
+    /// The layers
+    Never,
+}
+
 /// An image, found but not read.
 struct Image {
     name: String,
@@ -63,13 +79,46 @@ struct Image {
 impl SbomCommand {
     pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
         let path = PathBuf::from(&self.source);
-        let sbom = if path.is_dir() && !path.join("index.json").is_file() {
-            tree::scan(path, self.timeout).await?
-        } else {
-            let image = if path.exists() { self.layout(&path).await? } else { self.remote().await? };
-            self.image(image).await?
-        };
-        self.write(output, &sbom)
+        if path.is_dir() && !path.join("index.json").is_file() {
+            if self.attached == Attached::Only {
+                return Err(Failure::new(Exit::Usage, "nothing can be attached to a directory tree"));
+            }
+            return write::scanned(output, self.format, &tree::scan(path, self.timeout).await?);
+        }
+        let image = if path.exists() { self.layout(&path).await? } else { self.remote().await? };
+        let manifest = one_platform(&image, self.platform.as_ref()).await?;
+        if self.attached != Attached::Never
+            && let Some(exit) = self.use_attached(output, &image, &manifest).await?
+        {
+            return Ok(exit);
+        }
+        write::scanned(output, self.format, &self.image(&image, &manifest).await?)
+    }
+
+    /// Shows an attached document, if there is one.
+    async fn use_attached(
+        &self,
+        output: &Output,
+        image: &Image,
+        manifest: &FetchedManifest,
+    ) -> Result<Option<Exit>, Failure> {
+        let search = attached::find(image, manifest, self.format.documents(), self.timeout).await;
+        if let Some(hanging) = &search.found {
+            let result = write::AttachedResult {
+                image: &image.name,
+                digest: manifest.descriptor.digest.to_string(),
+                attached: hanging,
+                signature: if hanging.attached.signed { "not checked" } else { "unsigned" },
+                findings: &search.findings,
+            };
+            return write::attached(output, self.format, &result).map(Some);
+        }
+        write::passed_over(&search);
+        if self.attached == Attached::Auto {
+            return Ok(None);
+        }
+        let why = format!("{}: no SBOM in this format that can be read is attached", image.name);
+        Err(Failure::new(Exit::Refused, why).hint("--attached never reads the image's layers"))
     }
 
     async fn layout(&self, path: &Path) -> Result<Image, Failure> {
@@ -89,8 +138,7 @@ impl SbomCommand {
         Ok(Image { name: image.to_string(), origin, root })
     }
 
-    async fn image(&self, image: Image) -> Result<Sbom, Failure> {
-        let manifest = one_platform(&image, self.platform.as_ref()).await?;
+    async fn image(&self, image: &Image, manifest: &FetchedManifest) -> Result<Sbom, Failure> {
         let parsed = manifest.parse().map_err(|e| {
             Failure::new(Exit::Refused, format!("manifest {}: {e}", manifest.descriptor.digest))
         })?;
@@ -107,19 +155,10 @@ impl SbomCommand {
             }
             None => Vec::new(),
         };
-        let subject = subject(&image.name, &manifest, &config);
+        let digest = manifest.descriptor.digest.to_string();
+        let subject = Subject::image(image.name.clone(), digest, &config);
         let scanner = layers::scan(&image.origin, &parsed.layers, self.timeout).await?;
         Ok(scanner.finish(subject))
-    }
-
-    fn write(&self, output: &Output, sbom: &Sbom) -> Result<Exit, Failure> {
-        let failed = |e: rreg_sbom::OutputError| Failure::new(Exit::Internal, e.to_string());
-        match self.format {
-            Format::Table => output.result(sbom, || table::packages(sbom)),
-            Format::Json => json(output, sbom),
-            Format::Cyclonedx => json(output, &rreg_sbom::cyclonedx(sbom).map_err(failed)?),
-            Format::Spdx => json(output, &rreg_sbom::spdx(sbom).map_err(failed)?),
-        }
     }
 }
 
@@ -142,22 +181,4 @@ async fn one_platform(image: &Image, wanted: Option<&Platform>) -> Result<Fetche
         }
         None => Ok(root),
     }
-}
-
-fn subject(name: &str, manifest: &FetchedManifest, config: &[u8]) -> Subject {
-    let config: serde_json::Value = serde_json::from_slice(config).unwrap_or_default();
-    let text = |key: &str| config[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-    let parts: Vec<String> = ["os", "architecture", "variant"].iter().filter_map(|key| text(key)).collect();
-    Subject {
-        name: name.to_owned(),
-        digest: Some(manifest.descriptor.digest.to_string()),
-        platform: Some(parts.join("/")).filter(|platform| platform.contains('/')),
-        created: text("created"),
-    }
-}
-
-fn json(output: &Output, value: &impl serde::Serialize) -> Result<Exit, Failure> {
-    let text = serde_json::to_string_pretty(value);
-    let text = text.map_err(|e| Failure::new(Exit::Internal, format!("cannot write JSON: {e}")))?;
-    output.raw((text + "\n").as_bytes())
 }

@@ -1,6 +1,8 @@
 //! A package list for people.
 
-use rreg_sbom::Sbom;
+use rreg_sbom::{Finding, Sbom};
+
+use super::write::AttachedResult;
 
 use crate::text::{BAD, HINT, fields, paint, plain, table};
 
@@ -32,16 +34,55 @@ pub(super) fn packages(sbom: &Sbom) -> String {
         })
         .collect();
     let mut text = format!("{}\n{}", fields(&lines), table(["NAME", "VERSION", "TYPE", "FOUND IN"], &rows));
-    if !sbom.is_complete() {
-        text.push_str(&format!("\n{}\n", paint(BAD, "not everything could be read:")));
+    text.push_str(&unread(&sbom.findings, sbom.findings_left_out));
+    text
+}
+
+/// What an attached document lists.
+pub(super) fn attached(result: &AttachedResult) -> String {
+    let hanging = result.attached;
+    let document = &hanging.attached.document;
+    let signed = match hanging.attached.signed {
+        true => "signed, but no signature was checked",
+        false => "not signed",
+    };
+    let mut lines = vec![
+        ("image", plain(result.image)),
+        ("digest", result.digest.clone()),
+        ("attached as", format!("{} ({})", hanging.place.name(), hanging.manifest)),
+        ("signature", signed.to_owned()),
+        ("format", format!("{} {}", document.format.name(), plain(&document.version))),
+    ];
+    lines.extend(document.created.iter().map(|created| ("created", plain(created))));
+    lines.extend(document.creators.iter().map(|creator| ("creator", plain(creator))));
+    lines.push(("packages", document.packages.len().to_string()));
+    let rows: Vec<[String; 4]> = document
+        .packages
+        .iter()
+        .map(|package| {
+            let version = package.version.as_deref().unwrap_or("-");
+            let place = package.paths.first().map_or("-", String::as_str);
+            [plain(&package.name), plain(version), plain(package.purl_type().unwrap_or("-")), plain(place)]
+        })
+        .collect();
+    let mut text = format!("{}\n{}", fields(&lines), table(["NAME", "VERSION", "TYPE", "FOUND IN"], &rows));
+    text.push_str(&unread(&document.findings, document.findings_left_out));
+    text.push_str(&unread(result.findings, 0));
+    text
+}
+
+fn unread(findings: &[Finding], left_out: usize) -> String {
+    if findings.is_empty() {
+        return String::new();
     }
-    for finding in &sbom.findings {
+    let mut text = format!("\n{}\n", paint(BAD, "not everything could be read:"));
+    for finding in findings {
         let place = finding.path.as_deref().or(finding.layer.as_deref()).unwrap_or("image");
         let kind = paint(HINT, finding.kind.name());
         text.push_str(&format!("  {kind}  {}: {}\n", plain(place), plain(&finding.message)));
     }
-    if sbom.findings_left_out > 0 {
-        text.push_str(&format!("  and {} more\n", sbom.findings_left_out));
+    if left_out > 0 {
+        text.push_str(&format!("  and {left_out} more\n"));
     }
     text
 }
