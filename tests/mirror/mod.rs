@@ -3,6 +3,7 @@
 mod clients;
 mod copies;
 mod hostile;
+mod many;
 mod names;
 mod origin;
 mod redirects;

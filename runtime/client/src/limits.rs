@@ -17,6 +17,8 @@ pub struct Limits {
     pub pages: usize,
     /// Longest silence while a request or a download runs.
     pub idle: Duration,
+    /// Fewest bytes a second of a download, over the length of `idle`; 0 for any.
+    pub min_rate: u64,
     /// Longest silence of an upload, whose end the registry may take long to verify.
     pub upload_idle: Duration,
 }
@@ -30,6 +32,7 @@ impl Default for Limits {
             page: 16 << 20,
             pages: 10_000,
             idle: Duration::from_secs(60),
+            min_rate: 0,
             upload_idle: Duration::from_secs(300),
         }
     }

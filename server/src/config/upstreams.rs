@@ -14,7 +14,7 @@ use super::secret::Secret;
 use super::section::{Node, Section, section};
 use super::setting::Setting;
 use super::source::read_secret;
-use super::units::HumanDuration;
+use super::units::{ByteSize, HumanDuration};
 
 section! {
     /// A registry whose content is fetched when it is asked for, kept, and served from then on.
@@ -52,6 +52,10 @@ section! {
         tag_ttl: HumanDuration = HumanDuration::seconds(60),
         /// Longest silence of the upstream. 1s to 1h.
         timeout: HumanDuration = HumanDuration::seconds(30),
+        /// Fewest bytes a second of a blob, over the length of `timeout`. 0: any.
+        min_rate: ByteSize = ByteSize::kib(8),
+        /// Blobs fetched at the same time; more wait. 1 to 1000.
+        max_fills: u32 = 16,
         /// How long a client waits for the upstream when an older copy of a tag could be served. 1s to 1h.
         revalidate_timeout: HumanDuration = HumanDuration::seconds(5),
         /// Follows redirects and token realms to addresses of this machine and its link.
@@ -151,6 +155,7 @@ impl Upstream {
         }
         let (low, high) = (HumanDuration::seconds(1), HumanDuration::seconds(3600));
         findings.within(&format!("{field}.timeout"), self.timeout, low, high);
+        findings.within(&format!("{field}.max_fills"), self.max_fills, 1, 1000);
         findings.within(&format!("{field}.revalidate_timeout"), self.revalidate_timeout, low, high);
     }
 }

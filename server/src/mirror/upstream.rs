@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rreg_client::{ClientError, ClientOptions, Credential, Keychain, Limits, RegistryClient, RetryPolicy};
 use rreg_oci::RepositoryName;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::breaker::Breaker;
 use super::error::MirrorError;
@@ -31,6 +32,8 @@ pub(crate) struct Upstream {
     pub(super) patience: Duration,
     pub(super) client: RegistryClient,
     breaker: Breaker,
+    /// A slot for each blob that is fetched.
+    fills: Semaphore,
 }
 
 impl Upstream {
@@ -49,7 +52,7 @@ impl Upstream {
             insecure_skip_tls_verify: config.insecure_skip_tls_verify,
             keychain: Arc::new(keychain),
             guard_local: !config.allow_local_redirects,
-            limits: Limits { idle: config.timeout.0, ..Limits::default() },
+            limits: Limits { idle: config.timeout.0, min_rate: config.min_rate.0, ..Limits::default() },
             retry: RETRY,
         };
         Ok(Self {
@@ -64,7 +67,14 @@ impl Upstream {
             patience: config.timeout.0.saturating_mul(PATIENCE),
             client: RegistryClient::new(config.url.as_deref().unwrap_or_default(), &options)?,
             breaker: Breaker::default(),
+            fills: Semaphore::new(usize::try_from(config.max_fills).unwrap_or(1).max(1)),
         })
+    }
+
+    /// Waits until another blob may be fetched. What a fill costs in memory is bounded, so their number is too.
+    pub(super) async fn slot(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.fills.acquire().await.ok()
     }
 
     pub(super) fn host(&self) -> &str {
