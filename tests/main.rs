@@ -19,9 +19,12 @@
 #[macro_use]
 mod harness;
 
+mod auth;
 mod clients;
 mod conformance;
 mod deploy;
 mod durability;
 mod malformed;
 mod mirror;
+mod reclaim;
+mod tags;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use rreg_runtime::client::{ClientError, ErrorClass, ErrorKind};
 use rreg_runtime::image::ImageError;
 use rreg_runtime::transfer::TransferError;
+use rreg_storage::StorageError;
 
 /// The codes, as `--help` shows them.
 pub(crate) const HELP: &str = "Exit codes:
@@ -65,6 +66,19 @@ impl Failure {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        let exit = match error {
+            StorageError::UnknownRepository(_)
+            | StorageError::UnknownBlob { .. }
+            | StorageError::UnknownManifest { .. } => Exit::Refused,
+            StorageError::Setting(_) => Exit::Config,
+            _ => Exit::Unreachable,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 

@@ -1,70 +1,57 @@
-//! Reclaims what nothing references any more.
+//! Reclaims what nothing references any more, while the registry runs.
 //!
-//! Storage puts an object on its list of things to delete in the same transaction that takes away its last row
-//! (a deleted blob, a cancelled upload, a copy of content that was there already), so nothing has to be searched
-//! for. A sweep ends idle uploads and deletes what is on the list and past its grace. Any number of replicas may
-//! sweep at once: deleting twice is no error.
+//! Nothing is searched for. Whatever takes a reference away (a deleted manifest, a moved or deleted tag, an expired
+//! upload) or adds content that nothing refers to yet queues a review or an object in its own transaction. A
+//! [`sweep`] settles the reviews that are old enough and then deletes the objects whose grace is over; any number of
+//! replicas may sweep at once, each review is leased to one of them. [`plan`] asks the same judge about the same
+//! reviews and changes nothing.
 //!
-//! Not here yet: retention rules, reclaiming untagged manifests, and the search for objects without a row, which
-//! a crash between writing an object and its row leaves behind.
+//! ```text
+//! manifest deleted, tag moved, blob pushed ──▶ review ──(blobs_after, untagged_after)──▶ judged again
+//!     held ──▶ review dropped        not held ──▶ rows deleted ──▶ object listed ──(grace)──▶ bytes deleted
+//! ```
+//!
+//! A manifest is held by a tag, by an index of its repository, or by its subject being there; a blob by a manifest of
+//! its repository. Manifests that nothing holds stay all the same unless `untagged_after` is set: people pull by
+//! digest.
+//!
+//! [`fsck`] compares rows with objects. Not here: retention rules over tags, repair of what fsck finds, rebuilding
+//! the database from the store.
+
+mod fsck;
+mod plan;
+mod work;
 
 use std::time::Duration;
 
-use rreg_storage::{Storage, StorageError};
-use tokio_util::sync::CancellationToken;
+pub use fsck::{Damage, Depth, Finding, Inspection, fsck};
+pub use plan::{Candidate, Plan, plan};
+pub use work::{Report, run, sweep};
 
-/// Uploads and objects handled in one round.
-const ROUND: u32 = 500;
-
-/// What a sweep did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Idle uploads that were ended.
-    pub uploads: usize,
-    /// Objects that were deleted.
-    pub objects: usize,
+/// How long things that nothing holds may stay.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule {
+    /// An upload that receives nothing for so long ends.
+    pub idle: Duration,
+    /// A blob that no manifest of its repository refers to goes after so long.
+    pub blobs_after: Duration,
+    /// A manifest that nothing holds goes after so long; `None`: never.
+    pub untagged_after: Option<Duration>,
+    /// Bytes whose rows are gone stay for so long.
+    pub grace: Duration,
+    /// Time between two sweeps.
+    pub period: Duration,
 }
 
-/// Ends uploads in which nothing has arrived for `idle`, and deletes objects that are due, until none is left.
-///
-/// # Errors
-/// When database or store fail; what was done until then stays done.
-pub async fn sweep(storage: &Storage, idle: Duration) -> Result<Report, StorageError> {
-    let idle = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
-    let mut report = Report::default();
-    loop {
-        let uploads = storage.metadata().expire_uploads(idle, ROUND).await?;
-        let keys = storage.metadata().due_objects(ROUND).await?;
-        let objects = keys.len();
-        for key in &keys {
-            storage.blobs().delete(key).await?;
-        }
-        if objects > 0 {
-            storage.metadata().forget_objects(keys).await?;
-        }
-        report.uploads += uploads;
-        report.objects += objects;
-        if uploads + objects == 0 {
-            return Ok(report);
-        }
+impl Schedule {
+    /// Kinds that are reclaimed at all, with the age at which they are, manifests first: they let blobs go.
+    fn kinds(&self) -> impl Iterator<Item = (rreg_storage::ReviewKind, u64)> + use<> {
+        use rreg_storage::ReviewKind::{Blob, Manifest};
+        let manifests = self.untagged_after.map(|after| (Manifest, ms(after)));
+        manifests.into_iter().chain([(Blob, ms(self.blobs_after))])
     }
 }
 
-/// Sweeps every `period` until `shutdown`. Failures are logged and tried again the next time.
-pub async fn run(storage: Storage, idle: Duration, period: Duration, shutdown: CancellationToken) {
-    let mut ticks = tokio::time::interval(period);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    // The first tick comes at once; start-up has better things to do.
-    ticks.tick().await;
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        match sweep(&storage, idle).await {
-            Ok(report) if report == Report::default() => {}
-            Ok(report) => tracing::info!(uploads = report.uploads, objects = report.objects, "reclaimed"),
-            Err(error) => tracing::warn!(%error, "reclaim failed; trying again later"),
-        }
-    }
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

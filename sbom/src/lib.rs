@@ -1,3 +1,37 @@
-//! What is inside an image, and what is known of it.
+//! What is inside an image.
 //!
-//! Package lists, SBOM documents and advisories belong here. None of it exists yet.
+//! A [`Scanner`] is given the layers of one image as readers, bottom first, and says in the end which packages
+//! are in it ([`Sbom`]) and what could not be read ([`Finding`]). Nothing here opens files or connections, and
+//! nothing is async. [`cyclonedx`] and [`spdx`] write the documents.
+//!
+//! Read: os-release, dpkg (also `status.d`), apk, rpm (SQLite, ndb, Berkeley DB hash), npm's `package.json`,
+//! Python's `dist-info` and `egg-info`, Go build information (Go 1.18 and later) and cargo-auditable lists in
+//! ELF files, Java archives, also nested. Not read: lock files, gems, composer, nuget, PE and Mach-O programs,
+//! licences of Debian packages (their `copyright` files), what only a write-ahead log beside an rpm database
+//! holds.
+//!
+//! Memory is bounded by [`Limits`]; time is the caller's: a reader that fails ends the scan.
+
+mod bytes;
+mod catalog;
+mod decompress;
+mod finding;
+mod limits;
+mod output;
+mod owned;
+mod package;
+mod purl;
+mod sbom;
+mod scan;
+mod tar;
+#[cfg(test)]
+mod tests;
+mod zip;
+
+pub use catalog::os_release::OsRelease;
+pub use finding::{Finding, FindingKind};
+pub use limits::Limits;
+pub use output::{OutputError, cyclonedx, spdx};
+pub use package::{Ecosystem, Location, Package, Source};
+pub use sbom::{Sbom, Subject};
+pub use scan::Scanner;

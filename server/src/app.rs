@@ -12,15 +12,16 @@ use axum::routing::any;
 use bytes::BytesMut;
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use rreg_auth::{Access, Identity};
 use rreg_oci::{ManifestLimits, Operation};
 use rreg_storage::Storage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use crate::auth::{Authenticator, Context, serve_token};
 use crate::config::Config;
 use crate::error::{ApiError, Cause};
 use crate::handlers;
+use crate::listen::Peer;
 use crate::mirror::Mirror;
 use crate::telemetry::Metrics;
 
@@ -35,7 +36,7 @@ const RETRY_AFTER: u64 = 2;
 /// What every handler can use.
 pub(crate) struct App {
     pub(crate) storage: Storage,
-    pub(crate) access: Access,
+    pub(crate) auth: Arc<Authenticator>,
     pub(crate) limits: ManifestLimits,
     pub(crate) allow_sparse: bool,
     pub(crate) reclaim_grace: Duration,
@@ -53,6 +54,7 @@ impl App {
     pub(crate) fn new(
         config: &Config,
         storage: Storage,
+        auth: Arc<Authenticator>,
         mirror: Mirror,
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
@@ -60,7 +62,7 @@ impl App {
         let usize_of = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
         Self {
             storage,
-            access: Access { read_only: config.server.read_only },
+            auth,
             limits: ManifestLimits {
                 max_size: config.manifests.max_size.as_usize(),
                 max_descriptors: usize_of(config.manifests.max_descriptors),
@@ -82,6 +84,7 @@ impl App {
         Router::new()
             .route("/v2", any(serve))
             .route("/v2/", any(serve))
+            .route("/v2/token", any(serve_token))
             .route("/v2/{*path}", any(serve))
             .fallback(serve)
             .with_state(self)
@@ -100,10 +103,15 @@ impl App {
         if !matches!(*method, Method::GET | Method::HEAD) {
             return None;
         }
+        let started = Instant::now();
         let operation = self.parse(method, uri, headers).ok()?;
-        let seen = Seen::new(self, method, uri, headers, Some(&operation));
-        let permit = self.access.authorize(Identity::Anonymous, operation).ok()?;
+        let permit = match self.auth.immediate(headers) {
+            Some(caller) => self.auth.access.authorize(caller, operation),
+            None => self.auth.access.authorize(&self.auth.believed(headers)?, operation),
+        };
+        let permit = permit.ok()?;
         let answer = handlers::immediate(self, &permit, headers)?;
+        let seen = Seen::new(self, started, method, uri, headers, Some(permit.operation()));
         Some(seen.answered(self, answer.unwrap_or_else(ApiError::into_response)))
     }
 
@@ -114,27 +122,51 @@ impl App {
         Ok(self.mirror.in_namespace(operation, uri.query(), host)?)
     }
 
-    async fn answer(self: &Arc<Self>, operation: Result<Operation, ApiError>, request: Request) -> Response {
-        let permit =
-            operation.and_then(|operation| Ok(self.access.authorize(Identity::Anonymous, operation)?));
-        match permit {
-            Ok(permit) => handlers::dispatch(self, permit, request).await,
-            Err(error) => Err(error),
-        }
-        .unwrap_or_else(ApiError::into_response)
+    async fn answer(self: &Arc<Self>, operation: Operation, context: Context, request: Request) -> Response {
+        let (uri, headers) = (request.uri(), request.headers());
+        let caller = match self.auth.identify(headers, &context).await {
+            Ok(caller) => caller,
+            Err(rejected) => {
+                return self.auth.rejected(rejected, uri, headers, &[]).into_response();
+            }
+        };
+        let permit = match self.auth.access.authorize(&caller, operation.clone()) {
+            Ok(permit) => permit,
+            Err(denied) => {
+                self.auth.trail.denied(&context, &caller.identity, &operation, &denied).await;
+                return self.auth.denied(denied, uri, headers, &operation).into_response();
+            }
+        };
+        let rule = permit.rule();
+        let response =
+            handlers::dispatch(self, permit, request).await.unwrap_or_else(ApiError::into_response);
+        let digest = response.headers().get(handlers::CONTENT_DIGEST).and_then(|digest| digest.to_str().ok());
+        let outcome = (response.status(), digest);
+        self.auth.trail.written(&context, &caller.identity, &operation, rule, outcome).await;
+        response
+    }
+
+    /// What is to be remembered of a request that is no operation.
+    pub(crate) fn seen(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Seen {
+        Seen::new(self, Instant::now(), method, uri, headers, None)
     }
 }
 
 async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
     let _in_flight = app.metrics.in_flight();
-    let operation = app.parse(request.method(), request.uri(), request.headers());
-    let seen = Seen::new(&app, request.method(), request.uri(), request.headers(), operation.as_ref().ok());
-    let response = app.answer(operation, request).await;
+    let started = Instant::now();
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    let operation = app.parse(method, uri, headers);
+    let seen = Seen::new(&app, started, method, uri, headers, operation.as_ref().ok());
+    let response = match operation {
+        Ok(operation) => app.answer(operation, seen.context(&request), request).await,
+        Err(error) => error.into_response(),
+    };
     seen.answered(&app, response)
 }
 
 /// What metrics and log need of a request once it is answered.
-struct Seen {
+pub(crate) struct Seen {
     started: Instant,
     id: HeaderValue,
     /// [`Operation::index`].
@@ -146,6 +178,7 @@ struct Seen {
 impl Seen {
     fn new(
         app: &App,
+        started: Instant,
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
@@ -153,15 +186,21 @@ impl Seen {
     ) -> Self {
         let logged = tracing::enabled!(tracing::Level::INFO);
         Self {
-            started: Instant::now(),
+            started,
             id: app.request_ids.of(headers),
             operation: operation.map(Operation::index),
             target: logged.then(|| (method.clone(), uri.path().to_owned())),
         }
     }
 
+    /// Where `request` comes from, for the audit trail.
+    pub(crate) fn context(&self, request: &Request) -> Context {
+        let peer = request.extensions().get::<Peer>();
+        Context { address: peer.map(|peer| peer.address.ip()), request_id: self.id.clone() }
+    }
+
     /// Counts and logs the answer, and adds the headers that every answer has.
-    fn answered(self, app: &App, mut response: Response) -> Response {
+    pub(crate) fn answered(self, app: &App, mut response: Response) -> Response {
         let id = self.id.to_str().unwrap_or_default();
         if let Some(Cause(cause)) = response.extensions_mut().remove() {
             tracing::error!(id, cause, "request failed");

@@ -52,6 +52,11 @@ impl ApiError {
         self
     }
 
+    /// The caller has to say who they are; the challenge is added by whoever knows it.
+    pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
+    }
+
     /// Too much is going on; the client shall come back after `seconds`.
     pub(crate) fn busy(message: impl Into<String>, seconds: u64) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message)
@@ -169,7 +174,10 @@ impl From<Denied> for ApiError {
     fn from(error: Denied) -> Self {
         let message = error.to_string();
         match error {
-            Denied::ReadOnly => Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message),
+            Denied::ReadOnly | Denied::Role { .. } => {
+                Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
+            }
+            Denied::Anonymous | Denied::Scope(_) => Self::unauthorized(message),
         }
     }
 }
@@ -205,6 +213,13 @@ impl From<StorageError> for ApiError {
             }
             StorageError::InUse { digest, by } => answer(StatusCode::CONFLICT, ErrorCode::Denied)
                 .with_detail(json!({"digest": digest, "referredToBy": by})),
+            // 409, not 403: it is the tag's state that stands in the way, not who asks. Other credentials would not
+            // help, and 403 sends people and clients looking for some (rreg itself exits with 77 then). crane, skopeo,
+            // podman, oras and regctl were seen to print the message of a 409.
+            StorageError::ImmutableTag { tag, digest, rule, .. } => {
+                answer(StatusCode::CONFLICT, ErrorCode::Denied)
+                    .with_detail(json!({"tag": tag.as_str(), "digest": digest, "rule": rule}))
+            }
             StorageError::DigestMismatch { expected, found } => {
                 answer(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid)
                     .with_detail(json!({"expected": expected, "found": found}))

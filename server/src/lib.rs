@@ -1,6 +1,7 @@
 //! HTTP in, HTTP out: the registry server.
 
 mod app;
+mod auth;
 mod body;
 pub mod config;
 mod error;
@@ -13,5 +14,7 @@ mod run;
 pub mod telemetry;
 pub mod tls;
 
+pub use auth::{access, caller_of};
 pub use config::Config;
+pub use open::{Opened, open, open_metadata, open_to_read, read_htpasswd};
 pub use run::{RunError, run};

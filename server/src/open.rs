@@ -10,40 +10,60 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::prefix::PrefixStore;
 use object_store::signer::Signer;
 use object_store::{ClientOptions, ObjectStore};
+use rreg_auth::Htpasswd;
 use rreg_storage::{BlobStore, CacheLimits, MetadataStore, Storage, StorageError, StorageOptions};
 
 use crate::config::{self, Backend, Config, DatabaseUrl};
 
+/// For whoever reads beside a server: caches would not be told what it writes.
+const UNCACHED: CacheLimits = CacheLimits { manifests: 0, blobs: 0, tags: 0 };
+
 /// The storage, and what keeps others away from it while it is open.
-pub(crate) struct Opened {
-    pub(crate) storage: Storage,
+pub struct Opened {
+    /// The storage.
+    pub storage: Storage,
     /// Held as long as the embedded database is in use.
     _lock: Option<File>,
 }
 
-/// Opens database and object store.
-pub(crate) async fn open(config: &Config) -> Result<Opened, StorageError> {
+/// Opens database and object store, to change them.
+///
+/// # Errors
+/// When one of them cannot be used, or the embedded database is in use by another process.
+pub async fn open(config: &Config) -> Result<Opened, StorageError> {
     let data = &config.storage.data;
     let limits = CacheLimits {
         manifests: config.cache.manifests.0,
         blobs: config.cache.blobs.0,
         tags: config.cache.tags.into(),
     };
-    let (metadata, lock) = match &config.database.url {
-        Some(DatabaseUrl::Postgres(url)) => {
-            let most = config.database.max_connections;
-            (MetadataStore::postgres(url.expose(), most, limits).await?, None)
-        }
+    let lock = match &config.database.url {
+        Some(DatabaseUrl::Postgres(_)) => None,
         Some(DatabaseUrl::Sqlite(path)) => {
             let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let lock = lock(directory)?;
-            (MetadataStore::sqlite(path, limits).await?, Some(lock))
+            Some(lock(directory)?)
         }
-        None => {
-            let lock = lock(data)?;
-            (MetadataStore::sqlite(&data.join("rreg.db"), limits).await?, Some(lock))
-        }
+        None => Some(lock(data)?),
     };
+    let metadata = connect(config, limits).await?;
+    join(config, metadata).map(|storage| Opened { storage, _lock: lock })
+}
+
+/// Opens database and object store, to read them; also beside a running server.
+///
+/// # Errors
+/// When one of them cannot be used.
+pub async fn open_to_read(config: &Config) -> Result<Storage, StorageError> {
+    let metadata = match config.database_url() {
+        DatabaseUrl::Postgres(url) => {
+            MetadataStore::postgres(url.expose(), config.database.max_connections, UNCACHED).await?
+        }
+        DatabaseUrl::Sqlite(path) => MetadataStore::sqlite_to_read(&path).await?,
+    };
+    join(config, metadata)
+}
+
+fn join(config: &Config, metadata: MetadataStore) -> Result<Storage, StorageError> {
     let options = StorageOptions {
         inline_max: config.storage.inline_max.as_usize(),
         max_blob_size: match config.uploads.max_blob_size.0 {
@@ -51,8 +71,48 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, StorageError> {
             limit => limit,
         },
     };
-    let storage = Storage::new(blob_store(&config.storage)?, metadata, options);
-    Ok(Opened { storage, _lock: lock })
+    let metadata = metadata.with_tag_rules(config.tags.immutable.rules());
+    Ok(Storage::new(blob_store(&config.storage)?, metadata, options))
+}
+
+async fn connect(config: &Config, limits: CacheLimits) -> Result<MetadataStore, StorageError> {
+    match config.database_url() {
+        DatabaseUrl::Postgres(url) => {
+            MetadataStore::postgres(url.expose(), config.database.max_connections, limits).await
+        }
+        DatabaseUrl::Sqlite(path) => MetadataStore::sqlite(&path, limits).await,
+    }
+}
+
+/// Opens the database beside a server that may be running, for tables that no server caches: accounts, roles and the
+/// audit trail. Content must not be touched through it.
+///
+/// # Errors
+/// When it cannot be opened.
+pub async fn open_metadata(config: &Config) -> Result<MetadataStore, StorageError> {
+    if let DatabaseUrl::Sqlite(path) = config.database_url()
+        && let Some(directory) = path.parent().filter(|path| !path.as_os_str().is_empty())
+    {
+        std::fs::create_dir_all(directory).map_err(|source| StorageError::Io {
+            what: format!("making the directory {}", directory.display()),
+            source,
+        })?;
+    }
+    connect(config, UNCACHED).await
+}
+
+/// Users of the file that `auth.htpasswd` names; nobody where it names none.
+///
+/// # Errors
+/// When it cannot be read, with the line that is wrong.
+pub fn read_htpasswd(config: &Config) -> Result<Htpasswd, StorageError> {
+    let Some(path) = &config.auth.htpasswd else { return Ok(Htpasswd::default()) };
+    let text = std::fs::read_to_string(path).map_err(|source| StorageError::Io {
+        what: format!("reading auth.htpasswd = {}", path.display()),
+        source,
+    })?;
+    let wrong = |error| StorageError::Setting(format!("auth.htpasswd = {}: {error}", path.display()));
+    Htpasswd::parse(&text).map_err(wrong)
 }
 
 /// The embedded database and its caches belong to one process at a time.

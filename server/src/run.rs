@@ -15,19 +15,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
+use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::health::{self, Check};
 use crate::listen::{self, Immediate, Options, Site};
 use crate::mirror::Mirror;
-use crate::open::open;
+use crate::open::{open, read_htpasswd};
 use crate::telemetry::Metrics;
 use crate::tls::{Tls, TlsError};
 
 /// File descriptors beside those of connections: database, store, logs.
 const OTHER_FILES: u64 = 1024;
-
-/// Time between two looks for idle uploads and objects to delete.
-const SWEEP_PERIOD: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Why the server did not start, or did not stop in good order.
 #[derive(Debug, thiserror::Error)]
@@ -84,9 +82,12 @@ pub async fn run(
     let opened = open(&config).await?;
     let storage = opened.storage.clone();
     let tasks = TaskTracker::new();
+    let auth = Arc::new(Authenticator::new(&config, storage.clone(), read_htpasswd(&config)?));
+    auth.start(shutdown.clone()).await?;
     let mirror = Mirror::new(&config).map_err(|error| RunError::Upstream(Box::new(error)))?;
     mirror.prepare()?;
-    let app = Arc::new(App::new(&config, storage.clone(), mirror, metrics.clone(), tasks.clone()));
+    let app = App::new(&config, storage.clone(), auth.clone(), mirror, metrics.clone(), tasks.clone());
+    let app = Arc::new(app);
     let router = Arc::clone(&app).router().merge(router(&config, storage.clone(), metrics, shutdown.clone()));
     let immediate: Immediate = Arc::new(move |method, uri, headers| app.immediate(method, uri, headers));
     let site = Site { router, immediate: Some(immediate) };
@@ -98,8 +99,7 @@ pub async fn run(
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).watch(shutdown.clone()));
     }
-    let idle = config.uploads.expire_after.0;
-    tokio::spawn(rreg_gc::run(storage.clone(), idle, SWEEP_PERIOD, shutdown.clone()));
+    tokio::spawn(rreg_gc::run(storage.clone(), config.reclaim_schedule(), shutdown.clone()));
     let options = Options::new(&config.server, tls);
     tracing::info!(%address, tls = options.tls.is_some(), "listening");
     ready(address);
@@ -109,6 +109,7 @@ pub async fn run(
     if tokio::time::timeout(config.server.shutdown_timeout.0, tasks.wait()).await.is_err() {
         tracing::warn!(left = tasks.len(), "uploads were cut at shutdown");
     }
+    auth.trail.flush().await;
     storage.metadata().close().await;
     drop(opened);
     tracing::info!("stopped");

@@ -158,6 +158,11 @@ impl Forget<'_> {
         self.0.tags.clear();
     }
 
+    /// A manifest went that had no tags.
+    pub(crate) fn untagged(&self, repository: &RepositoryName, digest: &Digest) {
+        self.0.manifests.remove(&KeyRef(repository, digest));
+    }
+
     pub(crate) fn blob(&self, repository: &RepositoryName, digest: &Digest) {
         self.0.blobs.remove(&KeyRef(repository, digest));
     }

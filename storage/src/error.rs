@@ -1,6 +1,6 @@
 //! What can go wrong when keeping bytes and their metadata.
 
-use rreg_oci::{Digest, DigestError, Reference, RepositoryName, UploadId};
+use rreg_oci::{Digest, DigestError, Reference, RepositoryName, Tag, UploadId};
 
 /// Every failure of this crate. The `Unknown…`, `…Mismatch` and `…InUse` variants are answers about content and
 /// are returned before anything is written; the rest are failures of the machinery.
@@ -38,6 +38,21 @@ pub enum StorageError {
         digest: Digest,
         /// One manifest that needs it.
         by: String,
+    },
+    /// A rule says that the tag never moves once it is there.
+    #[error(
+        "tag {tag} of {repository} is {digest} and immutable by rule {rule:?} (tags.immutable); push under another \
+         tag, or ask whoever runs this registry for an exception"
+    )]
+    ImmutableTag {
+        /// Where.
+        repository: RepositoryName,
+        /// Which tag.
+        tag: Tag,
+        /// What it points at, and will.
+        digest: Digest,
+        /// Which rule.
+        rule: String,
     },
     /// The content's digest is not the one that was promised.
     #[error("the content's digest is {found}, not {expected}")]
@@ -136,6 +151,7 @@ impl StorageError {
                 | Self::UnknownUpload(_)
                 | Self::MissingReferences(_)
                 | Self::InUse { .. }
+                | Self::ImmutableTag { .. }
                 | Self::OffsetMismatch { .. }
         )
     }

@@ -19,18 +19,22 @@ mod damage;
 mod db;
 mod error;
 mod metadata;
+mod tag_rules;
 mod upload;
 
 use std::sync::Arc;
 
-pub use blob::{BlobReader, BlobStore};
+pub use blob::{BlobReader, BlobStore, FoundObject};
 pub use cache::CacheLimits;
 pub use db::Engine;
 pub use error::StorageError;
 pub use metadata::{
-    BlobContent, BlobRecord, CatalogPage, FillLease, MetadataStore, NewBlob, NewManifest, Referrer,
-    ReferrerPage, Segment, StoredManifest, TagPage, UploadProgress, UploadSession,
+    AuditEvent, BlobContent, BlobRecord, CatalogPage, Content, FillLease, Holder, Membership, MetadataStore,
+    NewBlob, NewCredential, NewManifest, Presence, Principal, Referrer, ReferrerPage, Review, ReviewKind,
+    Segment, Settled, Stored, StoredKey, StoredManifest, TagChange, TagPage, UploadProgress, UploadSession,
+    Verdict, expiry_in,
 };
+pub use tag_rules::{Glob, GlobError, TagRule, TagRules};
 pub use upload::ChunkHeaders;
 
 /// What uploads may be and where small ones go.

@@ -142,14 +142,8 @@ impl Storage {
         B: Stream<Item = Result<Bytes, E>> + Send + Unpin,
         E: std::fmt::Display,
     {
-        let nothing = UploadSession {
-            id: UploadId::random(),
-            repository: repository.clone(),
-            size: 0,
-            hasher: Hasher::new(digest.algorithm()),
-            segments: Vec::new(),
-            tail: Bytes::new(),
-        };
+        let hasher = Hasher::new(digest.algorithm());
+        let nothing = UploadSession::new(UploadId::random(), repository.clone(), hasher);
         let received = self.receive(&nothing, nothing.hasher.clone(), body).await?;
         self.finish(repository, digest, headers, received, None).await
     }

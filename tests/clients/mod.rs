@@ -8,6 +8,7 @@ pub(crate) mod containerd;
 mod crane;
 pub(crate) mod docker;
 mod large_layer;
+mod login;
 mod oras;
 mod podman;
 mod regctl;

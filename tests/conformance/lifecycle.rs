@@ -87,4 +87,12 @@ async fn replicas_share_uploads(registry: Registry) {
     }
     apis[0].delete(manifest(&repository, "latest")).expect(202).await;
     apis[1].head(manifest(&repository, "latest")).expect(404).await;
+    // Nor is a manifest served by digest that the other has deleted, though its body is still in memory here.
+    let image = Image::artifact(&format!("{repository} gone"), EXAMPLE);
+    apis[0].push(&repository, &image, None).await;
+    apis[1].assert_image(&repository, &image, None).await;
+    let target = manifest(&repository, image.root().digest);
+    apis[0].delete(&target).expect(202).await;
+    apis[1].head(&target).expect(404).await;
+    apis[1].get(&target).expect(404).await;
 }

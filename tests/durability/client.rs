@@ -106,6 +106,7 @@ impl<T: Target> Client<T> {
                     upload.acknowledged,
                     upload.sent
                 );
+                upload.acknowledged = at;
                 if self.advance(&mut upload, at).await {
                     self.repository.uploads.push(upload);
                 }

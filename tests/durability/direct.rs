@@ -30,7 +30,7 @@ impl From<StorageError> for Fail {
             | StorageError::UnknownManifest { .. }
             | StorageError::UnknownUpload(_)
             | StorageError::MissingReferences(_) => Self::Refused(404),
-            StorageError::InUse { .. } => Self::Refused(409),
+            StorageError::InUse { .. } | StorageError::ImmutableTag { .. } => Self::Refused(409),
             StorageError::OffsetMismatch { .. } => Self::Refused(416),
             StorageError::DigestMismatch { .. }
             | StorageError::LengthMismatch { .. }
@@ -149,13 +149,14 @@ impl Target for Direct {
             manifest,
             tags: push.tags.iter().map(|tag| tag.parse().unwrap()).collect(),
             allow_sparse: false,
+            actor: None,
         };
         self.run(self.storage.metadata().put_manifest(new)).await
     }
 
     async fn delete_manifest(&self, repository: &str, reference: &str) -> Answer<()> {
         let (repository, reference) = (name(repository), reference.parse().unwrap());
-        self.run(self.storage.metadata().delete_manifest(&repository, &reference)).await
+        self.run(self.storage.metadata().delete_manifest(&repository, &reference, None)).await
     }
 
     async fn delete_blob(&self, repository: &str, digest: &Digest) -> Answer<()> {

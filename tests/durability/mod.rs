@@ -19,7 +19,7 @@ mod client;
 mod damage;
 mod direct;
 mod disconnect;
-mod faults;
+pub(crate) mod faults;
 mod kill;
 mod manifests;
 mod model;

@@ -102,6 +102,13 @@ pub(super) struct Repository {
 }
 
 impl Repository {
+    /// The process is gone, and with it, on SQLite, the sessions that had no bytes: their clients begin again.
+    pub(super) fn forget_empty_uploads(&mut self) {
+        for upload in &mut self.uploads {
+            upload.may_be_gone |= upload.acknowledged == 0;
+        }
+    }
+
     pub(super) fn blob(&self, content: usize) -> Presence {
         self.blobs.get(&content).copied().unwrap_or(Presence::No)
     }

@@ -94,6 +94,41 @@ impl Registry {
         thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
     }
 
+    /// Runs `rreg ARGUMENTS` with this registry's settings: the commands of an operator.
+    pub(crate) fn rreg(&self, arguments: &[&str]) -> std::process::Output {
+        let home = self.home();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rreg"));
+        command.args(arguments).stdin(Stdio::null());
+        command.env_clear().env("HOME", home).env("RREG_STORAGE__DATA", home.join("data"));
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command.output().unwrap()
+    }
+
+    /// The one JSON document that a command of an operator prints, and its exit code.
+    pub(crate) fn rreg_json(&self, arguments: &[&str]) -> (serde_json::Value, i32) {
+        let output = self.rreg(&[arguments, &["--output", "json"]].concat());
+        let text = String::from_utf8_lossy(&output.stdout);
+        let value = serde_json::from_str(&text).unwrap_or_else(|e| {
+            panic!("{arguments:?}: {e}: {text}{}", String::from_utf8_lossy(&output.stderr))
+        });
+        (value, output.status.code().unwrap())
+    }
+
+    /// A command of `rreg` that works on this registry's database beside it.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rreg"));
+        command.args(args).arg("--data").arg(self.home().join("data"));
+        command.env_clear().env("HOME", self.home());
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Changes a setting for the next start.
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+        self.settings.retain(|(set, _)| *set != name);
+        self.settings.push((name, value.to_owned()));
+    }
+
     /// SIGTERM, and the exit status.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         let mut child = self.process.take().expect("a running registry of our own");

@@ -45,6 +45,26 @@ impl Settings {
     }
 }
 
+/// Flags of commands that work on the database of a configuration.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Place {
+    /// TOML file with the server's configuration [env: RREG_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Directory that the server keeps everything in [storage.data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+}
+
+impl Place {
+    /// Reads file, environment and these flags.
+    pub(crate) fn load(&self) -> Result<Settled, ConfigError> {
+        let (config, data) = (self.config.clone(), self.data.clone());
+        let settings = Settings { config, data, listen: None, insecure: false, log_level: None };
+        Ok(settings.load()?.config)
+    }
+}
+
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::new(Exit::Config, error.to_string())

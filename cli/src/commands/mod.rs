@@ -1,16 +1,26 @@
 //! The subcommands, one file each. How to add one: a file with an `Args` struct and its `run`, then a variant
 //! here; the compiler asks for the rest.
 
+mod accounts;
+mod audit;
+mod can;
 mod completions;
 mod config;
 mod cp;
+mod fsck;
+mod gc;
 mod inspect;
 mod ls;
 mod man;
+mod org;
 mod pull;
 mod push;
 mod rm;
+mod robot;
+mod sbom;
 mod serve;
+mod tag;
+mod user;
 mod version;
 
 use std::future::Future;
@@ -28,6 +38,27 @@ pub(crate) enum Command {
     /// Show, check and explain the server's configuration
     #[command(subcommand)]
     Config(config::Config),
+    /// Show, explain and carry out the reclaiming of what nothing refers to
+    #[command(subcommand)]
+    Gc(gc::Gc),
+    /// Compare the store with the database: missing, truncated, damaged and extra objects
+    Fsck(fsck::Fsck),
+    /// Look into the tags of this registry's database
+    #[command(subcommand)]
+    Tag(tag::Tag),
+    /// Make, list and remove users, and set their passwords
+    #[command(subcommand)]
+    User(user::User),
+    /// Make, list and remove robot accounts, whose tokens programs log in with
+    #[command(subcommand)]
+    Robot(robot::Robot),
+    /// Organisations, and who has which role in them
+    #[command(subcommand)]
+    Org(org::Org),
+    /// Tell whether a user may do something to a repository, and by which rule
+    Can(can::Can),
+    /// Show and export the audit trail
+    Audit(audit::Audit),
 
     // --- client side ---
     /// Push an image layout, a layout archive or a docker save archive to a registry
@@ -42,6 +73,8 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     /// Remove a tag, or a manifest by digest
     Rm(rm::Rm),
+    /// List the packages in an image, an image file or a directory tree
+    Sbom(sbom::SbomCommand),
 
     // --- about rreg itself ---
     /// Show the version
@@ -58,12 +91,21 @@ impl Command {
             // Stops in good order on its own.
             Self::Serve(command) => command.run(output).await,
             Self::Config(command) => command.run(output),
+            Self::Gc(command) => interruptible(command.run(output)).await,
+            Self::Fsck(command) => interruptible(command.run(output)).await,
+            Self::Tag(command) => interruptible(command.run(output)).await,
+            Self::User(command) => command.run(output).await,
+            Self::Robot(command) => command.run(output).await,
+            Self::Org(command) => command.run(output).await,
+            Self::Can(command) => command.run(output).await,
+            Self::Audit(command) => command.run(output).await,
             Self::Push(command) => interruptible(command.run(output)).await,
             Self::Pull(command) => interruptible(command.run(output)).await,
             Self::Cp(command) => interruptible(command.run(output)).await,
             Self::Ls(command) => interruptible(command.run(output)).await,
             Self::Inspect(command) => interruptible(command.run(output)).await,
             Self::Rm(command) => interruptible(command.run(output)).await,
+            Self::Sbom(command) => interruptible(command.run(output)).await,
             Self::Version(command) => command.run(output),
             Self::Completions(command) => command.run(output),
             Self::Man(command) => command.run(output),

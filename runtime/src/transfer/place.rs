@@ -44,7 +44,10 @@ pub enum Target {
 
 impl Origin {
     /// A manifest, verified against its descriptor.
-    pub(super) async fn manifest(&self, descriptor: &Descriptor) -> Result<FetchedManifest, TransferError> {
+    ///
+    /// # Errors
+    /// [`TransferError`] when it cannot be had.
+    pub async fn manifest(&self, descriptor: &Descriptor) -> Result<FetchedManifest, TransferError> {
         match self {
             Self::Registry { client, repository } => {
                 let reference = Reference::Digest(descriptor.digest);
@@ -54,14 +57,22 @@ impl Origin {
         }
     }
 
-    pub(super) async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, TransferError> {
+    /// Manifests whose subject is `subject`.
+    ///
+    /// # Errors
+    /// [`TransferError`] when the registry refuses.
+    pub async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, TransferError> {
         match self {
             Self::Registry { client, repository } => Ok(client.referrers(repository, subject, None).await?),
             Self::Layout(layout) => Ok(layout.referrers(subject)),
         }
     }
 
-    pub(super) fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn BlobSource>, TransferError> {
+    /// A blob, not yet opened.
+    ///
+    /// # Errors
+    /// [`TransferError`] when a layout does not have it.
+    pub fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn BlobSource>, TransferError> {
         Ok(match self {
             Self::Registry { client, repository } => Box::new(RemoteBlob {
                 client: client.clone(),
@@ -73,7 +84,10 @@ impl Origin {
     }
 
     /// A configuration. From a layout it is unverified, so no decision but the choice of platform rests on it.
-    pub(super) async fn small_blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>, TransferError> {
+    ///
+    /// # Errors
+    /// [`TransferError`] when it cannot be had.
+    pub async fn small_blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>, TransferError> {
         match self {
             Self::Registry { client, repository } => {
                 Ok(client.fetch_blob(repository, descriptor, MAX_CONFIG).await?.to_vec())

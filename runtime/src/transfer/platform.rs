@@ -65,7 +65,10 @@ impl Platform {
 
 impl Origin {
     /// The manifest of `platform`: that entry of an index, or the image itself if it is for that platform.
-    pub(super) async fn select_platform(
+    ///
+    /// # Errors
+    /// [`TransferError::NoPlatform`] names what there is.
+    pub async fn select_platform(
         &self,
         root: FetchedManifest,
         platform: &Platform,

@@ -7,9 +7,11 @@
 //! How to add a field: add a line to its `section!`, and a check to the section's `validate` if its type
 //! alone does not say what is allowed. Reading, printing and the reference page follow from the line.
 
+mod auth;
 mod error;
 mod limits;
 mod observe;
+mod reclaim;
 mod reference;
 mod secret;
 mod section;
@@ -17,17 +19,21 @@ mod server;
 mod setting;
 mod source;
 mod storage;
+mod tags;
 mod units;
 mod upstreams;
 
+pub use auth::{Auth, AuthMode, RepositoryPatterns};
 pub use error::{ConfigError, Origin, Problem};
 pub use limits::{Cache, Manifests, Uploads};
 pub use observe::{Log, LogFormat, LogLevel, Metrics};
+pub use reclaim::Reclaim;
 pub use reference::reference;
 pub use secret::{DatabaseUrl, Secret};
 pub use server::{Server, Tls};
 pub use source::{Loaded, Sources};
 pub use storage::{Azure, Backend, Database, Gcs, S3, Storage};
+pub use tags::{ImmutableTags, Tags};
 pub use units::{ByteSize, HumanDuration};
 pub use upstreams::{Upstream, Upstreams};
 
@@ -41,6 +47,8 @@ section::section! {
         sections {
             /// Where and how the server listens, and what it takes from one client.
             server: Server,
+            /// Who may do what. Users, robots and roles are made with `rreg user`, `rreg robot` and `rreg org`.
+            auth: Auth,
             /// Where blobs are kept.
             storage: Storage,
             /// Where metadata is kept.
@@ -49,6 +57,10 @@ section::section! {
             manifests: Manifests,
             /// Which blobs are accepted, and how long unfinished uploads stay.
             uploads: Uploads,
+            /// How long what nothing refers to stays.
+            reclaim: Reclaim,
+            /// Which tags may change.
+            tags: Tags,
             /// What is kept in memory.
             cache: Cache,
             /// What is logged, to standard error.
@@ -68,11 +80,13 @@ impl Config {
 
     fn validate(&self) -> Findings {
         let mut findings = Findings::default();
-        self.server.validate(&mut findings);
+        self.server.validate(&mut findings, self.auth.mode);
+        self.auth.validate(&mut findings);
         self.storage.validate(&mut findings);
         self.database.validate(&mut findings);
         self.manifests.validate(&mut findings);
         self.uploads.validate(&mut findings);
+        self.reclaim.validate(&mut findings);
         self.cache.validate(&mut findings);
         self.upstreams.validate(&mut findings);
         findings

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use super::auth::AuthMode;
 use super::error::Findings;
 use super::section::section;
 use super::units::{ByteSize, HumanDuration};
@@ -55,7 +56,7 @@ impl Tls {
 }
 
 impl Server {
-    pub(crate) fn validate(&self, findings: &mut Findings) {
+    pub(crate) fn validate(&self, findings: &mut Findings, mode: AuthMode) {
         for (field, value) in [
             ("server.header_timeout", self.header_timeout),
             ("server.body_idle_timeout", self.body_idle_timeout),
@@ -72,24 +73,26 @@ impl Server {
         if tls.key.is_some() || tls.client_ca.is_some() {
             findings.required("server.tls.cert", tls.cert.as_ref(), "TLS needs a certificate");
         }
-        self.refuse_open_to_others(findings);
+        self.refuse_open_to_others(findings, mode);
     }
 
-    /// Anybody who reaches the address may push and pull unless clients are authenticated, which today
-    /// means client certificates.
-    fn refuse_open_to_others(&self, findings: &mut Findings) {
-        let authenticated = self.tls.is_enabled() && self.tls.client_ca.is_some();
+    /// Anybody who reaches the address may push and pull unless clients are authenticated: by a login
+    /// (`auth.mode`) or by a certificate. Both need TLS.
+    fn refuse_open_to_others(&self, findings: &mut Findings, mode: AuthMode) {
+        let authenticated =
+            self.tls.is_enabled() && (mode == AuthMode::Local || self.tls.client_ca.is_some());
         if self.insecure || authenticated || self.listen.ip().to_canonical().is_loopback() {
             return;
         }
         findings.reject(
             "server.listen",
             "other machines reach this address, and without TLS and authentication any of them could read and \
-             replace images. Three ways out: \
+             replace images. Four ways out: \
              (1) listen on loopback, as with --listen 127.0.0.1:5000; \
-             (2) set server.tls.cert, server.tls.key and server.tls.client_ca, so that only clients with a \
+             (2) set server.tls.cert and server.tls.key, and auth.mode = \"local\" with users of `rreg user create`; \
+             (3) set server.tls.cert, server.tls.key and server.tls.client_ca, so that only clients with a \
              certificate get in; \
-             (3) accept the risk with --insecure or server.insecure = true",
+             (4) accept the risk with --insecure or server.insecure = true",
             None,
         );
     }

@@ -131,6 +131,7 @@ text_setting! {
     SocketAddr: "an IP address and a port, such as 127.0.0.1:5000 or [::1]:5000";
     HumanDuration: HumanDuration::ALLOWED;
     super::storage::Backend: "directory, s3, gcs or azure";
+    super::auth::AuthMode: "open or local";
     super::observe::LogFormat: "auto, text or json";
     super::observe::LogLevel: "error, warn, info, debug, trace or off, or directives such as info,rreg_server=debug";
 }
@@ -174,6 +175,7 @@ macro_rules! optional_setting {
 
 optional_setting! {
     PathBuf: "a path", false, |text| text.into(), |path| path.display().to_string();
+    HumanDuration: HumanDuration::ALLOWED, false, |text| text.parse()?, |value| value.to_string();
     String: "a text", false, |text| text.to_owned(), |value| value.clone();
     Secret: "a text; it is never printed", true, |text| Secret::new(text), |_value| MASK.to_owned();
     DatabaseUrl: DatabaseUrl::ALLOWED, true, |text| text.parse()?, |url| url.to_string();

@@ -162,6 +162,8 @@ fn only_loopback_is_open_to_all() {
     let tls = "[server.tls]\ncert = 'c'\nkey = 'k'\n";
     load(Some(tls), &[], open).unwrap_err();
     load(Some(&format!("{tls}client_ca = 'ca'")), &[], open).unwrap();
+    load(Some("[auth]\nmode = 'local'"), &[], open).unwrap_err();
+    load(Some(&format!("{tls}[auth]\nmode = 'local'")), &[], open).unwrap();
     load(Some("[server]\ninsecure = true"), &[], open).unwrap();
 }
 
@@ -277,4 +279,22 @@ fn the_reference_has_every_field() {
     {
         assert!(text.contains(part), "{part}");
     }
+}
+
+#[test]
+fn who_may_do_what() {
+    let auth = config("[auth]\nmode = 'local'\npublic = ['library/*', 'a/**']\ntoken_lifetime = '10m'").auth;
+    assert_eq!((auth.mode, auth.service(), auth.anonymous_pull), (AuthMode::Local, "rreg", false));
+    let from = load(None, &[("RREG_AUTH__PUBLIC", "library/*, a/**")], None).unwrap().config.auth;
+    assert_eq!(from.public, auth.public);
+    assert_eq!(config("").auth.mode, AuthMode::Open);
+    assert!(refused("[auth]\nmode = 'none'").contains("allowed: open or local"));
+    assert!(refused("[auth]\npublic = ['a[']").contains("\"a[\" is no pattern"));
+    assert!(refused("[auth]\npublic = 'a'").contains("auth.public"));
+    assert!(refused("[auth]\npublic = [1]").contains("has an item of type integer"));
+    assert!(refused("[auth]\ntoken_lifetime = '2h'").contains("allowed: 1m to 1h"));
+    for url in ["registry.example", "ftp://h", "https://h/path", "https://h?q"] {
+        assert!(refused(&format!("[auth]\nurl = '{url}'")).contains("auth.url"), "{url}");
+    }
+    assert!(refused("[auth]\nservice = 'a\"b'").contains("auth.service"));
 }

@@ -25,9 +25,8 @@ pub(super) fn cached(
 ) -> Option<Answer> {
     let record = app.storage.metadata().cached_blob(repository, digest)?;
     let body = match whole_inline(&record) {
-        Some(bytes) if with_body => Content::Bytes(bytes),
-        Some(_) => Content::None,
-        None if !with_body && app.storage.was_checked(&record) => Content::None,
+        Some(bytes) => Some(bytes).filter(|_| with_body),
+        None if !with_body && app.storage.was_checked(&record) => None,
         None => return None,
     };
     app.metrics.blob_cache.hits.inc();
@@ -37,17 +36,12 @@ pub(super) fn cached(
     }
     let part = if with_body { requested_part(headers, &etag, record.size) } else { Ok(None) };
     Some(part.map(|part| match body {
-        Content::Bytes(bytes) => {
+        Some(bytes) => {
             let body = bytes_of(app, bytes, part.clone().unwrap_or(0..record.size));
             respond(&record.digest_text, record.size, etag, part, body)
         }
-        Content::None => respond(&record.digest_text, record.size, etag, part, Body::empty()),
+        None => respond(&record.digest_text, record.size, etag, part, Body::empty()),
     }))
-}
-
-enum Content<'a> {
-    Bytes(&'a Bytes),
-    None,
 }
 
 pub(super) async fn read(

@@ -6,6 +6,7 @@ use http::header::LINK;
 use http::{HeaderName, HeaderValue, StatusCode};
 use rreg_auth::Permit;
 use rreg_oci::{ErrorCode, Operation, Page, RepositoryName, media_type};
+use rreg_storage::{CatalogPage, StorageError};
 use serde::Serialize;
 
 use super::{Answer, json, set};
@@ -51,19 +52,52 @@ pub(super) async fn tags(app: &App, repository: &RepositoryName, page: &Page) ->
     Ok(response)
 }
 
-pub(super) async fn catalog(app: &App, page: &Page) -> Answer {
+pub(super) async fn catalog(app: &App, permit: &Permit, page: &Page) -> Answer {
     #[derive(Serialize)]
     struct Catalog<'a> {
         repositories: &'a [String],
     }
     let limit = limit(page, NAMES);
-    let found = app.storage.metadata().catalog(page.last.as_deref().unwrap_or_default(), limit).await?;
+    let last = page.last.as_deref().unwrap_or_default();
+    let found = if permit.lists_all() {
+        app.storage.metadata().catalog(last, limit).await?
+    } else {
+        visible(app, permit, last, limit).await?
+    };
     let mut response = body(&Catalog { repositories: &found.repositories })?;
     if let (true, Some(last)) = (found.more, found.repositories.last()) {
         let page = Page { n: Some(limit as u64), last: Some(last.clone()) };
         link(&mut response, &Operation::Catalog { page });
     }
     Ok(response)
+}
+
+/// The next `limit` names after `last` that the caller may see. No page ends at a name that they may not, because
+/// `Link` would tell it; so this may read many names to find a few.
+async fn visible(app: &App, permit: &Permit, last: &str, limit: usize) -> Result<CatalogPage, StorageError> {
+    let step = usize::try_from(NAMES).unwrap_or(usize::MAX);
+    let mut place = last.to_owned();
+    let mut page = CatalogPage { repositories: Vec::new(), more: false };
+    if limit == 0 {
+        return Ok(page);
+    }
+    loop {
+        let found = app.storage.metadata().catalog(&place, step).await?;
+        for name in &found.repositories {
+            if name.parse().is_ok_and(|name| permit.may_list(&name)) {
+                if page.repositories.len() == limit {
+                    page.more = true;
+                    return Ok(page);
+                }
+                page.repositories.push(name.clone());
+            }
+        }
+        match found.repositories.last() {
+            Some(name) if found.more => place.clone_from(name),
+            _ => break,
+        }
+    }
+    Ok(page)
 }
 
 pub(super) async fn referrers(app: &App, permit: &Permit) -> Answer {

@@ -109,6 +109,7 @@ pub(super) async fn put(app: &Arc<App>, permit: &Permit, request: Request) -> An
         manifest,
         tags,
         allow_sparse: app.allow_sparse,
+        actor: actor(permit),
     };
     app.storage.metadata().put_manifest(new).await?;
     let mut response = created(format!("/v2/{repository}/manifests/{reference}"), &digest);
@@ -121,11 +122,20 @@ pub(super) async fn put(app: &Arc<App>, permit: &Permit, request: Request) -> An
     Ok(response)
 }
 
+/// Who is at it, for the history of tags.
+fn actor(permit: &Permit) -> Option<String> {
+    let caller = permit.caller();
+    (!caller.is_anonymous()).then(|| caller.identity.to_string())
+}
+
 fn tag_list(tags: &[Tag]) -> Option<String> {
     (!tags.is_empty()).then(|| tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(", "))
 }
 
-pub(super) async fn delete(app: &App, repository: &RepositoryName, reference: &Reference) -> Answer {
-    app.storage.metadata().delete_manifest(repository, reference).await?;
+pub(super) async fn delete(app: &App, permit: &Permit) -> Answer {
+    let Operation::ManifestDelete { repository, reference } = permit.operation() else {
+        return Err(super::wrong_operation());
+    };
+    app.storage.metadata().delete_manifest(repository, reference, actor(permit).as_deref()).await?;
     Ok(empty(StatusCode::ACCEPTED))
 }

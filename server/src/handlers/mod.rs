@@ -20,7 +20,7 @@ use rreg_oci::{Digest, Operation};
 use crate::app::App;
 use crate::error::ApiError;
 
-const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 type Answer = Result<Response, ApiError>;
 
@@ -50,7 +50,7 @@ pub(crate) async fn dispatch(app: &Arc<App>, permit: Permit, request: Request) -
     app.mirror.refuse_push(permit.operation())?;
     match permit.operation() {
         Operation::Ping => Ok(json(Bytes::from_static(b"{}"))),
-        Operation::Catalog { page } => lists::catalog(app, page).await,
+        Operation::Catalog { page } => lists::catalog(app, &permit, page).await,
         Operation::TagList { repository, page } => lists::tags(app, repository, page).await,
         Operation::Referrers { .. } => lists::referrers(app, &permit).await,
         Operation::ManifestGet { repository, reference } => {
@@ -60,9 +60,7 @@ pub(crate) async fn dispatch(app: &Arc<App>, permit: Permit, request: Request) -
             manifests::read(app, repository, reference, request.headers(), false).await
         }
         Operation::ManifestPut { .. } => manifests::put(app, &permit, request).await,
-        Operation::ManifestDelete { repository, reference } => {
-            manifests::delete(app, repository, reference).await
-        }
+        Operation::ManifestDelete { .. } => manifests::delete(app, &permit).await,
         Operation::BlobGet { repository, digest } => {
             blobs::read(app, repository, digest, request.headers(), true).await
         }

@@ -146,6 +146,7 @@ async fn keep(
         manifest,
         tags,
         allow_sparse: true,
+        actor: None,
     };
     app.storage.metadata().cache_manifest(new).await?;
     let stored = app.storage.metadata().manifest(&copy.local, &Reference::Digest(digest)).await?;

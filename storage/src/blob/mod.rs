@@ -10,6 +10,7 @@
 mod buffers;
 mod directory;
 mod hashing;
+mod inspect;
 mod reader;
 mod verified;
 mod writer;
@@ -24,6 +25,7 @@ use object_store::signer::Signer;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use rreg_oci::Hasher;
 
+pub use inspect::FoundObject;
 pub use reader::BlobReader;
 pub(crate) use writer::{SegmentWriter, Written, WrittenContent};
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use sqlx::AnyConnection;
 use sqlx::AssertSqlSafe;
+use sqlx::Row as _;
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
@@ -11,8 +12,11 @@ use super::Engine;
 use crate::error::StorageError;
 
 /// Version, name and text of each migration. Append only: a text that has been released never changes.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "registry", include_str!("../../../migrations/0001_registry.sql")),
+    (2, "access", include_str!("../../../migrations/0002_access.sql")),
+    (3, "tags", include_str!("../../../migrations/0003_tags.sql")),
+    (4, "reclaim", include_str!("../../../migrations/0004_reclaim.sql")),
     (5, "upstreams", include_str!("../../../migrations/0005_upstreams.sql")),
 ];
 
@@ -29,4 +33,18 @@ pub(super) async fn migrate(engine: Engine, conn: &mut AnyConnection) -> Result<
     });
     let migrator = Migrator { migrations: migrations.collect(), ..Migrator::DEFAULT };
     Ok(migrator.run_direct(None, conn, false).await?)
+}
+
+/// Whether the schema is the one that this binary knows, for those who only read.
+pub(super) async fn check(conn: &mut AnyConnection) -> Result<(), StorageError> {
+    let row = sqlx::query("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations").fetch_one(conn).await?;
+    let (found, known): (i64, i64) =
+        (row.try_get(0)?, MIGRATIONS.iter().map(|(v, ..)| *v).max().unwrap_or(0));
+    if found == known {
+        return Ok(());
+    }
+    Err(StorageError::Setting(format!(
+        "the database's schema has version {found} and this rreg knows {known}; start the server of this version \
+         once, or use the rreg that the server runs"
+    )))
 }

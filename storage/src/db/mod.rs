@@ -52,11 +52,7 @@ impl Database {
     /// Opens or creates the SQLite file at `path`.
     pub(crate) async fn sqlite(path: &Path) -> Result<Self, StorageError> {
         sqlx::any::install_default_drivers();
-        let path = path.to_str().ok_or_else(|| {
-            StorageError::Setting(format!("the database path {} is not valid UTF-8", path.display()))
-        })?;
-        let escaped = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-        let url = format!("sqlite://{escaped}?mode=rwc");
+        let url = sqlite_url(path, "rwc")?;
         let mut conn = AnyConnection::connect(&url).await?;
         conn.execute(SQLITE_PRAGMAS).await?;
         migrate::migrate(Engine::Sqlite, &mut conn).await?;
@@ -69,6 +65,25 @@ impl Database {
             .after_connect(|conn, _| Box::pin(async move { conn.execute(SQLITE_PRAGMAS).await.map(|_| ()) }))
             .connect_lazy(&url)?;
         Ok(Self { engine: Engine::Sqlite, pool, writer: Some(writer::Queue::start(conn)) })
+    }
+
+    /// Opens the existing SQLite file at `path` to read it, also while another process writes it.
+    pub(crate) async fn sqlite_to_read(path: &Path) -> Result<Self, StorageError> {
+        sqlx::any::install_default_drivers();
+        if !path.exists() {
+            return Err(StorageError::Setting(format!("there is no database {}", path.display())));
+        }
+        let pool = AnyPoolOptions::new()
+            .max_connections(4)
+            .after_connect(|conn, _| {
+                Box::pin(async move {
+                    conn.execute("PRAGMA query_only = ON; PRAGMA busy_timeout = 10000;").await.map(|_| ())
+                })
+            })
+            .connect(&sqlite_url(path, "ro")?)
+            .await?;
+        migrate::check(&mut *pool.acquire().await?).await?;
+        Ok(Self { engine: Engine::Sqlite, pool, writer: None })
     }
 
     /// Connects to PostgreSQL.
@@ -146,6 +161,14 @@ impl Database {
         }
         self.pool.close().await;
     }
+}
+
+fn sqlite_url(path: &Path, mode: &str) -> Result<String, StorageError> {
+    let path = path.to_str().ok_or_else(|| {
+        StorageError::Setting(format!("the database path {} is not valid UTF-8", path.display()))
+    })?;
+    let escaped = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    Ok(format!("sqlite://{escaped}?mode={mode}"))
 }
 
 /// Serialization failure, deadlock, unique or foreign key violation: the state has changed under the transaction,

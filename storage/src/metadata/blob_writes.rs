@@ -5,6 +5,7 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 
 use super::blobs::{BlobContent, NewBlob};
+use super::reviews::{ReviewKind, queue};
 use super::{digest_column, ensure_repository, find_repository, to_sql};
 use crate::db::now_ms;
 use crate::error::StorageError;
@@ -44,6 +45,8 @@ pub(super) async fn insert_blob(
     blob: &NewBlob,
 ) -> Result<bool, StorageError> {
     let repository = ensure_repository(conn, repository).await?;
+    // Before anything is looked at: see `reviews`.
+    queue(conn, repository, ReviewKind::Blob, &blob.digest).await?;
     let inline = match &blob.content {
         BlobContent::Inline(bytes) => Some(bytes.to_vec()),
         BlobContent::Segments(_) => None,
@@ -169,7 +172,7 @@ pub(super) async fn mount_blob(
     from: &RepositoryName,
     to: &RepositoryName,
 ) -> Result<(), StorageError> {
-    let row = sqlx::query(
+    let from_row = sqlx::query(
         "SELECT b.id FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id \
          JOIN repositories r ON r.id = rb.repository_id \
          WHERE b.digest = $1 AND b.quarantined = 0 AND r.name = $2",
@@ -178,11 +181,14 @@ pub(super) async fn mount_blob(
     .bind(from.as_str())
     .fetch_optional(&mut *conn)
     .await?;
-    let Some(row) = row else {
+    let Some(row) = from_row else {
         return Err(StorageError::UnknownBlob { repository: from.clone(), digest: *digest });
     };
     let blob: i64 = row.try_get(0)?;
     let repository = ensure_repository(conn, to).await?;
+    // Before the membership, which a worker may be taking away. Should the content itself go meanwhile, the foreign
+    // key says so and the transaction is repeated.
+    queue(conn, repository, ReviewKind::Blob, digest).await?;
     sqlx::query(
         "INSERT INTO repository_blobs (repository_id, blob_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
     )
@@ -222,6 +228,22 @@ pub(super) async fn delete_blob(
     if let Some(user) = user {
         return Err(StorageError::InUse { digest: *digest, by: digest_column(&user, 0)?.to_string() });
     }
+    release_blob(conn, repository, blob, grace_ms).await
+}
+
+/// Takes the blob out of the repository, and its row and objects away if that was the last one. The caller has seen
+/// that no manifest needs it; the foreign key sees to it that none comes in between.
+pub(super) async fn release_blob(
+    conn: &mut AnyConnection,
+    repository: i64,
+    blob: i64,
+    grace_ms: u64,
+) -> Result<(), StorageError> {
+    // Two repositories that let go at once must not each take the other for one that stays.
+    sqlx::query("UPDATE blobs SET quarantined = quarantined WHERE id = $1")
+        .bind(blob)
+        .execute(&mut *conn)
+        .await?;
     sqlx::query("DELETE FROM repository_blobs WHERE repository_id = $1 AND blob_id = $2")
         .bind(repository)
         .bind(blob)

@@ -8,6 +8,7 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 
 use super::blob_writes::{delete_blob, insert_blob, mount_blob, quarantine};
+use super::sessions::Held;
 use super::{MetadataStore, size_column};
 use crate::error::StorageError;
 
@@ -152,10 +153,16 @@ impl MetadataStore {
         upload: Option<(UploadId, u64)>,
     ) -> Result<(), StorageError> {
         let cache = self.cache.clone();
+        let held = match &upload {
+            Some((id, _)) => self.claim(repository, id).await,
+            None => None,
+        };
+        // A session without a row has none to close.
+        let upload = upload.filter(|_| held.is_none());
         self.db
             .write(
-                (repository.clone(), blob, upload),
-                |conn, (repository, blob, upload)| {
+                (repository.clone(), blob, upload, held),
+                |conn, (repository, blob, upload, _)| {
                     Box::pin(async move {
                         if let Some((id, size)) = upload {
                             super::uploads::close(conn, repository, id, *size).await?;
@@ -163,7 +170,8 @@ impl MetadataStore {
                         insert_blob(conn, repository, blob).await
                     })
                 },
-                move |(repository, blob, _), healed| {
+                move |(repository, blob, _, held), healed| {
+                    held.iter().for_each(Held::end);
                     cache.committed(|forget| match healed {
                         true => forget.all_blobs(),
                         false => forget.blob(repository, &blob.digest),
@@ -266,7 +274,7 @@ impl MetadataStore {
     }
 }
 
-async fn segments(conn: &mut AnyConnection, blob: i64) -> Result<Vec<Segment>, StorageError> {
+pub(super) async fn segments(conn: &mut AnyConnection, blob: i64) -> Result<Vec<Segment>, StorageError> {
     let rows = sqlx::query("SELECT object_key, size FROM blob_segments WHERE blob_id = $1 ORDER BY position")
         .bind(blob)
         .fetch_all(conn)

@@ -9,10 +9,16 @@ use rreg_oci::{Digest, RepositoryName, Tag};
 use sqlx::AnyConnection;
 use sqlx::Row as _;
 
-use super::manifests::{BLOB_MEMBER, MANIFEST_MEMBER, insert_manifest, member, set_tag, unique};
+use super::manifests::{BLOB_MEMBER, MANIFEST_MEMBER, insert_manifest, member, unique};
+use super::reviews::{ReviewKind, queue};
+use super::tags::{Scope, set_tag};
 use super::{MetadataStore, NewManifest, ensure_repository, find_repository, size_column, to_sql};
 use crate::db::now_ms;
 use crate::error::StorageError;
+use crate::tag_rules::TagRules;
+
+/// Who moves the tags of a copy, in their history.
+const UPSTREAM: &str = "upstream";
 
 impl MetadataStore {
     /// Stores a manifest of an upstream with its tags, whether or not what it refers to is here, and remembers that
@@ -124,6 +130,10 @@ impl MetadataStore {
 
 async fn cache_manifest(conn: &mut AnyConnection, new: &NewManifest) -> Result<(), StorageError> {
     let repository = ensure_repository(conn, &new.repository).await?;
+    if new.tags.is_empty() {
+        // Before the row is looked for: see `reviews`.
+        queue(conn, repository, ReviewKind::Manifest, &new.digest).await?;
+    }
     let id = insert_manifest(conn, repository, new).await?;
     for descriptor in new.manifest.blobs() {
         match member(conn, Some(repository), BLOB_MEMBER, &descriptor.digest).await? {
@@ -141,8 +151,13 @@ async fn cache_manifest(conn: &mut AnyConnection, new: &NewManifest) -> Result<(
         link_child(conn, parent, id).await?;
     }
     arrived(conn, repository, &new.digest).await?;
+    // What a tag of a copy means is the upstream's decision; rules of immutability are for what is pushed here.
+    let rules = TagRules::default();
+    let scope = Scope { repository: &new.repository, rules: &rules, actor: Some(UPSTREAM) };
     for tag in &new.tags {
-        set_tag(conn, repository, tag, id).await?;
+        if let Some(before) = set_tag(conn, scope, repository, tag, (id, &new.digest)).await? {
+            queue(conn, repository, ReviewKind::Manifest, &before).await?;
+        }
         checked_now(conn, repository, tag).await?;
     }
     Ok(())

@@ -8,9 +8,13 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
+use super::manifest_deletes::{delete_by_digest, delete_tag};
+use super::reviews::{ReviewKind, queue};
+use super::tags::{self, Scope};
 use super::{MetadataStore, digest_column, ensure_repository, find_repository};
-use crate::db::now_ms;
+use crate::db::{Engine, now_ms};
 use crate::error::StorageError;
+use crate::tag_rules::TagRules;
 
 /// A manifest as stored: exactly the bytes that were pushed.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub struct NewManifest {
     pub tags: Vec<Tag>,
     /// Whether an index may refer to manifests that are not here.
     pub allow_sparse: bool,
+    /// Who pushes it, for the history of its tags.
+    pub actor: Option<String>,
 }
 
 const SELECT_BY_DIGEST: &str = "SELECT m.digest, m.media_type, m.body FROM repositories r \
@@ -64,6 +70,9 @@ impl MetadataStore {
             return Ok(manifest);
         }
         let epoch = self.cache.epoch();
+        if let Some(manifest) = self.known_body(repository, reference).await? {
+            return Ok(manifest);
+        }
         let (sql, key) = match reference {
             Reference::Tag(tag) => (SELECT_BY_TAG, tag.to_string()),
             Reference::Digest(digest) => (SELECT_BY_DIGEST, digest.to_string()),
@@ -95,8 +104,29 @@ impl MetadataStore {
     ) -> Option<Arc<StoredManifest>> {
         match reference {
             Reference::Tag(tag) => self.cache.tag(repository, tag),
+            // Another replica may have deleted it: the body is good for ever, that it is here is not.
+            Reference::Digest(_) if self.engine() == Engine::Postgres => None,
             Reference::Digest(digest) => self.cache.manifest(repository, digest),
         }
+    }
+
+    /// With PostgreSQL: the body from memory, after asking whether the repository still has the manifest.
+    async fn known_body(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<Arc<StoredManifest>>, StorageError> {
+        let Reference::Digest(digest) = reference else { return Ok(None) };
+        let Some(manifest) = self.cache.manifest(repository, digest) else { return Ok(None) };
+        let there = sqlx::query(
+            "SELECT 1 FROM repositories r JOIN manifests m ON m.repository_id = r.id \
+             WHERE r.name = $1 AND m.digest = $2",
+        )
+        .bind(repository.as_str())
+        .bind(digest.to_string())
+        .fetch_optional(&mut *self.db.read().await?)
+        .await?;
+        Ok(there.map(|_| manifest))
     }
 
     fn note_if_damaged(&self, error: &StorageError) {
@@ -108,14 +138,15 @@ impl MetadataStore {
     /// Stores a manifest, what it refers to, and its tags, all or nothing.
     ///
     /// # Errors
-    /// [`StorageError::MissingReferences`], or a database failure.
+    /// [`StorageError::MissingReferences`], [`StorageError::ImmutableTag`], or a database failure.
     pub async fn put_manifest(&self, new: NewManifest) -> Result<(), StorageError> {
         let cache = self.cache.clone();
+        let rules = self.rules.clone();
         self.db
             .write(
-                new,
-                |conn, new| Box::pin(put_manifest(conn, new)),
-                move |new, ()| {
+                (new, rules),
+                |conn, (new, rules)| Box::pin(put_manifest(conn, new, rules)),
+                move |(new, _), ()| {
                     cache.committed(|forget| {
                         new.tags.iter().for_each(|tag| forget.tag(&new.repository, tag));
                     });
@@ -124,24 +155,30 @@ impl MetadataStore {
             .await
     }
 
-    /// Deletes a tag, or a manifest with all its tags.
+    /// Deletes a tag, or a manifest with all its tags. `actor` is who does it, for the tags' history.
     ///
     /// # Errors
-    /// [`StorageError::UnknownManifest`], [`StorageError::InUse`] for a child of an index, or a database failure.
+    /// [`StorageError::UnknownManifest`], [`StorageError::InUse`] for a child of an index,
+    /// [`StorageError::ImmutableTag`], or a database failure.
     pub async fn delete_manifest(
         &self,
         repository: &RepositoryName,
         reference: &Reference,
+        actor: Option<&str>,
     ) -> Result<(), StorageError> {
         let cache = self.cache.clone();
+        let actor = actor.map(str::to_owned);
         self.db
             .write(
-                (repository.clone(), reference.clone()),
-                |conn, (repository, reference)| match reference {
-                    Reference::Tag(tag) => Box::pin(delete_tag(conn, repository, tag)),
-                    Reference::Digest(digest) => Box::pin(delete_by_digest(conn, repository, digest)),
+                (repository.clone(), reference.clone(), self.rules.clone(), actor),
+                |conn, (repository, reference, rules, actor)| {
+                    let scope = Scope { repository, rules, actor: actor.as_deref() };
+                    match reference {
+                        Reference::Tag(tag) => Box::pin(delete_tag(conn, scope, tag)),
+                        Reference::Digest(digest) => Box::pin(delete_by_digest(conn, scope, digest)),
+                    }
                 },
-                move |(repository, reference), ()| {
+                move |(repository, reference, ..), ()| {
                     cache.committed(|forget| match reference {
                         Reference::Tag(tag) => forget.tag(repository, tag),
                         Reference::Digest(digest) => forget.manifest(repository, digest),
@@ -171,7 +208,12 @@ fn stored(row: &AnyRow) -> Result<StoredManifest, StorageError> {
 }
 
 /// Everything is looked up before anything is written, so that a refusal leaves nothing behind.
-async fn put_manifest(conn: &mut AnyConnection, new: &NewManifest) -> Result<(), StorageError> {
+async fn put_manifest(
+    conn: &mut AnyConnection,
+    new: &NewManifest,
+    rules: &TagRules,
+) -> Result<(), StorageError> {
+    let scope = Scope { repository: &new.repository, rules, actor: new.actor.as_deref() };
     let known = find_repository(conn, &new.repository).await?;
     let mut missing = Vec::new();
     let mut blobs = Vec::new();
@@ -192,11 +234,38 @@ async fn put_manifest(conn: &mut AnyConnection, new: &NewManifest) -> Result<(),
     if !missing.is_empty() {
         return Err(StorageError::MissingReferences(missing));
     }
+    if let Some(repository) = known {
+        for tag in &new.tags {
+            tags::check_move(conn, scope, repository, tag, &new.digest).await?;
+        }
+    }
     let repository = match known {
         Some(id) => id,
         None => ensure_repository(conn, &new.repository).await?,
     };
+    if new.tags.is_empty() {
+        // Before the row is looked for, which a worker may be taking away: see `reviews`. A tag holds it by itself.
+        queue(conn, repository, ReviewKind::Manifest, &new.digest).await?;
+    }
     let id = insert_manifest(conn, repository, new).await?;
+    refer(conn, repository, id, &blobs, &children).await?;
+    for tag in &new.tags {
+        let before = tags::set_tag(conn, scope, repository, tag, (id, &new.digest)).await?;
+        if let Some(digest) = before {
+            queue(conn, repository, ReviewKind::Manifest, &digest).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes down what the manifest needs.
+async fn refer(
+    conn: &mut AnyConnection,
+    repository: i64,
+    id: i64,
+    blobs: &[i64],
+    children: &[i64],
+) -> Result<(), StorageError> {
     for blob in blobs {
         sqlx::query(
             "INSERT INTO manifest_blobs (manifest_id, repository_id, blob_id) VALUES ($1, $2, $3) \
@@ -217,30 +286,6 @@ async fn put_manifest(conn: &mut AnyConnection, new: &NewManifest) -> Result<(),
         .execute(&mut *conn)
         .await?;
     }
-    for tag in &new.tags {
-        set_tag(conn, repository, tag, id).await?;
-    }
-    Ok(())
-}
-
-/// Points a tag at a manifest, wherever it pointed before.
-pub(super) async fn set_tag(
-    conn: &mut AnyConnection,
-    repository: i64,
-    tag: &Tag,
-    manifest: i64,
-) -> Result<(), StorageError> {
-    sqlx::query(
-        "INSERT INTO tags (repository_id, name, manifest_id, updated_at) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (repository_id, name) DO UPDATE \
-         SET manifest_id = excluded.manifest_id, updated_at = excluded.updated_at",
-    )
-    .bind(repository)
-    .bind(tag.as_str())
-    .bind(manifest)
-    .bind(now_ms())
-    .execute(conn)
-    .await?;
     Ok(())
 }
 
@@ -307,42 +352,4 @@ pub(super) async fn insert_manifest(
             Ok(id)
         }
     }
-}
-
-fn unknown(repository: &RepositoryName, reference: Reference) -> StorageError {
-    StorageError::UnknownManifest { repository: repository.clone(), reference }
-}
-
-async fn delete_tag(conn: &mut AnyConnection, name: &RepositoryName, tag: &Tag) -> Result<(), StorageError> {
-    let unknown = || unknown(name, Reference::Tag(tag.clone()));
-    let repository = find_repository(conn, name).await?.ok_or_else(unknown)?;
-    let deleted = sqlx::query("DELETE FROM tags WHERE repository_id = $1 AND name = $2")
-        .bind(repository)
-        .bind(tag.as_str())
-        .execute(conn)
-        .await?;
-    if deleted.rows_affected() == 0 { Err(unknown()) } else { Ok(()) }
-}
-
-async fn delete_by_digest(
-    conn: &mut AnyConnection,
-    name: &RepositoryName,
-    digest: &Digest,
-) -> Result<(), StorageError> {
-    let unknown = || unknown(name, Reference::Digest(*digest));
-    let repository = find_repository(conn, name).await?;
-    let id = member(conn, repository, MANIFEST_MEMBER, digest).await?.ok_or_else(unknown)?;
-    let parent = sqlx::query(
-        "SELECT m.digest FROM manifest_children mc JOIN manifests m ON m.id = mc.manifest_id \
-         WHERE mc.child_id = $1 LIMIT 1",
-    )
-    .bind(id)
-    .fetch_optional(&mut *conn)
-    .await?;
-    if let Some(parent) = parent {
-        return Err(StorageError::InUse { digest: *digest, by: digest_column(&parent, 0)?.to_string() });
-    }
-    sqlx::query("DELETE FROM tags WHERE manifest_id = $1").bind(id).execute(&mut *conn).await?;
-    sqlx::query("DELETE FROM manifests WHERE id = $1").bind(id).execute(conn).await?;
-    Ok(())
 }

@@ -3,12 +3,20 @@
 //! How to add a query: put it with its table's file, use `$1` placeholders, `ON CONFLICT` and `RETURNING` (both
 //! engines take them), add the index that it walks to `migrations/`, and run the storage tests on both engines.
 
+mod audit;
 mod blob_writes;
 mod blobs;
 mod cached;
+mod inspect;
+mod judge;
 mod leases;
 mod lists;
+mod manifest_deletes;
 mod manifests;
+mod principals;
+mod reviews;
+mod sessions;
+mod tags;
 mod uploads;
 
 use std::path::Path;
@@ -19,15 +27,22 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
+pub use audit::AuditEvent;
 pub use blobs::{BlobContent, BlobRecord, NewBlob, Segment};
+pub use inspect::{Content, Stored};
+pub use judge::{Holder, Presence, Verdict};
 pub use leases::FillLease;
 pub use lists::{CatalogPage, Referrer, ReferrerPage, TagPage};
 pub use manifests::{NewManifest, StoredManifest};
+pub use principals::{Membership, NewCredential, Principal, StoredKey, expiry_in};
+pub use reviews::{Review, ReviewKind, Settled};
+pub use tags::TagChange;
 pub use uploads::{UploadProgress, UploadSession};
 
 use crate::cache::{Cache, CacheLimits};
 use crate::db::{Database, Engine, now_ms};
 use crate::error::StorageError;
+use crate::tag_rules::TagRules;
 use rreg_oci::{Digest, RepositoryName};
 
 /// Rows about content. The bytes of manifests and small blobs live here too.
@@ -35,6 +50,10 @@ use rreg_oci::{Digest, RepositoryName};
 pub struct MetadataStore {
     db: Database,
     cache: Arc<Cache>,
+    /// Sessions that have no row yet, where no other process can ask for them.
+    empty: Option<Arc<sessions::EmptySessions>>,
+    /// Which tags never move.
+    rules: Arc<TagRules>,
     /// How many times stored content turned out to be damaged.
     damaged: AtomicU64,
 }
@@ -48,6 +67,16 @@ impl MetadataStore {
         Ok(Self::new(Database::sqlite(path).await?, cache))
     }
 
+    /// Opens the existing embedded database file to read it, also while a server writes it.
+    ///
+    /// # Errors
+    /// When it is not there, cannot be opened, or its schema is not this binary's.
+    pub async fn sqlite_to_read(path: &Path) -> Result<Self, StorageError> {
+        // Caches would be told nothing of what the other process writes.
+        let none = CacheLimits { manifests: 0, blobs: 0, tags: 0 };
+        Ok(Self::new(Database::sqlite_to_read(path).await?, none))
+    }
+
     /// Connects to PostgreSQL, shared with other replicas.
     ///
     /// # Errors
@@ -58,7 +87,15 @@ impl MetadataStore {
 
     fn new(db: Database, limits: CacheLimits) -> Self {
         let cache = Arc::new(Cache::new(db.engine(), limits));
-        Self { db, cache, damaged: AtomicU64::new(0) }
+        let empty = (db.engine() == Engine::Sqlite).then(Arc::default);
+        Self { db, cache, empty, rules: Arc::default(), damaged: AtomicU64::new(0) }
+    }
+
+    /// Makes tags immutable by these rules.
+    #[must_use]
+    pub fn with_tag_rules(mut self, rules: TagRules) -> Self {
+        self.rules = Arc::new(rules);
+        self
     }
 
     /// Which database it is.
@@ -95,6 +132,7 @@ impl MetadataStore {
 
     /// Finishes queued writes and closes all connections.
     pub async fn close(&self) {
+        self.keep_empty_sessions().await;
         self.db.close().await;
     }
 }

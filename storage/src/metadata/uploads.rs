@@ -6,6 +6,7 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 
 use super::blobs::Segment;
+use super::sessions::Held;
 use super::{MetadataStore, size_column, text_column, to_sql};
 use crate::db::now_ms;
 use crate::error::StorageError;
@@ -40,6 +41,13 @@ pub struct UploadProgress {
     pub(crate) tail: Bytes,
 }
 
+impl UploadSession {
+    /// A session in which nothing has arrived.
+    pub(crate) fn new(id: UploadId, repository: RepositoryName, hasher: Hasher) -> Self {
+        Self { id, repository, size: 0, hasher, segments: Vec::new(), tail: Bytes::new() }
+    }
+}
+
 impl MetadataStore {
     /// Opens a session.
     ///
@@ -51,6 +59,9 @@ impl MetadataStore {
         algorithm: Algorithm,
     ) -> Result<UploadId, StorageError> {
         let id = UploadId::random();
+        if self.empty.as_ref().is_some_and(|empty| empty.open(id, repository, algorithm, now_ms())) {
+            return Ok(id);
+        }
         self.db
             .write(
                 (id, repository.clone(), algorithm),
@@ -70,6 +81,9 @@ impl MetadataStore {
         repository: &RepositoryName,
         id: &UploadId,
     ) -> Result<UploadSession, StorageError> {
+        if let Some(algorithm) = self.empty.as_ref().and_then(|empty| empty.algorithm(repository, id)) {
+            return Ok(UploadSession::new(*id, repository.clone(), Hasher::new(algorithm)));
+        }
         let mut conn = self.db.read().await?;
         let key = id.to_string();
         let row = sqlx::query(
@@ -104,13 +118,45 @@ impl MetadataStore {
         session: &UploadSession,
         progress: UploadProgress,
     ) -> Result<(), StorageError> {
+        let held = self.claim(&session.repository, &session.id).await;
         self.db
             .write(
-                (session.clone(), progress),
-                |conn, (session, progress)| Box::pin(advance(conn, session, progress)),
-                |_, ()| {},
+                (session.clone(), progress, held),
+                |conn, (session, progress, held)| {
+                    Box::pin(async move {
+                        if held.is_some() {
+                            let algorithm = progress.hasher.algorithm();
+                            begin(conn, &session.id, &session.repository, algorithm).await?;
+                        }
+                        advance(conn, session, progress).await
+                    })
+                },
+                |(_, _, held), ()| held.iter().for_each(Held::end),
             )
             .await
+    }
+
+    /// Gives each session without bytes its row: the process ends, and the next one shall know it.
+    pub(super) async fn keep_empty_sessions(&self) {
+        let sessions = self.empty.as_ref().map(|empty| empty.drain()).unwrap_or_default();
+        if sessions.is_empty() {
+            return;
+        }
+        let kept = self.db.write(
+            sessions,
+            |conn, sessions| {
+                Box::pin(async move {
+                    for (id, session) in sessions {
+                        begin(conn, id, &session.repository, session.algorithm).await?;
+                    }
+                    Ok(())
+                })
+            },
+            |_, ()| {},
+        );
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, "upload sessions without content were lost; their clients begin again");
+        }
     }
 
     /// Ends a session without a blob. What had arrived goes to reclaim.
@@ -122,7 +168,13 @@ impl MetadataStore {
         repository: &RepositoryName,
         id: &UploadId,
     ) -> Result<(), StorageError> {
-        self.cancel(Some(repository), *id).await
+        match self.claim(repository, id).await {
+            Some(held) => {
+                held.end();
+                Ok(())
+            }
+            None => self.cancel(Some(repository), *id).await,
+        }
     }
 
     async fn cancel(&self, repository: Option<&RepositoryName>, id: UploadId) -> Result<(), StorageError> {
@@ -140,12 +192,13 @@ impl MetadataStore {
     /// # Errors
     /// A database failure.
     pub async fn expire_uploads(&self, idle_ms: u64, limit: u32) -> Result<usize, StorageError> {
+        let before = now_ms().saturating_sub(to_sql(idle_ms));
+        let mut expired = self.empty.as_ref().map_or(0, |empty| empty.expire(before));
         let rows = sqlx::query("SELECT id FROM uploads WHERE updated_at < $1 ORDER BY updated_at LIMIT $2")
-            .bind(now_ms().saturating_sub(to_sql(idle_ms)))
+            .bind(before)
             .bind(i64::from(limit))
             .fetch_all(&mut *self.db.read().await?)
             .await?;
-        let mut expired = 0;
         for row in &rows {
             let id: UploadId = text_column(row, 0)?;
             match self.cancel(None, id).await {
@@ -209,7 +262,7 @@ async fn begin(
 ) -> Result<(), StorageError> {
     sqlx::query(
         "INSERT INTO uploads (id, repository, algorithm, size, hash_state, tail, updated_at) \
-         VALUES ($1, $2, $3, 0, $4, $5, $6)",
+         VALUES ($1, $2, $3, 0, $4, $5, $6) ON CONFLICT (id) DO NOTHING",
     )
     .bind(id.to_string())
     .bind(repository.as_str())

@@ -1,0 +1,392 @@
+//! What may be done, by which rule.
+
+use std::fmt;
+use std::sync::Arc;
+
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use rreg_oci::{Operation, RepositoryName};
+
+use crate::identity::{Caller, OrganisationName, Role};
+use crate::scope::{Actions, Scope};
+
+/// What an operation does to the registry's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Learns that the registry is there.
+    Ping,
+    /// Learns names.
+    List,
+    /// Reads content.
+    Pull,
+    /// Adds content, or works on an upload.
+    Push,
+    /// Removes content.
+    Delete,
+}
+
+impl Action {
+    /// What `operation` does. The match has no wildcard: a new operation has to be decided about here.
+    ///
+    /// A tag is deleted by the same rule as a manifest (distribution CVE-2026-41888), and a push needs the same
+    /// role whether or not the tag is there already and whatever it is called (zot CVE-2026-31801).
+    pub fn of(operation: &Operation) -> Self {
+        match operation {
+            Operation::Ping => Self::Ping,
+            Operation::Catalog { .. } => Self::List,
+            Operation::TagList { .. }
+            | Operation::Referrers { .. }
+            | Operation::ManifestGet { .. }
+            | Operation::ManifestHead { .. }
+            | Operation::BlobGet { .. }
+            | Operation::BlobHead { .. } => Self::Pull,
+            Operation::ManifestPut { .. }
+            | Operation::UploadStart { .. }
+            | Operation::UploadChunk { .. }
+            | Operation::UploadCommit { .. }
+            | Operation::UploadStatus { .. }
+            | Operation::UploadCancel { .. } => Self::Push,
+            Operation::ManifestDelete { .. } | Operation::BlobDelete { .. } => Self::Delete,
+        }
+    }
+
+    /// The action of an operation's name ([`Operation::NAMES`]), or of one of the words pull, push and delete.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "ping" => Some(Self::Ping),
+            "catalog" => Some(Self::List),
+            "pull" | "tag_list" | "referrers" | "manifest_get" | "manifest_head" | "blob_get"
+            | "blob_head" => Some(Self::Pull),
+            "push" | "manifest_put" | "upload_start" | "upload_chunk" | "upload_commit" | "upload_status"
+            | "upload_cancel" => Some(Self::Push),
+            "delete" | "manifest_delete" | "blob_delete" => Some(Self::Delete),
+            _ => None,
+        }
+    }
+
+    /// The least role that it needs in the repository's organisation. Ping and list need none: the one tells nothing,
+    /// the other is filtered to what the caller may read.
+    pub fn role(self) -> Option<Role> {
+        match self {
+            Self::Ping | Self::List => None,
+            Self::Pull => Some(Role::Reader),
+            Self::Push => Some(Role::Writer),
+            Self::Delete => Some(Role::Maintainer),
+        }
+    }
+
+    fn changes(self) -> bool {
+        match self {
+            Self::Ping | Self::List | Self::Pull => false,
+            Self::Push | Self::Delete => true,
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ping => "ping",
+            Self::List => "list",
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::Delete => "delete",
+        })
+    }
+}
+
+/// Whether callers are asked who they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Whoever reaches the registry may do everything.
+    #[default]
+    Open,
+    /// Users, robots and their roles are kept in the registry's own database.
+    Local,
+}
+
+/// Patterns of repository names: `*` stays within one part of a name, `**` crosses slashes.
+#[derive(Clone, Debug, Default)]
+pub struct Patterns {
+    texts: Vec<String>,
+    set: GlobSet,
+}
+
+impl Patterns {
+    /// Compiles `texts`.
+    ///
+    /// # Errors
+    /// The pattern that is none, and why.
+    pub fn new(texts: &[String]) -> Result<Self, String> {
+        let mut set = GlobSetBuilder::new();
+        for text in texts {
+            let glob: Result<Glob, _> = GlobBuilder::new(text).literal_separator(true).build();
+            set.add(glob.map_err(|e| format!("{text:?} is no pattern: {}", e.kind()))?);
+        }
+        let set = set.build().map_err(|e| format!("too many or too large patterns: {}", e.kind()))?;
+        Ok(Self { texts: texts.to_vec(), set })
+    }
+
+    /// Place of the first pattern that matches.
+    fn matching(&self, repository: &RepositoryName) -> Option<usize> {
+        if self.texts.is_empty() { None } else { self.set.matches(repository.as_str()).into_iter().min() }
+    }
+}
+
+/// What the registry lets callers do.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Whether callers are asked who they are.
+    pub mode: Mode,
+    /// Refuses whatever would change content: for maintenance and mirrors.
+    pub read_only: bool,
+    /// Lets anybody pull everything.
+    pub anonymous_pull: bool,
+    /// Repositories that anybody may pull from.
+    pub public: Patterns,
+}
+
+/// The rule that allowed something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Nobody is asked who they are.
+    Open,
+    /// The caller has said who they are, which is all that is needed.
+    Known,
+    /// Anybody may pull everything.
+    AnonymousPull,
+    /// Anybody may pull from this repository: place of the pattern.
+    Public(usize),
+    /// The caller administers the registry.
+    RegistryAdmin,
+    /// The caller has a role in the repository's organisation.
+    Member(Role),
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("open (auth.mode = \"open\")"),
+            Self::Known => f.write_str("known caller"),
+            Self::AnonymousPull => f.write_str("anonymous pull (auth.anonymous_pull = true)"),
+            Self::Public(place) => write!(f, "public repository (auth.public, pattern {})", place + 1),
+            Self::RegistryAdmin => f.write_str("registry administrator"),
+            Self::Member(role) => write!(f, "member ({role})"),
+        }
+    }
+}
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// The registry takes no changes now.
+    #[error("this registry is read-only now (server.read_only)")]
+    ReadOnly,
+    /// Nobody has said who is calling.
+    #[error("this needs a login: no credentials came with the request")]
+    Anonymous,
+    /// The caller's role is too small, or they have none.
+    #[error("{identity} may not {action} here: that needs the role {needed} in organisation {organisation}, and they \
+             have {}; an administrator can give it with `rreg org add`", held.map_or("none", Role::as_str))]
+    Role {
+        /// Who.
+        identity: String,
+        /// What they wanted.
+        action: Action,
+        /// Where.
+        organisation: OrganisationName,
+        /// What it takes.
+        needed: Role,
+        /// What they have.
+        held: Option<Role>,
+    },
+    /// The caller may, but the token that they hold is not for this.
+    #[error("the token is not for this: it needs the scope {0}")]
+    Scope(Scope),
+}
+
+impl Denied {
+    /// The rule's name in the audit trail.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read-only",
+            Self::Anonymous => "login needed",
+            Self::Role { .. } => "role needed",
+            Self::Scope(_) => "token scope needed",
+        }
+    }
+}
+
+/// Proof that an operation was allowed. Only [`Access::authorize`] makes one.
+#[derive(Debug)]
+pub struct Permit {
+    operation: Operation,
+    caller: Arc<Caller>,
+    access: Arc<Access>,
+    rule: Rule,
+}
+
+impl Access {
+    /// Judges whether `caller` may do `operation`.
+    ///
+    /// # Errors
+    /// [`Denied`], with the reason.
+    pub fn authorize(self: &Arc<Self>, caller: &Arc<Caller>, operation: Operation) -> Result<Permit, Denied> {
+        let rule = self.judge(caller, Action::of(&operation), operation.repository())?;
+        Ok(Permit { operation, caller: caller.clone(), access: self.clone(), rule })
+    }
+
+    /// The rule by which `caller` may do `action` on `repository` (on the registry, where there is none).
+    ///
+    /// # Errors
+    /// [`Denied`], with the reason.
+    pub fn judge(
+        &self,
+        caller: &Caller,
+        action: Action,
+        repository: Option<&RepositoryName>,
+    ) -> Result<Rule, Denied> {
+        if self.read_only && action.changes() {
+            return Err(Denied::ReadOnly);
+        }
+        self.judge_caller(caller, action, repository)
+    }
+
+    fn judge_caller(
+        &self,
+        caller: &Caller,
+        action: Action,
+        repository: Option<&RepositoryName>,
+    ) -> Result<Rule, Denied> {
+        if self.mode == Mode::Open {
+            return Ok(Rule::Open);
+        }
+        match (action.role(), repository) {
+            (Some(needed), Some(repository)) => self.judge_repository(caller, action, needed, repository),
+            // Ping and list. A token without an account, as clients get before an anonymous pull, will do.
+            _ if caller.is_anonymous() && caller.scopes.is_none() => Err(Denied::Anonymous),
+            _ => match &caller.scopes {
+                Some(scopes) if action == Action::List && !scopes.contains(&Scope::Catalog) => {
+                    Err(Denied::Scope(Scope::Catalog))
+                }
+                _ => Ok(Rule::Known),
+            },
+        }
+    }
+
+    fn judge_repository(
+        &self,
+        caller: &Caller,
+        action: Action,
+        needed: Role,
+        repository: &RepositoryName,
+    ) -> Result<Rule, Denied> {
+        if action == Action::Pull
+            && let Some(rule) = self.anybody_reads(repository)
+        {
+            return Ok(rule);
+        }
+        if caller.is_anonymous() {
+            return Err(Denied::Anonymous);
+        }
+        let organisation = OrganisationName::of(repository);
+        let held = caller.roles.get(&organisation).copied();
+        let rule = match held {
+            _ if caller.admin => Rule::RegistryAdmin,
+            Some(role) if role >= needed => Rule::Member(role),
+            _ => {
+                let identity = caller.identity.to_string();
+                return Err(Denied::Role { identity, action, organisation, needed, held });
+            }
+        };
+        let granted = |scope: &Scope| match scope {
+            Scope::Repository { name, actions } => name == repository && actions.allow(action),
+            Scope::Catalog => false,
+        };
+        match &caller.scopes {
+            Some(scopes) if !scopes.iter().any(granted) => Err(Denied::Scope(Scope::Repository {
+                name: repository.clone(),
+                actions: Actions::needed_for(action),
+            })),
+            _ => Ok(rule),
+        }
+    }
+
+    fn anybody_reads(&self, repository: &RepositoryName) -> Option<Rule> {
+        if self.anonymous_pull {
+            return Some(Rule::AnonymousPull);
+        }
+        self.public.matching(repository).map(Rule::Public)
+    }
+
+    /// Whether `caller` may see `repository` in a list. A token's scopes narrow what is done to repositories; the
+    /// list as such has a scope of its own, so they do not count here.
+    pub fn may_list(&self, caller: &Caller, repository: &RepositoryName) -> bool {
+        self.mode == Mode::Open
+            || self.anybody_reads(repository).is_some()
+            || (!caller.is_anonymous()
+                && (caller.admin || caller.roles.contains_key(&OrganisationName::of(repository))))
+    }
+
+    /// Whether `caller` sees every repository in a list.
+    pub fn lists_all(&self, caller: &Caller) -> bool {
+        self.mode == Mode::Open || self.anonymous_pull || (caller.admin && !caller.is_anonymous())
+    }
+
+    /// What of `asked` the caller may do: the scopes that a token gets. A scope of which nothing is left is left out.
+    pub fn grant(&self, caller: &Caller, asked: Vec<Scope>) -> Vec<Scope> {
+        let mut granted = Vec::new();
+        for scope in asked {
+            match scope {
+                Scope::Catalog => granted.push(Scope::Catalog),
+                Scope::Repository { name, actions } => {
+                    // Read-only is a state of the registry, not a matter of who asks.
+                    let may = |action| {
+                        actions.allow(action) && self.judge_caller(caller, action, Some(&name)).is_ok()
+                    };
+                    let actions = Actions {
+                        pull: may(Action::Pull),
+                        push: may(Action::Push),
+                        delete: may(Action::Delete),
+                    };
+                    if actions != Actions::default() {
+                        granted.push(Scope::Repository { name, actions });
+                    }
+                }
+            }
+        }
+        granted
+    }
+}
+
+impl Permit {
+    /// What was allowed.
+    pub fn operation(&self) -> &Operation {
+        &self.operation
+    }
+
+    /// To whom.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// By which rule.
+    pub fn rule(&self) -> Rule {
+        self.rule
+    }
+
+    /// Whether the same caller may read `repository` too, which is what mounting a blob from it needs
+    /// (zot CVE-2024-39897).
+    pub fn may_read(&self, repository: &RepositoryName) -> bool {
+        self.access.judge(&self.caller, Action::Pull, Some(repository)).is_ok()
+    }
+
+    /// Whether the caller may see `repository` in a list.
+    pub fn may_list(&self, repository: &RepositoryName) -> bool {
+        self.access.may_list(&self.caller, repository)
+    }
+
+    /// Whether the caller sees every repository in a list.
+    pub fn lists_all(&self) -> bool {
+        self.access.lists_all(&self.caller)
+    }
+}

@@ -1,0 +1,159 @@
+//! What the commands for users, robots and organisations share: the database, secrets, and a row in the audit trail for
+//! each change. They work beside a running server, which learns of a change within 30 seconds.
+
+use std::io::Read as _;
+
+use rreg_auth::{ApiToken, Htpasswd, OrganisationName, PrincipalName, hash_password};
+use rreg_server::Config;
+use rreg_storage::{AuditEvent, MetadataStore, NewCredential};
+
+use super::config::Place;
+use crate::exit::{Exit, Failure};
+
+/// Longest password read from standard input, in bytes.
+const MAX_INPUT: u64 = 4096;
+
+/// The database of a configuration.
+pub(super) struct Accounts {
+    pub(super) config: Config,
+    pub(super) metadata: MetadataStore,
+    pub(super) htpasswd: Htpasswd,
+}
+
+impl From<rreg_auth::NameError> for Failure {
+    fn from(error: rreg_auth::NameError) -> Self {
+        Self::new(Exit::Usage, error.to_string())
+    }
+}
+
+impl Accounts {
+    pub(super) async fn open(place: &Place) -> Result<Self, Failure> {
+        let config = place.load()?;
+        let htpasswd = rreg_server::read_htpasswd(&config)?;
+        let metadata = rreg_server::open_metadata(&config).await?;
+        Ok(Self { config, metadata, htpasswd })
+    }
+
+    /// Ends the command: what was done goes into the audit trail.
+    pub(super) async fn done(self, event: &str, target: &str) -> Result<(), Failure> {
+        let mut done = AuditEvent::new(event, "allowed", "command line");
+        done.actor = operator();
+        done.target = Some(target.to_owned());
+        self.metadata.audit(vec![done]).await?;
+        self.metadata.close().await;
+        Ok(())
+    }
+
+    /// Whether there is an account of this name.
+    pub(super) async fn exists(&self, name: &PrincipalName) -> Result<bool, Failure> {
+        Ok(self.htpasswd.contains(name) || self.metadata.principal(name.as_str()).await?.is_some())
+    }
+}
+
+/// Who is at this machine's command line.
+fn operator() -> String {
+    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
+    format!("operator:{}", name.unwrap_or_else(|_| "unknown".to_owned()))
+}
+
+pub(super) fn principal(text: &str) -> Result<PrincipalName, Failure> {
+    Ok(text.parse()?)
+}
+
+pub(super) fn organisation(text: &str) -> Result<OrganisationName, Failure> {
+    Ok(text.parse()?)
+}
+
+pub(super) fn unknown(kind: &str, name: &str) -> Failure {
+    Failure::new(Exit::Refused, format!("there is no {kind} {name}"))
+}
+
+/// A password: from standard input, or a fresh one that is to be shown.
+pub(super) struct Password {
+    pub(super) credential: NewCredential,
+    pub(super) shown: Option<String>,
+}
+
+impl Password {
+    pub(super) fn new(from_stdin: bool) -> Result<Self, Failure> {
+        let (text, fresh) = if from_stdin { (read_password()?, false) } else { (random_password(), true) };
+        let secret = hash_password(&text, rand::random())
+            .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+        let credential = NewCredential { kind: "password", secret, expires_at: None };
+        Ok(Self { credential, shown: fresh.then_some(text) })
+    }
+}
+
+fn read_password() -> Result<String, Failure> {
+    let mut text = String::new();
+    let failed = |e| Failure::new(Exit::Input, format!("cannot read the password from standard input: {e}"));
+    std::io::stdin().take(MAX_INPUT).read_to_string(&mut text).map_err(failed)?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// 128 random bits in letters and digits that are not mistaken for each other.
+fn random_password() -> String {
+    const LETTERS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
+    let bits = rand::random::<u128>();
+    let letter = |place: u32| LETTERS.get(((bits >> (5 * place)) & 31) as usize).copied().unwrap_or(b'a');
+    (0..25).map(|place| char::from(letter(place))).collect()
+}
+
+/// A fresh token and what is stored of it.
+pub(super) fn fresh_token(expires_at: Option<i64>) -> (ApiToken, NewCredential) {
+    let token = ApiToken::from_random(rand::random());
+    let secret = token.fingerprint();
+    (token, NewCredential { kind: "token", secret, expires_at })
+}
+
+/// `90d`, `12h`, `30m`: seconds.
+pub(super) fn lifetime(text: &str) -> Result<u64, String> {
+    let parsed = text.parse::<rreg_server::config::HumanDuration>()?;
+    match parsed.0.as_secs() {
+        0 => Err("is shorter than a second".to_owned()),
+        seconds => Ok(seconds),
+    }
+}
+
+/// Milliseconds since the Unix epoch as `2026-01-31T12:34:56Z`.
+pub(super) fn time(milliseconds: i64) -> String {
+    let seconds = milliseconds.div_euclid(1000);
+    let (days, clock) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Days to a civil date: eras of 400 years that begin in March.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + carry;
+    format!("{year:04}-{month:02}-{date:02}T{:02}:{:02}:{:02}Z", clock / 3600, clock / 60 % 60, clock % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_798_761_600, "2027-01-01T00:00:00Z"),
+            (-1, "1969-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(time(seconds * 1000), text);
+        }
+    }
+
+    #[test]
+    fn fresh_secrets_differ_and_can_be_set() {
+        let (one, two) = (random_password(), random_password());
+        assert!(one != two && one.len() == 25, "{one} {two}");
+        assert!(hash_password(&one, [0; 16]).is_ok());
+        assert_eq!(lifetime("90d"), Ok(7_776_000));
+        assert!(lifetime("0s").is_err() && lifetime("soon").is_err());
+    }
+}

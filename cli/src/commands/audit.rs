@@ -1,0 +1,107 @@
+//! `rreg audit`: the trail of writes, logins and denials.
+
+use clap::{Args, ValueEnum};
+use rreg_storage::{AuditEvent, expiry_in};
+use serde_json::{Value, json};
+
+use super::accounts::{Accounts, lifetime, time};
+use super::config::Place;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+use crate::text::{plain, table};
+
+/// Events read at a time.
+const STEP: u32 = 1000;
+
+#[derive(Args, Debug)]
+pub(crate) struct Audit {
+    /// Events of the last so long, such as 24h
+    #[arg(long, value_name = "DURATION", value_parser = lifetime)]
+    since: Option<u64>,
+    /// The last so many events; with --since or --export, all of them count
+    #[arg(long, short = 'n', default_value_t = 50, value_name = "NUMBER")]
+    last: u32,
+    /// Write all events to standard output in this form, oldest first
+    #[arg(long, value_enum)]
+    export: Option<Form>,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// One JSON object a line
+    Jsonl,
+}
+
+impl Audit {
+    pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
+        let accounts = Accounts::open(&self.place).await?;
+        let now = expiry_in(0);
+        let since = self.since.map(|seconds| {
+            now.saturating_sub(i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX))
+        });
+        if self.export == Some(Form::Jsonl) {
+            return export(&accounts, output, since.unwrap_or_default()).await;
+        }
+        let events = match since {
+            None => accounts.metadata.last_audit_events(self.last).await?,
+            Some(since) => {
+                let (mut all, mut place) = (Vec::new(), 0);
+                loop {
+                    let step = accounts.metadata.audit_events(place, since, STEP).await?;
+                    let Some(last) = step.last() else { break };
+                    place = last.id;
+                    all.extend(step);
+                }
+                all
+            }
+        };
+        let value: Vec<_> = events.iter().map(json_of).collect();
+        output.result(&json!({"events": value}), || {
+            let rows: Vec<_> = events.iter().map(row_of).collect();
+            table(["TIME", "WHO", "WHAT", "OUTCOME", "ON", "RULE", "FROM"], &rows)
+        })
+    }
+}
+
+async fn export(accounts: &Accounts, output: &Output, since: i64) -> Result<Exit, Failure> {
+    let mut place = 0;
+    loop {
+        let step = accounts.metadata.audit_events(place, since, STEP).await?;
+        let Some(last) = step.last() else { return Ok(Exit::Ok) };
+        place = last.id;
+        let lines: String = step.iter().map(|event| json_of(event).to_string() + "\n").collect();
+        output.raw(lines.as_bytes())?;
+    }
+}
+
+fn json_of(event: &AuditEvent) -> Value {
+    json!({
+        "id": event.id,
+        "time": time(event.at),
+        "actor": event.actor,
+        "event": event.event,
+        "outcome": event.outcome,
+        "rule": event.rule,
+        "repository": event.repository,
+        "target": event.target,
+        "address": event.address,
+        "requestId": event.request_id,
+    })
+}
+
+fn row_of(event: &AuditEvent) -> [String; 7] {
+    let on: Vec<&str> = event.repository.iter().chain(&event.target).map(String::as_str).collect();
+    let from = event.address.clone().unwrap_or_default();
+    [
+        time(event.at),
+        event.actor.clone(),
+        event.event.clone(),
+        event.outcome.clone(),
+        on.join(" "),
+        event.rule.clone(),
+        from,
+    ]
+    .map(|cell| plain(&cell))
+}

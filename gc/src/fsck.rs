@@ -1,0 +1,207 @@
+//! Compares rows with objects: what is missing, of the wrong length, damaged, or known to nobody.
+//!
+//! Runs beside a server: what changes meanwhile is looked at again before it becomes a finding. Memory does not grow
+//! with the store: rows come in pages, objects as a stream.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use rreg_oci::Digest;
+use rreg_storage::{Content, Storage, StorageError, Stored};
+
+/// Rows and objects looked at in one page.
+const PAGE: usize = 500;
+/// Contents looked at at once.
+const AT_ONCE: usize = 8;
+
+/// How closely to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Lengths only.
+    Quick,
+    /// Every byte is read and hashed.
+    Deep,
+}
+
+/// In which way something is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// An object of the blob is not there.
+    Missing,
+    /// An object, or all together, has another length than the rows say.
+    Length,
+    /// The bytes have another digest.
+    Digest,
+    /// No row knows the object.
+    Extra,
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// In which way.
+    pub damage: Damage,
+    /// Whose bytes; not known for an extra object.
+    pub digest: Option<Digest>,
+    /// The object, where it is about one.
+    pub object: Option<String>,
+    /// Length of the object, or of the content.
+    pub size: u64,
+}
+
+/// What was looked at, and what was found.
+#[derive(Clone, Debug, Default)]
+pub struct Inspection {
+    /// Blobs looked at.
+    pub blobs: u64,
+    /// Manifests looked at (deep only).
+    pub manifests: u64,
+    /// Objects in the store.
+    pub objects: u64,
+    /// How many things are not as they should be.
+    pub count: u64,
+    /// The first of them.
+    pub findings: Vec<Finding>,
+}
+
+impl Inspection {
+    fn found(&mut self, finding: Finding, limit: usize) {
+        self.count += 1;
+        if self.findings.len() < limit {
+            self.findings.push(finding);
+        }
+    }
+}
+
+/// Looks at everything and names up to `limit` findings. An object without a row counts as extra once it is
+/// `extra_after` old: an upload writes its bytes before its row.
+///
+/// # Errors
+/// When database or store fail; damage is no error.
+pub async fn fsck(
+    storage: &Storage,
+    depth: Depth,
+    extra_after: Duration,
+    limit: usize,
+) -> Result<Inspection, StorageError> {
+    let mut inspection = Inspection::default();
+    check_blobs(storage, depth, limit, &mut inspection).await?;
+    if depth == Depth::Deep {
+        check_manifests(storage, limit, &mut inspection).await?;
+    }
+    check_objects(storage, extra_after, limit, &mut inspection).await?;
+    Ok(inspection)
+}
+
+async fn check_blobs(
+    storage: &Storage,
+    depth: Depth,
+    limit: usize,
+    inspection: &mut Inspection,
+) -> Result<(), StorageError> {
+    let mut after = -1;
+    loop {
+        let page = storage.metadata().stored_blobs(after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.row;
+        let mut checks =
+            stream::iter(&page).map(|stored| check(storage, stored, depth)).buffer_unordered(AT_ONCE);
+        while let Some(finding) = checks.next().await {
+            inspection.blobs += 1;
+            if let Some(finding) = finding? {
+                inspection.found(finding, limit);
+            }
+        }
+    }
+}
+
+/// One blob. Whatever is found is looked for again in rows read anew: it may have been deleted, or replaced by a good
+/// copy, since the page was read.
+async fn check(storage: &Storage, stored: &Stored, depth: Depth) -> Result<Option<Finding>, StorageError> {
+    let Some(_) = examine(storage, stored, depth).await? else { return Ok(None) };
+    match storage.metadata().stored_blob(&stored.digest).await? {
+        Some(now) => examine(storage, &now, depth).await,
+        None => Ok(None),
+    }
+}
+
+async fn examine(storage: &Storage, stored: &Stored, depth: Depth) -> Result<Option<Finding>, StorageError> {
+    let finding = |damage, object: Option<&str>, size| {
+        let object = object.map(str::to_owned);
+        Ok(Some(Finding { damage, digest: Some(stored.digest), object, size }))
+    };
+    let Content::Objects(objects) = &stored.content else {
+        return if stored.is_good() { Ok(None) } else { finding(Damage::Digest, None, stored.size) };
+    };
+    for object in objects {
+        match storage.blobs().size_of(&object.key).await? {
+            None => return finding(Damage::Missing, Some(&object.key), object.size),
+            Some(size) if size != object.size => return finding(Damage::Length, Some(&object.key), size),
+            Some(_) => {}
+        }
+    }
+    if objects.iter().map(|object| object.size).sum::<u64>() != stored.size {
+        return finding(Damage::Length, None, stored.size);
+    }
+    if depth == Depth::Deep {
+        let keys: Vec<&str> = objects.iter().map(|object| object.key.as_str()).collect();
+        match storage.blobs().digest_of(&keys, stored.digest.algorithm()).await? {
+            None => return finding(Damage::Missing, keys.first().copied(), stored.size),
+            Some(found) if found != stored.digest => {
+                return finding(Damage::Digest, keys.first().copied(), stored.size);
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(None)
+}
+
+async fn check_manifests(
+    storage: &Storage,
+    limit: usize,
+    inspection: &mut Inspection,
+) -> Result<(), StorageError> {
+    let mut after = -1;
+    loop {
+        // Bodies are up to some megabytes each.
+        let page = storage.metadata().stored_manifests(after, PAGE / 25).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.row;
+        for stored in &page {
+            inspection.manifests += 1;
+            if !stored.is_good() {
+                let (digest, size) = (Some(stored.digest), stored.size);
+                inspection.found(Finding { damage: Damage::Digest, digest, object: None, size }, limit);
+            }
+        }
+    }
+}
+
+async fn check_objects(
+    storage: &Storage,
+    extra_after: Duration,
+    limit: usize,
+    inspection: &mut Inspection,
+) -> Result<(), StorageError> {
+    let mut pages = Box::pin(storage.blobs().list().chunks(PAGE));
+    while let Some(page) = pages.next().await {
+        let mut old = Vec::new();
+        for object in page {
+            let object = object?;
+            inspection.objects += 1;
+            if object.age >= extra_after {
+                old.push(object);
+            }
+        }
+        let keys: Vec<&str> = old.iter().map(|object| object.key.as_str()).collect();
+        let known = storage.metadata().known_objects(&keys).await?;
+        for object in old.into_iter().filter(|object| !known.contains(&object.key)) {
+            // An object that was reclaimed since it was listed has lost its row and itself.
+            if storage.blobs().size_of(&object.key).await?.is_some() {
+                let (object, size) = (Some(object.key), object.size);
+                inspection.found(Finding { damage: Damage::Extra, digest: None, object, size }, limit);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Carrying it out: reviews under leases, then objects.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use rreg_storage::{ReviewKind, Settled, Storage, StorageError, Verdict};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Schedule, ms};
+
+/// Uploads, reviews and objects handled in one round.
+const ROUND: u32 = 500;
+/// Reviews settled at once: with SQLite they share transactions, as many as leave room for pushes in between.
+const AT_ONCE: usize = 32;
+/// A worker that has not settled a review by then is taken for dead.
+const LEASE: Duration = Duration::from_secs(60);
+/// Objects deleted at once.
+const DELETES: usize = 16;
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Idle uploads that were ended.
+    pub uploads: usize,
+    /// Manifests whose rows were deleted.
+    pub manifests: usize,
+    /// Blobs that were taken out of a repository.
+    pub blobs: usize,
+    /// Bytes of those that no other repository has.
+    pub bytes: u64,
+    /// Reviews that found the content held, or gone already.
+    pub kept: usize,
+    /// Objects that were deleted.
+    pub objects: usize,
+}
+
+/// Does all that is due: ends idle uploads, settles reviews, deletes objects.
+///
+/// # Errors
+/// When database or store fail; what was done until then stays done.
+pub async fn sweep(storage: &Storage, schedule: &Schedule) -> Result<Report, StorageError> {
+    let mut report = Report::default();
+    loop {
+        let ended = storage.metadata().expire_uploads(ms(schedule.idle), ROUND).await?;
+        report.uploads += ended;
+        if ended == 0 {
+            break;
+        }
+    }
+    for (kind, age) in schedule.kinds() {
+        settle_all(storage, schedule, (kind, age), &mut report).await?;
+    }
+    delete_objects(storage, &mut report).await?;
+    Ok(report)
+}
+
+async fn settle_all(
+    storage: &Storage,
+    schedule: &Schedule,
+    (kind, age): (ReviewKind, u64),
+    report: &mut Report,
+) -> Result<(), StorageError> {
+    let metadata = storage.metadata();
+    loop {
+        let reviews = metadata.claim_reviews(kind, age, ms(LEASE), ROUND).await?;
+        if reviews.is_empty() {
+            return Ok(());
+        }
+        let grace = ms(schedule.grace);
+        let mut settled = stream::iter(reviews)
+            .map(|review| {
+                let storage = storage.clone();
+                async move { storage.metadata().settle_review(&review, grace).await }
+            })
+            .buffer_unordered(AT_ONCE);
+        while let Some(outcome) = settled.next().await {
+            match (outcome, kind) {
+                (Ok(Settled::Judged(Verdict::Reclaim { bytes })), ReviewKind::Blob) => {
+                    report.blobs += 1;
+                    report.bytes += bytes;
+                }
+                (Ok(Settled::Judged(Verdict::Reclaim { .. })), ReviewKind::Manifest) => report.manifests += 1,
+                (Ok(Settled::Judged(Verdict::Keep(_) | Verdict::Gone)), _) => report.kept += 1,
+                // Somebody has pushed it again: it is young now. Or too many wrote at once: its lease ends.
+                (Ok(Settled::Postponed) | Err(StorageError::Conflict), _) => {}
+                (Err(error), _) => return Err(error),
+            }
+        }
+    }
+}
+
+async fn delete_objects(storage: &Storage, report: &mut Report) -> Result<(), StorageError> {
+    loop {
+        let keys = storage.metadata().due_objects(ROUND).await?;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let delete = |key: String| {
+            let blobs = storage.blobs().clone();
+            async move { blobs.delete(&key).await }
+        };
+        let mut deleted = stream::iter(keys.clone()).map(delete).buffer_unordered(DELETES);
+        while let Some(result) = deleted.next().await {
+            result?;
+        }
+        drop(deleted);
+        report.objects += keys.len();
+        // Bytes first: a crash in between deletes them once more, and deleting twice is no error.
+        storage.metadata().forget_objects(keys).await?;
+    }
+}
+
+/// Sweeps every period until `shutdown`. Failures are logged and tried again the next time.
+pub async fn run(storage: Storage, schedule: Schedule, shutdown: CancellationToken) {
+    let mut ticks = tokio::time::interval(schedule.period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // The first tick comes at once; start-up has better things to do.
+    ticks.tick().await;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        match sweep(&storage, &schedule).await {
+            Ok(Report { uploads: 0, manifests: 0, blobs: 0, objects: 0, .. }) => {}
+            Ok(Report { uploads, manifests, blobs, bytes, objects, .. }) => {
+                tracing::info!(uploads, manifests, blobs, bytes, objects, "reclaimed");
+            }
+            Err(error) => tracing::warn!(%error, "reclaim failed; trying again later"),
+        }
+    }
+}

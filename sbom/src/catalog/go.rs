@@ -1,0 +1,93 @@
+//! Go's build information (Go source, src/debug/buildinfo): a header with a magic, then two strings, the
+//! toolchain's version and the modules in the form of `go version -m`.
+
+use super::Content;
+use crate::finding::{Complaint, FindingKind};
+use crate::limits::Limits;
+use crate::package::{Ecosystem, Package};
+
+/// The first bytes of the header, at a multiple of 16 in the file.
+pub(crate) const MAGIC: &[u8] = b"\xff Go buildinf:";
+/// Length of the header, in bytes.
+const HEADER: usize = 32;
+/// Set where the strings follow the header, as they do since Go 1.18.
+const INLINE: u8 = 2;
+/// The module text lies between two marks of this length, in bytes.
+const MARK: usize = 16;
+
+/// What stands after a magic.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum BuildInfo {
+    /// Something that only looks like it.
+    None,
+    /// Needs more bytes to tell.
+    More,
+    /// Written by a Go before 1.18: the strings are elsewhere, behind pointers.
+    Old,
+    /// Version and modules.
+    Found(String, String),
+}
+
+/// Reads from the first byte of the magic on.
+pub(crate) fn parse(bytes: &[u8], whole: bool) -> BuildInfo {
+    let more = if whole { BuildInfo::None } else { BuildInfo::More };
+    let Some(flags) = bytes.get(15).copied() else { return more };
+    if flags & INLINE == 0 {
+        let pointer = bytes.get(14).is_some_and(|size| [4, 8].contains(size));
+        return if pointer && flags <= 1 { BuildInfo::Old } else { BuildInfo::None };
+    }
+    let Some(rest) = bytes.get(HEADER..) else { return more };
+    let Some((version, rest)) = string(rest) else { return more };
+    let Some((modules, _)) = string(rest) else { return more };
+    let version = String::from_utf8_lossy(version).into_owned();
+    if !version.starts_with("go") && !version.starts_with("devel") {
+        return BuildInfo::None;
+    }
+    let inner = modules.len().checked_sub(MARK).and_then(|end| modules.get(MARK..end));
+    BuildInfo::Found(version, String::from_utf8_lossy(inner.unwrap_or_default()).into_owned())
+}
+
+/// A string after its length as a varint of 7-bit groups.
+fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut length = 0_usize;
+    for (at, byte) in bytes.iter().enumerate().take(5) {
+        length |= usize::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            let end = length.checked_add(at + 1)?;
+            return Some((bytes.get(at + 1..end)?, bytes.get(end..)?));
+        }
+    }
+    None
+}
+
+/// Adds the toolchain's library and the modules.
+pub(crate) fn modules(version: &str, text: &str, limits: &Limits, content: &mut Content) {
+    // `go1.24.1 X:experiment`: experiments are not part of the version.
+    let version = version.split_whitespace().next().unwrap_or_default();
+    if let Some(release) = version.strip_prefix("go") {
+        content.add(Package::new(Ecosystem::Golang, "stdlib", Some(release.into())));
+    }
+    let mut found: Vec<Package> = Vec::new();
+    for line in text.lines() {
+        let mut fields = line.split('\t');
+        let (kind, path, version) = (fields.next(), fields.next(), fields.next());
+        let Some(path) = path.filter(|path| !path.is_empty()) else { continue };
+        // A main module built from its directory has no version.
+        let version = version.filter(|v| *v != "(devel)").map(str::to_owned);
+        match kind {
+            Some("mod" | "dep") => found.push(Package::new(Ecosystem::Golang, path, version)),
+            // The module before was replaced by this one.
+            Some("=>") => {
+                found.pop();
+                found.push(Package::new(Ecosystem::Golang, path, version));
+            }
+            _ => {}
+        }
+        if found.len() > limits.packages_per_file {
+            let why = format!("more than {} modules", limits.packages_per_file);
+            content.complaints.push(Complaint::new(FindingKind::TooMany, why));
+            break;
+        }
+    }
+    found.into_iter().for_each(|package| content.add(package));
+}

@@ -1,0 +1,107 @@
+//! Which files say what is installed, and who reads them.
+//!
+//! How to add one: a file here with a function from bytes to [`Content`], a [`Catalog`] variant, and its paths
+//! in [`Catalog::of`].
+
+pub(crate) mod apk;
+pub(crate) mod cargo;
+pub(crate) mod dpkg;
+pub(crate) mod elf;
+pub(crate) mod go;
+pub(crate) mod jar;
+pub(crate) mod npm;
+pub(crate) mod os_release;
+pub(crate) mod python;
+pub(crate) mod rpm;
+
+use crate::finding::Complaint;
+use crate::limits::Limits;
+use crate::package::Package;
+
+/// What one file says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Content {
+    pub(crate) packages: Vec<Found>,
+    /// Hashes of paths that distribution packages own.
+    pub(crate) owned: Vec<u64>,
+    pub(crate) os: Option<os_release::OsRelease>,
+    pub(crate) complaints: Vec<Complaint>,
+}
+
+/// A package and where in its file it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) package: Package,
+    /// The path inside an archive, after `!/`; empty for the file itself.
+    pub(crate) inside: String,
+}
+
+impl Content {
+    pub(crate) fn add(&mut self, package: Package) {
+        self.packages.push(Found { package, inside: String::new() });
+    }
+
+    pub(crate) fn complain(mut self, complaint: Complaint) -> Self {
+        self.complaints.push(complaint);
+        self
+    }
+}
+
+/// A kind of file that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Catalog {
+    OsRelease,
+    DpkgStatus,
+    DpkgFiles,
+    Apk,
+    Rpm,
+    Npm,
+    Python,
+    Jar,
+}
+
+impl Catalog {
+    /// The kind of file at a path of the image, by its name alone. Binaries are told by their content.
+    pub(crate) fn of(path: &str) -> Option<Self> {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        match (parent, name) {
+            ("etc" | "usr/lib", "os-release") => return Some(Self::OsRelease),
+            ("var/lib/dpkg", "status") => return Some(Self::DpkgStatus),
+            ("var/lib/dpkg/status.d", name) if name.ends_with(".md5sums") => return Some(Self::DpkgFiles),
+            ("var/lib/dpkg/status.d", _) => return Some(Self::DpkgStatus),
+            ("var/lib/dpkg/info", name) if name.ends_with(".list") => return Some(Self::DpkgFiles),
+            ("lib/apk/db" | "usr/lib/apk/db", "installed") => return Some(Self::Apk),
+            (
+                "var/lib/rpm" | "usr/lib/sysimage/rpm" | "usr/share/rpm",
+                "rpmdb.sqlite" | "Packages.db" | "Packages",
+            ) => return Some(Self::Rpm),
+            (_, "package.json") if npm::is_package(path) => return Some(Self::Npm),
+            (parent, "METADATA") if parent.ends_with(".dist-info") => return Some(Self::Python),
+            (parent, "PKG-INFO") if parent.ends_with(".egg-info") => return Some(Self::Python),
+            (_, name) if name.ends_with(".egg-info") => return Some(Self::Python),
+            _ => {}
+        }
+        jar::is_archive(name).then_some(Self::Jar)
+    }
+
+    /// Longest file of this kind that is read, in bytes.
+    pub(crate) fn limit(self, limits: &Limits) -> u64 {
+        match self {
+            Self::OsRelease | Self::Npm | Self::Python => limits.text_bytes,
+            Self::DpkgStatus | Self::DpkgFiles | Self::Apk | Self::Rpm | Self::Jar => limits.file_bytes,
+        }
+    }
+
+    pub(crate) fn read(self, path: &str, bytes: &[u8], limits: &Limits) -> Content {
+        match self {
+            Self::OsRelease => os_release::read(bytes),
+            Self::DpkgStatus => dpkg::status(bytes, limits),
+            Self::DpkgFiles => dpkg::files(path, bytes, limits),
+            Self::Apk => apk::installed(bytes, limits),
+            Self::Rpm => rpm::read(path, bytes, limits),
+            Self::Npm => npm::package_json(bytes),
+            Self::Python => python::metadata(bytes),
+            Self::Jar => jar::read(path, bytes, limits),
+        }
+    }
+}

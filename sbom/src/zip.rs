@@ -1,0 +1,118 @@
+//! Reads zip archives in memory (PKWARE APPNOTE.TXT), entry by entry and without a list of them: what an
+//! archive says about itself costs no memory.
+
+use std::io::Read as _;
+
+use flate2::read::DeflateDecoder;
+
+use crate::bytes::{index, slice, u16_le, u32_le};
+use crate::finding::{Complaint, FindingKind};
+
+/// Length of the end record without its comment, and of the longest comment.
+const END: usize = 22;
+const MAX_COMMENT: usize = u16::MAX as usize;
+
+/// An archive, with its central directory found.
+pub(crate) struct Zip<'a> {
+    bytes: &'a [u8],
+    /// Where the next central header is.
+    at: usize,
+    end: usize,
+    /// Bytes in front of the archive, as of self-extracting ones, which its offsets do not count.
+    shift: usize,
+}
+
+/// An entry of an archive.
+pub(crate) struct ZipEntry<'a> {
+    pub(crate) name: &'a [u8],
+    flags: u16,
+    method: u16,
+    packed: usize,
+    local: usize,
+}
+
+impl<'a> Zip<'a> {
+    pub(crate) fn open(bytes: &'a [u8]) -> Result<Self, Complaint> {
+        let from = bytes.len().saturating_sub(END + MAX_COMMENT);
+        let tail = bytes.get(from..).unwrap_or_default();
+        let end = memchr::memmem::rfind(tail, b"PK\x05\x06").map(|at| from + at);
+        let end = end.ok_or_else(|| Complaint::truncated("no end of central directory"))?;
+        let field = |at| u32_le(bytes, end + at).and_then(index);
+        let (Some(length), Some(offset)) = (field(12), field(16)) else {
+            return Err(Complaint::truncated("the end of central directory is cut off"));
+        };
+        if offset == u32::MAX as usize || length == u32::MAX as usize {
+            let why = "an archive with a 64-bit central directory offset";
+            return Err(Complaint::new(FindingKind::Unsupported, why));
+        }
+        // A 64-bit end record may lie between the directory and the end: then the offset is the better guide.
+        let written = slice(bytes, offset, 4) == Some(b"PK\x01\x02");
+        let at = if written { Some(offset) } else { end.checked_sub(length) };
+        let at =
+            at.ok_or_else(|| Complaint::malformed("the central directory does not fit in front of its end"))?;
+        Ok(Self { bytes, at, end, shift: at.saturating_sub(offset) })
+    }
+
+    /// The next entry, `None` after the last.
+    pub(crate) fn next(&mut self) -> Result<Option<ZipEntry<'a>>, Complaint> {
+        let bytes = self.bytes;
+        if self.at >= self.end || slice(bytes, self.at, 4).is_some_and(|sign| sign.starts_with(b"PK\x06")) {
+            return Ok(None);
+        }
+        let entry = self.central().ok_or_else(|| Complaint::malformed("a broken central directory"))?;
+        Ok(Some(entry))
+    }
+
+    fn central(&mut self) -> Option<ZipEntry<'a>> {
+        let at = self.at;
+        if slice(self.bytes, at, 4)? != b"PK\x01\x02" {
+            return None;
+        }
+        let half = |offset| u16_le(self.bytes, at + offset);
+        let word = |offset| u32_le(self.bytes, at + offset).and_then(index);
+        let (name, extra, comment) = (half(28)?, half(30)?, half(32)?);
+        let entry = ZipEntry {
+            name: slice(self.bytes, at + 46, name.into())?,
+            flags: half(8)?,
+            method: half(10)?,
+            packed: word(20)?,
+            local: word(42)?.checked_add(self.shift)?,
+        };
+        self.at = at + 46 + usize::from(name) + usize::from(extra) + usize::from(comment);
+        Some(entry)
+    }
+
+    /// An entry's content, refused when it is longer than `limit` bytes.
+    pub(crate) fn content(&self, entry: &ZipEntry<'_>, limit: u64) -> Result<Vec<u8>, Complaint> {
+        let name = || String::from_utf8_lossy(entry.name).into_owned();
+        if entry.flags & 1 != 0 {
+            return Err(Complaint::new(FindingKind::Unsupported, format!("{} is encrypted", name())));
+        }
+        let packed = self.packed(entry).ok_or_else(|| {
+            Complaint::truncated(format!("the content of {} lies outside of the archive", name()))
+        })?;
+        let mut content = Vec::new();
+        let read = match entry.method {
+            0 => packed.take(limit + 1).read_to_end(&mut content),
+            8 => DeflateDecoder::new(packed).take(limit + 1).read_to_end(&mut content),
+            other => {
+                let why = format!("{} is compressed by method {other}", name());
+                return Err(Complaint::new(FindingKind::Unsupported, why));
+            }
+        };
+        read.map_err(|e| Complaint::malformed(format!("{}: {e}", name())))?;
+        if content.len() as u64 > limit {
+            let why = format!("{} decompresses to more than {limit} bytes", name());
+            return Err(Complaint::new(FindingKind::ArchiveTooLarge, why));
+        }
+        Ok(content)
+    }
+
+    fn packed(&self, entry: &ZipEntry<'_>) -> Option<&'a [u8]> {
+        if slice(self.bytes, entry.local, 4)? != b"PK\x03\x04" {
+            return None;
+        }
+        let (name, extra) = (u16_le(self.bytes, entry.local + 26)?, u16_le(self.bytes, entry.local + 28)?);
+        slice(self.bytes, entry.local + 30 + usize::from(name) + usize::from(extra), entry.packed)
+    }
+}

@@ -1,0 +1,341 @@
+//! From a request's headers to a caller.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, Uri};
+use quick_cache::sync::Cache;
+use rreg_auth::{
+    Access, ApiToken, Caller, Denied, Htpasswd, Identity, PrincipalName, Scope, TokenError, TokenSettings,
+};
+use rreg_oci::Operation;
+use rreg_storage::{Storage, StorageError};
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::accounts::{access, caller_of};
+use super::challenge::{Challenge, scopes_of};
+use super::keys::{Keys, now};
+use super::passwords::Passwords;
+use super::trail::{Context, Trail};
+use crate::config;
+use crate::error::ApiError;
+
+/// What was found right is believed for so long: a user who is removed, or a role that is taken away, counts until then.
+const BELIEVED: Duration = Duration::from_secs(30);
+/// Credentials that are believed at a time.
+const KNOWN: usize = 10_000;
+/// Between two looks whether a new signing key is due.
+const KEY_PERIOD: Duration = Duration::from_secs(3600);
+
+/// Why credentials do not count. What exactly was wrong with a name or password is not told: the same words for an
+/// unknown user, a wrong password and an expired token.
+#[derive(Debug)]
+pub(crate) enum Rejected {
+    Wrong,
+    Token(TokenError),
+    Scheme,
+    Busy,
+    Storage(StorageError),
+}
+
+/// Somebody whose credentials were right a moment ago.
+#[derive(Clone)]
+struct Known {
+    caller: Arc<Caller>,
+    until: Instant,
+}
+
+/// A request's `Authorization`.
+enum Credentials<'a> {
+    None,
+    Bearer(&'a str),
+    Basic(String, String),
+}
+
+pub(crate) struct Authenticator {
+    pub(crate) access: Arc<Access>,
+    pub(crate) trail: Trail,
+    anonymous: Arc<Caller>,
+    storage: Storage,
+    pub(super) keys: Keys,
+    passwords: Passwords,
+    challenge: Challenge,
+    known: Cache<[u8; 32], Known>,
+    /// Makes the keys of `known` worth nothing outside this process.
+    salt: [u8; 16],
+}
+
+impl Authenticator {
+    pub(crate) fn new(config: &config::Config, storage: Storage, htpasswd: Htpasswd) -> Self {
+        let auth = &config.auth;
+        let settings = TokenSettings {
+            issuer: auth.service().to_owned(),
+            audience: auth.service().to_owned(),
+            lifetime: auth.token_lifetime.0,
+        };
+        Self {
+            access: Arc::new(access(config)),
+            trail: Trail::start(storage.clone()),
+            anonymous: Arc::new(Caller::anonymous()),
+            keys: Keys::new(settings, storage.clone()),
+            storage,
+            passwords: Passwords::new(htpasswd),
+            challenge: Challenge {
+                url: auth.url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
+                tls: config.server.tls.is_enabled(),
+                service: auth.service().to_owned(),
+            },
+            known: Cache::new(KNOWN),
+            salt: *uuid::Uuid::new_v4().as_bytes(),
+        }
+    }
+
+    /// Whether anybody is asked who they are.
+    pub(crate) fn asks(&self) -> bool {
+        self.access.mode != rreg_auth::Mode::Open
+    }
+
+    /// Reads the signing keys, and again now and then.
+    pub(crate) async fn start(self: &Arc<Self>, shutdown: CancellationToken) -> Result<(), StorageError> {
+        if !self.asks() {
+            return Ok(());
+        }
+        self.keys.refresh().await?;
+        if self.storage.metadata().principals("user").await?.is_empty() {
+            tracing::warn!("nobody can log in yet: make a user with `rreg user create NAME --admin`");
+        }
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = tokio::time::sleep(KEY_PERIOD) => {}
+                }
+                if let Err(error) = this.keys.refresh().await {
+                    tracing::error!(%error, "token signing keys cannot be refreshed");
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// The caller, if no database and no costly check is needed to know.
+    pub(crate) fn immediate(&self, headers: &HeaderMap) -> Option<&Arc<Caller>> {
+        (!self.asks() || !headers.contains_key(AUTHORIZATION)).then_some(&self.anonymous)
+    }
+
+    /// The caller of a bearer token that was verified a moment ago.
+    pub(crate) fn believed(&self, headers: &HeaderMap) -> Option<Arc<Caller>> {
+        match credentials(headers) {
+            Ok(Credentials::Bearer(token)) => self.recall(&self.key(&[b"bearer", token.as_bytes()])),
+            _ => None,
+        }
+    }
+
+    /// Finds out who is calling.
+    pub(crate) async fn identify(
+        &self,
+        headers: &HeaderMap,
+        context: &Context,
+    ) -> Result<Arc<Caller>, Rejected> {
+        if let Some(caller) = self.immediate(headers) {
+            return Ok(Arc::clone(caller));
+        }
+        match credentials(headers)? {
+            Credentials::None => Ok(Arc::clone(&self.anonymous)),
+            Credentials::Bearer(token) => {
+                let verified = self.bearer(token).await;
+                if let Err(Rejected::Token(TokenError::Invalid | TokenError::UnknownKey)) = verified {
+                    self.trail.login_failed(context, "", "bearer token").await;
+                }
+                verified
+            }
+            Credentials::Basic(name, secret) => self.login(&name, &secret, context).await,
+        }
+    }
+
+    async fn bearer(&self, token: &str) -> Result<Arc<Caller>, Rejected> {
+        let key = self.key(&[b"bearer", token.as_bytes()]);
+        if let Some(caller) = self.recall(&key) {
+            return Ok(caller);
+        }
+        let claims = self.keys.verify(token).await.map_err(Rejected::Token)?;
+        // The account may be gone, or have fewer roles than when the token was made.
+        let caller = self.load(&claims.identity).await?.ok_or(Rejected::Token(TokenError::Expired))?;
+        let left = Duration::from_secs(claims.expires.saturating_sub(now()));
+        Ok(self.believe(key, caller.narrowed(claims.scopes), left))
+    }
+
+    /// Checks a name and a password or token.
+    pub(super) async fn login(
+        &self,
+        name: &str,
+        secret: &str,
+        context: &Context,
+    ) -> Result<Arc<Caller>, Rejected> {
+        let key = self.key(&[b"basic", name.as_bytes(), secret.as_bytes()]);
+        if let Some(caller) = self.recall(&key) {
+            return Ok(caller);
+        }
+        let (checked, left) = if ApiToken::looks_like(secret) {
+            self.api_token(name, secret).await?
+        } else {
+            (self.password(name, secret).await?, BELIEVED)
+        };
+        match checked {
+            Some(caller) => {
+                self.trail.login(context, &caller.identity).await;
+                Ok(self.believe(key, caller, left))
+            }
+            None => {
+                self.trail.login_failed(context, name, "wrong name or secret").await;
+                Err(Rejected::Wrong)
+            }
+        }
+    }
+
+    async fn api_token(&self, name: &str, secret: &str) -> Result<(Option<Caller>, Duration), Rejected> {
+        let Some(token) = ApiToken::parse(secret) else { return Ok((None, BELIEVED)) };
+        let owner = self.storage.metadata().token_owner(&token.fingerprint()).await?;
+        let Some((_, expires)) = owner.filter(|(owner, _)| owner == name) else {
+            return Ok((None, BELIEVED));
+        };
+        let left = expires.map_or(BELIEVED, |expires| {
+            let now = i64::try_from(now().saturating_mul(1000)).unwrap_or(i64::MAX);
+            Duration::from_millis(u64::try_from(expires.saturating_sub(now)).unwrap_or_default())
+        });
+        Ok((self.load_named(name).await?, left))
+    }
+
+    async fn password(&self, name: &str, secret: &str) -> Result<Option<Caller>, Rejected> {
+        let parsed = name.parse::<PrincipalName>().ok();
+        // The same questions for a name that cannot exist.
+        let text = parsed.as_ref().map_or("", PrincipalName::as_str);
+        let hash = self.storage.metadata().password_hash(text).await?;
+        let stored = self.storage.metadata().principal(text).await?;
+        // A name that the database knows is the database's, whatever the file says.
+        let in_file = if stored.is_none() { parsed.clone() } else { None };
+        let right =
+            self.passwords.check(hash, in_file, secret.to_owned()).await.map_err(|_| Rejected::Busy)?;
+        if right { self.load_named(text).await } else { Ok(None) }
+    }
+
+    async fn load_named(&self, name: &str) -> Result<Option<Caller>, Rejected> {
+        let Ok(name) = name.parse::<PrincipalName>() else { return Ok(None) };
+        Ok(caller_of(self.storage.metadata(), self.passwords.file(), &name).await?)
+    }
+
+    /// Somebody with the roles that they have now; `None` when there is no such account (any more), or another of the
+    /// same name.
+    async fn load(&self, identity: &Identity) -> Result<Option<Caller>, Rejected> {
+        match identity {
+            Identity::Anonymous => Ok(Some(Caller::anonymous())),
+            Identity::User(name) | Identity::Robot(name) => {
+                Ok(self.load_named(name.as_str()).await?.filter(|caller| caller.identity == *identity))
+            }
+            // Nothing here makes such callers.
+            Identity::Workload(_) | Identity::Certificate(_) => Ok(None),
+        }
+    }
+
+    fn key(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(self.salt);
+        for part in parts {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        hash.finalize().into()
+    }
+
+    fn recall(&self, key: &[u8; 32]) -> Option<Arc<Caller>> {
+        self.known.get(key).filter(|known| Instant::now() < known.until).map(|known| known.caller)
+    }
+
+    fn believe(&self, key: [u8; 32], caller: Caller, left: Duration) -> Arc<Caller> {
+        let caller = Arc::new(caller);
+        let until = Instant::now() + left.min(BELIEVED);
+        self.known.insert(key, Known { caller: caller.clone(), until });
+        caller
+    }
+
+    /// The answer to credentials that do not count.
+    pub(crate) fn rejected(
+        &self,
+        rejected: Rejected,
+        uri: &Uri,
+        headers: &HeaderMap,
+        scopes: &[Scope],
+    ) -> ApiError {
+        let (message, error) = match rejected {
+            Rejected::Wrong => ("the user name, password or token is wrong or has expired".to_owned(), None),
+            Rejected::Token(error) => (error.to_string(), Some("invalid_token")),
+            Rejected::Scheme => ("the Authorization header is neither Basic nor Bearer".to_owned(), None),
+            Rejected::Busy => return ApiError::busy("too many passwords are being checked", 5),
+            Rejected::Storage(error) => return error.into(),
+        };
+        self.unauthorized(message, uri, headers, scopes, error)
+    }
+
+    /// The answer to a caller who may not do this.
+    pub(crate) fn denied(
+        &self,
+        denied: Denied,
+        uri: &Uri,
+        headers: &HeaderMap,
+        operation: &Operation,
+    ) -> ApiError {
+        match &denied {
+            Denied::Anonymous => {
+                self.unauthorized(denied.to_string(), uri, headers, &scopes_of(operation), None)
+            }
+            Denied::Scope(_) => {
+                let error = Some("insufficient_scope");
+                self.unauthorized(denied.to_string(), uri, headers, &scopes_of(operation), error)
+            }
+            Denied::ReadOnly | Denied::Role { .. } => denied.into(),
+        }
+    }
+
+    fn unauthorized(
+        &self,
+        message: String,
+        uri: &Uri,
+        headers: &HeaderMap,
+        scopes: &[Scope],
+        error: Option<&str>,
+    ) -> ApiError {
+        let challenge = self.challenge.header(uri, headers, scopes, error);
+        ApiError::unauthorized(message).with_header(WWW_AUTHENTICATE, challenge)
+    }
+}
+
+impl From<StorageError> for Rejected {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+/// Reads `Authorization` (RFC 9110, section 11.6.2; RFC 7617; RFC 6750).
+fn credentials(headers: &HeaderMap) -> Result<Credentials<'_>, Rejected> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(Credentials::None) };
+    if values.next().is_some() {
+        return Err(Rejected::Scheme);
+    }
+    let (scheme, rest) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Rejected::Scheme)?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(Credentials::Bearer(rest.trim()));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(Rejected::Scheme);
+    }
+    let decoded = STANDARD.decode(rest.trim()).map_err(|_| Rejected::Scheme)?;
+    let text = String::from_utf8(decoded).map_err(|_| Rejected::Wrong)?;
+    let (name, secret) = text.split_once(':').ok_or(Rejected::Wrong)?;
+    Ok(Credentials::Basic(name.to_owned(), secret.to_owned()))
+}

@@ -1,0 +1,154 @@
+//! `[auth]`: who may do what.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use rreg_auth::{Mode, Patterns};
+use toml::Value;
+
+use super::error::Findings;
+use super::section::section;
+use super::setting::Setting;
+use super::units::HumanDuration;
+
+/// Whether callers are asked who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    /// Whoever reaches the registry may do everything.
+    Open,
+    /// Users, robots and roles are kept in the registry's database.
+    Local,
+}
+
+impl From<AuthMode> for Mode {
+    fn from(mode: AuthMode) -> Self {
+        match mode {
+            AuthMode::Open => Self::Open,
+            AuthMode::Local => Self::Local,
+        }
+    }
+}
+
+impl FromStr for AuthMode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "open" => Ok(Self::Open),
+            "local" => Ok(Self::Local),
+            _ => Err("is no way to ask who is calling"),
+        }
+    }
+}
+
+impl fmt::Display for AuthMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Local => "local",
+        })
+    }
+}
+
+/// Patterns of repository names: a list in TOML, separated by commas in a variable.
+#[derive(Clone, Debug, Default)]
+pub struct RepositoryPatterns {
+    texts: Vec<String>,
+    compiled: Patterns,
+}
+
+impl PartialEq for RepositoryPatterns {
+    fn eq(&self, other: &Self) -> bool {
+        self.texts == other.texts
+    }
+}
+
+impl RepositoryPatterns {
+    fn new(texts: Vec<String>) -> Result<Self, String> {
+        Ok(Self { compiled: Patterns::new(&texts)?, texts })
+    }
+
+    /// Ready to be matched.
+    pub fn compiled(&self) -> Patterns {
+        self.compiled.clone()
+    }
+}
+
+impl Setting for RepositoryPatterns {
+    fn allowed(&self) -> String {
+        "a list of patterns such as [\"library/*\", \"team/**\"]; * stays within one part of a name, ** crosses \
+         slashes"
+            .into()
+    }
+
+    fn assign(&mut self, value: &Value) -> Result<(), String> {
+        let list = value.as_array().ok_or_else(|| format!("is of type {}", value.type_str()))?;
+        let texts = list.iter().map(|item| match item {
+            Value::String(text) => Ok(text.clone()),
+            other => Err(format!("has an item of type {}", other.type_str())),
+        });
+        *self = Self::new(texts.collect::<Result<_, _>>()?)?;
+        Ok(())
+    }
+
+    fn assign_text(&mut self, text: &str) -> Result<(), String> {
+        let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+        *self = Self::new(texts.map(str::to_owned).collect())?;
+        Ok(())
+    }
+
+    fn show(&self) -> Option<Value> {
+        Some(Value::Array(self.texts.iter().cloned().map(Value::String).collect()))
+    }
+}
+
+section! {
+    /// Who may do what. Users, robots and roles are made with `rreg user`, `rreg robot` and `rreg org`.
+    pub struct Auth {
+        /// open: whoever reaches the registry may do everything. local: a login and a role are needed.
+        mode: AuthMode = AuthMode::Open,
+        /// Lets anybody pull everything, without a login.
+        anonymous_pull: bool = false,
+        /// Repositories that anybody may pull from, without a login.
+        public: RepositoryPatterns = RepositoryPatterns::default(),
+        /// How long a bearer token is good. 1m to 1h.
+        token_lifetime: HumanDuration = HumanDuration::seconds(300),
+        /// File made by `htpasswd -B` with users beside those of the database; read at the start.
+        htpasswd: Option<PathBuf> = None,
+        /// Whom tokens are for and from. Replicas have the same one, different registries different ones. Not set:
+        /// rreg.
+        service: Option<String> = None,
+        /// Address under which clients reach this registry, such as https://registry.example. Not set: what the
+        /// client's Host header says, with https where TLS is on.
+        url: Option<String> = None,
+    }
+}
+
+impl Auth {
+    /// `service` of the token flow.
+    pub fn service(&self) -> &str {
+        self.service.as_deref().unwrap_or("rreg")
+    }
+
+    pub(crate) fn validate(&self, findings: &mut Findings) {
+        let (low, high) = (HumanDuration::seconds(60), HumanDuration::seconds(3600));
+        findings.within("auth.token_lifetime", self.token_lifetime, low, high);
+        let printable = |text: &str| text.bytes().all(|c| c.is_ascii_graphic() && c != b'"' && c != b'\\');
+        if !printable(self.service()) {
+            findings.reject("auth.service", "stands in a header", Some("printable ASCII without quotes"));
+        }
+        if let Some(url) = &self.url {
+            let parsed = url::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+            let whole =
+                |url: &url::Url| url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+            if !parsed.as_ref().is_some_and(whole) || !printable(url) {
+                findings.reject(
+                    "auth.url",
+                    "is no address of a registry",
+                    Some("https://HOST or https://HOST:PORT"),
+                );
+            }
+        }
+    }
+}

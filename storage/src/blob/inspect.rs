@@ -1,0 +1,69 @@
+//! Looking at objects without serving them.
+
+use std::time::{Duration, SystemTime};
+
+use futures_util::{Stream, StreamExt as _};
+use object_store::path::Path;
+use object_store::{Error, ObjectStoreExt as _};
+use rreg_oci::{Algorithm, Digest, Hasher};
+
+use super::BlobStore;
+use crate::error::StorageError;
+
+/// An object in the store.
+#[derive(Clone, Debug)]
+pub struct FoundObject {
+    /// Its key.
+    pub key: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// Since it was last written.
+    pub age: Duration,
+}
+
+impl BlobStore {
+    /// The object's length, or `None` if it is not there.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn size_of(&self, key: &str) -> Result<Option<u64>, StorageError> {
+        match self.objects.head(&Path::from(key)).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The digest of these objects' bytes, one object after the other, or `None` if one is not there.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn digest_of(
+        &self,
+        keys: &[&str],
+        algorithm: Algorithm,
+    ) -> Result<Option<Digest>, StorageError> {
+        let mut hasher = Hasher::new(algorithm);
+        for key in keys {
+            let mut pieces = match self.objects.get(&Path::from(*key)).await {
+                Ok(found) => found.into_stream(),
+                Err(Error::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            while let Some(piece) = pieces.next().await {
+                hasher.update(&piece?);
+            }
+        }
+        Ok(Some(hasher.finish()))
+    }
+
+    /// Every object that this store's blobs could be in.
+    pub fn list(&self) -> impl Stream<Item = Result<FoundObject, StorageError>> + Send + use<> {
+        let now = SystemTime::now();
+        self.objects.list(Some(&Path::from("blobs"))).map(move |found| {
+            let meta = found?;
+            let age = now.duration_since(SystemTime::from(meta.last_modified)).unwrap_or_default();
+            Ok(FoundObject { key: meta.location.to_string(), size: meta.size, age })
+        })
+    }
+}

@@ -1,0 +1,267 @@
+//! Moving tags, refusing to, and what became of them.
+//!
+//! Under concurrent writers (PostgreSQL, READ COMMITTED) a look is no promise: each change first locks the tag's row,
+//! or is the first to insert it, and judges what it then finds. A refusal after that rolls the transaction back. With
+//! SQLite's single writer the first look, before anything is written, already decides.
+
+use rreg_oci::{Digest, Reference, RepositoryName, Tag};
+use sqlx::AnyConnection;
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+
+use super::{MetadataStore, digest_column, find_repository, text_column, to_sql};
+use crate::db::now_ms;
+use crate::error::StorageError;
+use crate::tag_rules::TagRules;
+
+/// Two writers can find the row of a tag coming and going only so often before they are told to try again.
+const TURNS: usize = 5;
+
+/// One change of one tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagChange {
+    /// Names the change; later changes have larger numbers.
+    pub id: i64,
+    /// Which tag.
+    pub tag: Tag,
+    /// Who did it, if anybody in particular.
+    pub actor: Option<String>,
+    /// Milliseconds since the Unix epoch.
+    pub at: i64,
+    /// Where the tag pointed; `None` if it is new.
+    pub from: Option<Digest>,
+    /// Where it points since; `None` if it was deleted.
+    pub to: Option<Digest>,
+}
+
+/// Whose tags are changed, by whom, under which rules.
+#[derive(Clone, Copy)]
+pub(super) struct Scope<'a> {
+    pub(super) repository: &'a RepositoryName,
+    pub(super) rules: &'a TagRules,
+    pub(super) actor: Option<&'a str>,
+}
+
+impl Scope<'_> {
+    fn refuse(&self, tag: &Tag, digest: Digest) -> Result<(), StorageError> {
+        match self.rules.immutable(self.repository, tag) {
+            Some(rule) => Err(StorageError::ImmutableTag {
+                repository: self.repository.clone(),
+                tag: tag.clone(),
+                digest,
+                rule: rule.name.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl MetadataStore {
+    /// Up to `limit` changes in `repository`, the latest first; of one tag, or of all.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownRepository`], or a database failure.
+    pub async fn tag_history(
+        &self,
+        repository: &RepositoryName,
+        tag: Option<&Tag>,
+        limit: usize,
+    ) -> Result<Vec<TagChange>, StorageError> {
+        let mut conn = self.db.read().await?;
+        let id = find_repository(&mut conn, repository)
+            .await?
+            .ok_or_else(|| StorageError::UnknownRepository(repository.clone()))?;
+        let rows = sqlx::query(
+            "SELECT id, tag, actor, changed_at, from_digest, to_digest FROM tag_history \
+             WHERE repository_id = $1 AND ($2 = '' OR tag = $2) ORDER BY id DESC LIMIT $3",
+        )
+        .bind(id)
+        .bind(tag.map_or("", Tag::as_str))
+        .bind(to_sql(limit as u64))
+        .fetch_all(&mut *conn)
+        .await?;
+        rows.iter().map(change).collect()
+    }
+}
+
+fn change(row: &AnyRow) -> Result<TagChange, StorageError> {
+    let digest = |column| {
+        let text: Option<String> = row.try_get(column)?;
+        text.map(|text| text.parse().map_err(|e| StorageError::Corrupt(format!("{text:?}: {e}")))).transpose()
+    };
+    Ok(TagChange {
+        id: row.try_get(0)?,
+        tag: text_column(row, 1)?,
+        actor: row.try_get(2)?,
+        at: row.try_get(3)?,
+        from: digest(4)?,
+        to: digest(5)?,
+    })
+}
+
+/// Refuses, before anything is written, to point an immutable tag at anything but what it points at.
+pub(super) async fn check_move(
+    conn: &mut AnyConnection,
+    scope: Scope<'_>,
+    repository: i64,
+    tag: &Tag,
+    to: &Digest,
+) -> Result<(), StorageError> {
+    if scope.rules.immutable(scope.repository, tag).is_none() {
+        return Ok(());
+    }
+    match target(conn, repository, tag).await? {
+        Some(digest) if digest != *to => scope.refuse(tag, digest),
+        _ => Ok(()),
+    }
+}
+
+/// What the tag points at.
+async fn target(
+    conn: &mut AnyConnection,
+    repository: i64,
+    tag: &Tag,
+) -> Result<Option<Digest>, StorageError> {
+    let row = sqlx::query(
+        "SELECT m.digest FROM tags t JOIN manifests m ON m.id = t.manifest_id \
+         WHERE t.repository_id = $1 AND t.name = $2",
+    )
+    .bind(repository)
+    .bind(tag.as_str())
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| digest_column(&row, 0)).transpose()
+}
+
+/// Points the tag at the manifest. Gives what it pointed at before, if that was another.
+pub(super) async fn set_tag(
+    conn: &mut AnyConnection,
+    scope: Scope<'_>,
+    repository: i64,
+    tag: &Tag,
+    to: (i64, &Digest),
+) -> Result<Option<Digest>, StorageError> {
+    for _ in 0..TURNS {
+        // Locks the row, so that what is read of it now holds until the commit.
+        let locked = sqlx::query("UPDATE tags SET updated_at = $3 WHERE repository_id = $1 AND name = $2")
+            .bind(repository)
+            .bind(tag.as_str())
+            .bind(now_ms())
+            .execute(&mut *conn)
+            .await?;
+        if locked.rows_affected() > 0 {
+            let from = target(conn, repository, tag).await?.ok_or(StorageError::Conflict)?;
+            if from == *to.1 {
+                return Ok(None);
+            }
+            scope.refuse(tag, from)?;
+            sqlx::query("UPDATE tags SET manifest_id = $3 WHERE repository_id = $1 AND name = $2")
+                .bind(repository)
+                .bind(tag.as_str())
+                .bind(to.0)
+                .execute(&mut *conn)
+                .await?;
+            record(conn, scope, repository, tag, (Some(&from), Some(to.1))).await?;
+            return Ok(Some(from));
+        }
+        let inserted = sqlx::query(
+            "INSERT INTO tags (repository_id, name, manifest_id, updated_at) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (repository_id, name) DO NOTHING",
+        )
+        .bind(repository)
+        .bind(tag.as_str())
+        .bind(to.0)
+        .bind(now_ms())
+        .execute(&mut *conn)
+        .await?;
+        if inserted.rows_affected() > 0 {
+            record(conn, scope, repository, tag, (None, Some(to.1))).await?;
+            return Ok(None);
+        }
+    }
+    Err(StorageError::Conflict)
+}
+
+/// Deletes one tag. Gives what it pointed at.
+pub(super) async fn delete_tag(
+    conn: &mut AnyConnection,
+    scope: Scope<'_>,
+    tag: &Tag,
+) -> Result<(i64, Digest), StorageError> {
+    let unknown = || StorageError::UnknownManifest {
+        repository: scope.repository.clone(),
+        reference: Reference::Tag(tag.clone()),
+    };
+    let repository = find_repository(conn, scope.repository).await?.ok_or_else(unknown)?;
+    let from = target(conn, repository, tag).await?.ok_or_else(unknown)?;
+    scope.refuse(tag, from)?;
+    let deleted =
+        sqlx::query("DELETE FROM tags WHERE repository_id = $1 AND name = $2 RETURNING manifest_id")
+            .bind(repository)
+            .bind(tag.as_str())
+            .fetch_optional(&mut *conn)
+            .await?
+            .ok_or_else(unknown)?;
+    let row = sqlx::query("SELECT digest FROM manifests WHERE id = $1")
+        .bind(deleted.try_get::<i64, _>(0)?)
+        .fetch_optional(&mut *conn)
+        .await?;
+    // Another replica may have moved the tag since it was looked at.
+    let from = row.map(|row| digest_column(&row, 0)).transpose()?.unwrap_or(from);
+    record(conn, scope, repository, tag, (Some(&from), None)).await?;
+    Ok((repository, from))
+}
+
+/// Refuses, before anything is written, to take a manifest from under an immutable tag.
+pub(super) async fn check_untag(
+    conn: &mut AnyConnection,
+    scope: Scope<'_>,
+    manifest: (i64, &Digest),
+) -> Result<(), StorageError> {
+    let rows = sqlx::query("SELECT name FROM tags WHERE manifest_id = $1 ORDER BY name")
+        .bind(manifest.0)
+        .fetch_all(conn)
+        .await?;
+    rows.iter().try_for_each(|row| scope.refuse(&text_column(row, 0)?, *manifest.1))
+}
+
+/// Deletes all tags of a manifest that is about to go.
+pub(super) async fn delete_tags_of(
+    conn: &mut AnyConnection,
+    scope: Scope<'_>,
+    repository: i64,
+    manifest: (i64, &Digest),
+) -> Result<(), StorageError> {
+    let rows = sqlx::query("DELETE FROM tags WHERE manifest_id = $1 RETURNING name")
+        .bind(manifest.0)
+        .fetch_all(&mut *conn)
+        .await?;
+    for row in &rows {
+        let tag: Tag = text_column(row, 0)?;
+        scope.refuse(&tag, *manifest.1)?;
+        record(conn, scope, repository, &tag, (Some(manifest.1), None)).await?;
+    }
+    Ok(())
+}
+
+async fn record(
+    conn: &mut AnyConnection,
+    scope: Scope<'_>,
+    repository: i64,
+    tag: &Tag,
+    (from, to): (Option<&Digest>, Option<&Digest>),
+) -> Result<(), StorageError> {
+    sqlx::query(
+        "INSERT INTO tag_history (repository_id, tag, actor, changed_at, from_digest, to_digest) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(repository)
+    .bind(tag.as_str())
+    .bind(scope.actor.map(str::to_owned))
+    .bind(now_ms())
+    .bind(from.map(ToString::to_string))
+    .bind(to.map(ToString::to_string))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
