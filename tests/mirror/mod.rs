@@ -2,11 +2,14 @@
 
 mod clients;
 mod copies;
+mod evict;
 mod hostile;
+mod lists;
 mod many;
 mod names;
 mod origin;
 mod redirects;
+mod tls;
 
 use bytes::Bytes;
 

@@ -15,6 +15,8 @@ pub struct Limits {
     pub page: u64,
     /// Most pages of one list.
     pub pages: usize,
+    /// Longest list, all its pages together, in bytes.
+    pub list: u64,
     /// Longest silence while a request or a download runs.
     pub idle: Duration,
     /// Fewest bytes a second of a download, over the length of `idle`; 0 for any.
@@ -31,6 +33,7 @@ impl Default for Limits {
             error: 64 << 10,
             page: 16 << 20,
             pages: 10_000,
+            list: 1 << 30,
             idle: Duration::from_secs(60),
             min_rate: 0,
             upload_idle: Duration::from_secs(300),

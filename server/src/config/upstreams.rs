@@ -52,6 +52,8 @@ section! {
         tag_ttl: HumanDuration = HumanDuration::seconds(60),
         /// Longest silence of the upstream. 1s to 1h.
         timeout: HumanDuration = HumanDuration::seconds(30),
+        /// Most bytes of blobs that are kept of it; 0: all. Images used longest ago go first.
+        max_size: ByteSize = ByteSize(0),
         /// Fewest bytes a second of a blob, over the length of `timeout`. 0: any.
         min_rate: ByteSize = ByteSize::kib(8),
         /// Blobs fetched at the same time; more wait. 1 to 1000.
@@ -60,6 +62,17 @@ section! {
         revalidate_timeout: HumanDuration = HumanDuration::seconds(5),
         /// Follows redirects and token realms to addresses of this machine and its link.
         allow_local_redirects: bool = false,
+    }
+}
+
+section! {
+    /// How much of all upstreams together is kept.
+    pub struct Mirror {
+        /// Most bytes of blobs; 0: all. Images used longest ago go first; their bytes are deleted after
+        /// uploads.reclaim_grace.
+        max_size: ByteSize = ByteSize(0),
+        /// An image that was asked for so recently stays, whatever the limits say.
+        keep: HumanDuration = HumanDuration::seconds(3600),
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) fn cached(
 ) -> Option<Answer> {
     let manifest = app.storage.metadata().cached_manifest(repository, reference)?;
     cache_of(app, reference).hits.inc();
+    app.mirror.used(repository, &manifest.digest);
     Some(Ok(answer(app, &manifest, headers, with_body)))
 }
 

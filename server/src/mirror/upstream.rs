@@ -16,6 +16,8 @@ use crate::config;
 /// Few and quick: a client is waiting, and the breaker takes care of the rest.
 const RETRY: RetryPolicy =
     RetryPolicy { retries: 2, first: Duration::from_millis(200), longest: Duration::from_secs(2) };
+/// Longest list of tags or referrers, all its pages together, in bytes.
+const MAX_LIST: u64 = 16 << 20;
 /// A manifest and the token before it may take so many times the longest silence.
 const PATIENCE: u32 = 3;
 
@@ -52,7 +54,12 @@ impl Upstream {
             insecure_skip_tls_verify: config.insecure_skip_tls_verify,
             keychain: Arc::new(keychain),
             guard_local: !config.allow_local_redirects,
-            limits: Limits { idle: config.timeout.0, min_rate: config.min_rate.0, ..Limits::default() },
+            limits: Limits {
+                idle: config.timeout.0,
+                min_rate: config.min_rate.0,
+                list: MAX_LIST,
+                ..Limits::default()
+            },
             retry: RETRY,
         };
         Ok(Self {
