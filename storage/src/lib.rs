@@ -29,10 +29,10 @@ pub use cache::CacheLimits;
 pub use db::Engine;
 pub use error::StorageError;
 pub use metadata::{
-    AuditEvent, BlobContent, BlobRecord, CatalogPage, Evicted, Content, FillLease, Holder, Membership, MetadataStore,
-    NewBlob, NewCredential, NewManifest, Presence, Principal, Referrer, ReferrerPage, Review, ReviewKind,
-    Segment, Settled, Stored, StoredKey, StoredManifest, TagChange, TagPage, UploadProgress, UploadSession,
-    Verdict, expiry_in,
+    AuditEvent, BlobContent, BlobRecord, CatalogPage, Content, Evicted, FillLease, Holder, Membership,
+    MetadataStore, NewBlob, NewCredential, NewManifest, Presence, Principal, Referrer, ReferrerPage, Review,
+    ReviewKind, Segment, Settled, Stored, StoredKey, StoredManifest, TagChange, TagPage, UploadProgress,
+    UploadSession, Verdict, expiry_in,
 };
 pub use tag_rules::{Glob, GlobError, TagRule, TagRules};
 pub use upload::ChunkHeaders;

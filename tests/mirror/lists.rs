@@ -37,7 +37,11 @@ async fn tags_are_the_upstreams_in_pages_of_our_own() {
     assert_eq!(listed(&registry, "tags/list?n=4").await, TAGS);
     let asked = origin.count("GET /v2/library/app/tags/list");
     assert_eq!(listed(&registry, "tags/list?n=2").await, TAGS);
-    assert_eq!(origin.count("GET /v2/library/app/tags/list"), asked, "within its time a list is not asked for again");
+    assert_eq!(
+        origin.count("GET /v2/library/app/tags/list"),
+        asked,
+        "within its time a list is not asked for again"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -239,12 +239,13 @@ fn tls_acceptor() -> (TlsAcceptor, String) {
     let certificate =
         CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
     let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
+    let config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
     (TlsAcceptor::from(Arc::new(config)), authority)
 }
 
@@ -286,7 +287,9 @@ async fn answer(content: &Mutex<Content>, request: &Parts) -> Response {
         Fault::Token => {
             let shown = request.headers.get("authorization").map_or("", |it| it.to_str().unwrap());
             match (path.as_str(), shown) {
-                ("/token", BASIC) => return Response::new(Body::from(json!({"token": "let-me-in"}).to_string())),
+                ("/token", BASIC) => {
+                    return Response::new(Body::from(json!({"token": "let-me-in"}).to_string()));
+                }
                 ("/token", _) => return plain(401),
                 (_, "Bearer let-me-in") => {}
                 _ => {

@@ -110,6 +110,10 @@ impl Upstream {
                 }
             }
         }
+        // Elsewhere an empty text means "not set"; here it is a prefix.
+        if table.get("prefix").and_then(Value::as_str) == Some("") {
+            upstream.prefix = Some(String::new());
+        }
         if let Some(file) = &upstream.password_file {
             if upstream.password.is_some() {
                 return Err("password and password_file are both set; only one of the two can be".into());
@@ -288,6 +292,8 @@ mod tests {
         ] {
             assert_eq!(findings(text), [field], "{text}");
         }
+        let everything = of(r#"[{name="a", url="https://a.x", prefix=""}]"#).unwrap();
+        assert_eq!(everything.0[0].prefix(), "");
         let twice = r#"[{name="a", url="https://a.x", ns=["n"]}, {name="a", url="https://b.x", ns=["n"]}]"#;
         assert_eq!(findings(twice), ["upstreams[1].name", "upstreams[1].prefix", "upstreams[1].ns"]);
     }

@@ -79,7 +79,8 @@ pub(super) async fn referrers(
             place.map_or(all.len(), |place| place + 1)
         }
     };
-    let wanted = |it: &&Descriptor| artifact_type.is_none_or(|kind| it.artifact_type.as_deref() == Some(kind));
+    let wanted =
+        |it: &&Descriptor| artifact_type.is_none_or(|kind| it.artifact_type.as_deref() == Some(kind));
     let mut rest = all.get(after..).unwrap_or_default().iter().filter(wanted);
     let referrers: Vec<Referrer> =
         rest.by_ref().take(limit).map(|it| Referrer { descriptor: it.clone() }).collect();

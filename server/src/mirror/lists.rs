@@ -88,11 +88,7 @@ pub(crate) struct Listed<T> {
 
 impl Mirror {
     /// All tags of the upstream's repository, in the order of their bytes.
-    pub(crate) async fn tags(
-        &self,
-        app: &Arc<App>,
-        copy: &Copy,
-    ) -> Result<Listed<String>, Arc<MirrorError>> {
+    pub(crate) async fn tags(&self, app: &Arc<App>, copy: &Copy) -> Result<Listed<String>, Arc<MirrorError>> {
         let (list, stale) = self.list(app, copy, Key::Tags(copy.local.clone())).await?;
         let entries = match list {
             Some(List::Tags(tags)) => Some(tags),
