@@ -117,8 +117,11 @@ impl ApiError {
     /// The upstream's word, as far as it is one about the content. A refusal of our credentials is not one of the
     /// client's: what cannot be had is not here.
     fn of_upstream(error: &ClientError, message: String) -> Self {
-        let of_manifest = error.operation.starts_with("manifest");
-        let unknown = if of_manifest { ErrorCode::ManifestUnknown } else { ErrorCode::BlobUnknown };
+        let unknown = match error.operation {
+            of if of.starts_with("manifest") => ErrorCode::ManifestUnknown,
+            of if of.starts_with("blob") => ErrorCode::BlobUnknown,
+            _ => ErrorCode::NameUnknown,
+        };
         match (error.class(), error.status()) {
             (ErrorClass::NotFound | ErrorClass::Denied, _) => {
                 Self::new(StatusCode::NOT_FOUND, unknown, message)

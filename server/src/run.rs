@@ -90,6 +90,7 @@ pub async fn run(
     let sbom_metrics = metrics.sbom.clone();
     let app = App::new(&config, storage.clone(), auth.clone(), mirror, metrics.clone(), tasks.clone());
     let app = Arc::new(app);
+    tokio::spawn(Mirror::keep_to_limits(app.clone(), config.reclaim.period.0, shutdown.clone()));
     let router = Arc::clone(&app).router().merge(router(&config, storage.clone(), metrics, shutdown.clone()));
     let immediate: Immediate = Arc::new(move |method, uri, headers| app.immediate(method, uri, headers));
     let site = Site { router, immediate: Some(immediate) };

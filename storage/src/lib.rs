@@ -30,10 +30,10 @@ pub use cache::CacheLimits;
 pub use db::Engine;
 pub use error::StorageError;
 pub use metadata::{
-    AuditEvent, BlobContent, BlobRecord, CatalogPage, Content, FailedSbom, FillLease, Holder, Membership,
-    MetadataStore, NewBlob, NewCredential, NewManifest, Presence, Principal, Referrer, ReferrerPage, Restored,
-    Review, ReviewKind, SbomJob, Segment, Settled, Stored, StoredKey, StoredManifest, TagChange, TagPage,
-    UploadProgress, UploadSession, Verdict, expiry_in,
+    AuditEvent, BlobContent, BlobRecord, CatalogPage, Content, Evicted, FailedSbom, FillLease, Holder,
+    Membership, MetadataStore, NewBlob, NewCredential, NewManifest, Presence, Principal, Referrer,
+    ReferrerPage, Restored, Review, ReviewKind, SbomJob, Segment, Settled, Stored, StoredKey, StoredManifest,
+    TagChange, TagPage, UploadProgress, UploadSession, Verdict, expiry_in,
 };
 pub use records::{RecordedBlob, RecordedContent, RecordedManifest, RecordedTag};
 pub use tag_rules::{TagRule, TagRules};

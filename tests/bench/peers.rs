@@ -5,6 +5,7 @@
 
 use std::env;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -63,11 +64,25 @@ impl Peer {
 
     /// Starts it over `directory`, which keeps its files from start to start.
     pub(crate) fn start(&self, directory: &Path) -> Result<Server, Failure> {
-        self.start_with(directory, &[])
+        self.start_as(directory, None, &[])
     }
 
     /// The same with settings in the environment.
     pub(crate) fn start_with(&self, directory: &Path, settings: &[(&str, &str)]) -> Result<Server, Failure> {
+        self.start_as(directory, None, settings)
+    }
+
+    /// The same as a pull-through cache of everything that `upstream` has.
+    pub(crate) fn start_before(&self, directory: &Path, upstream: SocketAddr) -> Result<Server, Failure> {
+        self.start_as(directory, Some(upstream), &[])
+    }
+
+    fn start_as(
+        &self,
+        directory: &Path,
+        upstream: Option<SocketAddr>,
+        settings: &[(&str, &str)],
+    ) -> Result<Server, Failure> {
         let port = free_port()?;
         let data = directory.join("data");
         fs::create_dir_all(&data)?;
@@ -82,10 +97,16 @@ impl Peer {
             Kind::Rreg => {
                 command.args(["serve", "--log-level", "error", "--listen", &format!("127.0.0.1:{port}")]);
                 command.arg("--data").arg(&data);
+                if let Some(upstream) = upstream {
+                    let entry = format!(r#"[{{name="upstream", prefix="", url="http://{upstream}"}}]"#);
+                    command.env("RREG_UPSTREAMS", entry);
+                }
             }
             Kind::Distribution => {
                 let file = directory.join("config.yml");
-                fs::write(&file, distribution_config(&data, port))?;
+                let proxy =
+                    upstream.map_or_else(String::new, |it| format!("proxy: {{remoteurl: 'http://{it}'}}\n"));
+                fs::write(&file, distribution_config(&data, port) + &proxy)?;
                 command.arg("serve").arg(file).env("OTEL_TRACES_EXPORTER", "none");
             }
             Kind::Zot => {

@@ -37,7 +37,7 @@ pub use source::{Loaded, Sources};
 pub use storage::{Azure, Backend, Database, Gcs, S3, Storage};
 pub use tags::{ImmutableTags, Tags};
 pub use units::{ByteSize, HumanDuration};
-pub use upstreams::{Upstream, Upstreams};
+pub use upstreams::{Mirror, Upstream, Upstreams};
 
 use error::Findings;
 
@@ -61,6 +61,8 @@ section::section! {
             uploads: Uploads,
             /// How long what nothing refers to stays.
             reclaim: Reclaim,
+            /// How much of all upstreams together is kept.
+            mirror: Mirror,
             /// Which tags may change.
             tags: Tags,
             /// Lists of the packages in pushed images.

@@ -14,7 +14,7 @@ use super::secret::Secret;
 use super::section::{Node, Section, section};
 use super::setting::Setting;
 use super::source::read_secret;
-use super::units::HumanDuration;
+use super::units::{ByteSize, HumanDuration};
 
 section! {
     /// A registry whose content is fetched when it is asked for, kept, and served from then on.
@@ -51,10 +51,27 @@ section! {
         tag_ttl: HumanDuration = HumanDuration::seconds(60),
         /// Longest silence of the upstream. 1s to 1h.
         timeout: HumanDuration = HumanDuration::seconds(30),
+        /// Most bytes of blobs that are kept of it; 0: all. Images used longest ago go first.
+        max_size: ByteSize = ByteSize(0),
+        /// Fewest bytes a second of a blob, over the length of `timeout`. 0: any.
+        min_rate: ByteSize = ByteSize::kib(8),
+        /// Blobs fetched at the same time; more wait. 1 to 1000.
+        max_fills: u32 = 16,
         /// How long a client waits for the upstream when an older copy of a tag could be served. 1s to 1h.
         revalidate_timeout: HumanDuration = HumanDuration::seconds(5),
         /// Follows redirects and token realms to addresses of this machine and its link.
         allow_local_redirects: bool = false,
+    }
+}
+
+section! {
+    /// How much of all upstreams together is kept.
+    pub struct Mirror {
+        /// Most bytes of blobs; 0: all. Images used longest ago go first; their bytes are deleted after
+        /// uploads.reclaim_grace.
+        max_size: ByteSize = ByteSize(0),
+        /// An image that was asked for so recently stays, whatever the limits say.
+        keep: HumanDuration = HumanDuration::seconds(3600),
     }
 }
 
@@ -91,6 +108,10 @@ impl Upstream {
                     return Err(format!("{key} is not a field of an upstream (see rreg config reference)"));
                 }
             }
+        }
+        // Elsewhere an empty text means "not set"; here it is a prefix.
+        if table.get("prefix").and_then(Value::as_str) == Some("") {
+            upstream.prefix = Some(String::new());
         }
         if let Some(file) = &upstream.password_file {
             if upstream.password.is_some() {
@@ -150,6 +171,7 @@ impl Upstream {
         }
         let (low, high) = (HumanDuration::seconds(1), HumanDuration::seconds(3600));
         findings.within(&format!("{field}.timeout"), self.timeout, low, high);
+        findings.within(&format!("{field}.max_fills"), self.max_fills, 1, 1000);
         findings.within(&format!("{field}.revalidate_timeout"), self.revalidate_timeout, low, high);
     }
 }
@@ -269,6 +291,8 @@ mod tests {
         ] {
             assert_eq!(findings(text), [field], "{text}");
         }
+        let everything = of(r#"[{name="a", url="https://a.x", prefix=""}]"#).unwrap();
+        assert_eq!(everything.0[0].prefix(), "");
         let twice = r#"[{name="a", url="https://a.x", ns=["n"]}, {name="a", url="https://b.x", ns=["n"]}]"#;
         assert_eq!(findings(twice), ["upstreams[1].name", "upstreams[1].prefix", "upstreams[1].ns"]);
     }

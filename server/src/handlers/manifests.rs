@@ -33,6 +33,7 @@ pub(super) fn cached(
         return None;
     }
     cache_of(app, reference).hits.inc();
+    app.mirror.used(repository, &manifest.digest);
     Some(Ok(answer(app, &manifest, headers, with_body)))
 }
 

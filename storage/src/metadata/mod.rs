@@ -7,6 +7,7 @@ mod audit;
 mod blob_writes;
 mod blobs;
 mod cached;
+mod evictions;
 mod inspect;
 mod judge;
 mod leases;
@@ -34,6 +35,7 @@ use sqlx::any::AnyRow;
 
 pub use audit::AuditEvent;
 pub use blobs::{BlobContent, BlobRecord, NewBlob, Segment};
+pub use evictions::Evicted;
 pub use inspect::{Content, Stored};
 pub use judge::{Holder, Presence, Verdict};
 pub use leases::FillLease;
