@@ -8,6 +8,7 @@ use rreg_auth::{Mode, Patterns};
 use toml::Value;
 
 use super::error::Findings;
+use super::oidc::OidcIssuers;
 use super::section::section;
 use super::setting::Setting;
 use super::units::HumanDuration;
@@ -122,6 +123,8 @@ section! {
         /// Address under which clients reach this registry, such as https://registry.example. Not set: what the
         /// client's Host header says, with https where TLS is on.
         url: Option<String> = None,
+        /// Issuers whose OIDC tokens are accepted as passwords of workloads.
+        oidc: OidcIssuers = OidcIssuers::default(),
     }
 }
 
@@ -133,6 +136,7 @@ impl Auth {
 
     pub(crate) fn validate(&self, findings: &mut Findings) {
         let (low, high) = (HumanDuration::seconds(60), HumanDuration::seconds(3600));
+        self.oidc.validate(findings);
         findings.within("auth.token_lifetime", self.token_lifetime, low, high);
         let printable = |text: &str| text.bytes().all(|c| c.is_ascii_graphic() && c != b'"' && c != b'\\');
         if !printable(self.service()) {
