@@ -63,6 +63,12 @@ impl ApiError {
             .with_header(header::RETRY_AFTER, seconds.to_string())
     }
 
+    /// Something that this needs does not answer now.
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unsupported, message)
+            .with_header(header::RETRY_AFTER, "30")
+    }
+
     /// The machinery failed. What exactly is for the log, which has the request's id; not for strangers.
     fn internal(error: &StorageError) -> Self {
         let mut answer = Self::new(

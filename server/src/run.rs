@@ -83,7 +83,7 @@ pub async fn run(
     let opened = open(&config).await?;
     let storage = opened.storage.clone();
     let tasks = TaskTracker::new();
-    let auth = Arc::new(Authenticator::new(&config, storage.clone(), read_htpasswd(&config)?));
+    let auth = Arc::new(Authenticator::new(&config, storage.clone(), read_htpasswd(&config)?)?);
     auth.start(shutdown.clone()).await?;
     let mirror = Mirror::new(&config).map_err(|error| RunError::Upstream(Box::new(error)))?;
     mirror.prepare()?;

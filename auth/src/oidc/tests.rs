@@ -247,7 +247,7 @@ fn keys_that_are_no_use_are_left_out() {
         (json!({"kty": "new", "kid": "a"}), false),
         (json!(7), false),
     ] {
-        assert_eq!(keys(&[key.clone()]).len(), usize::from(usable), "{key}");
+        assert_eq!(keys(std::slice::from_ref(&key)).len(), usize::from(usable), "{key}");
     }
     let many = vec![ec.jwk("a"); MAX_KEYS + 1];
     assert!(IssuerKeys::parse(json!({ "keys": many }).to_string().as_bytes()).is_err());

@@ -65,13 +65,13 @@ impl Trail {
         let _ = self.queue.send(Message::Event(Box::new(event))).await;
     }
 
-    /// Somebody has shown a password or a token of an account.
-    pub(super) async fn login(&self, context: &Context, identity: &Identity) {
-        self.record(context, identity.to_string(), AuditEvent::new("login", "allowed", "credentials")).await;
+    /// Somebody has shown that they are who they say. `how` is by what.
+    pub(super) async fn login(&self, context: &Context, identity: &Identity, how: &str) {
+        self.record(context, identity.to_string(), AuditEvent::new("login", "allowed", how)).await;
     }
 
     /// Somebody has shown credentials that are not right. `claimed` is who they said they were.
-    pub(super) async fn login_failed(&self, context: &Context, claimed: &str, why: &'static str) {
+    pub(super) async fn login_failed(&self, context: &Context, claimed: &str, why: &str) {
         if self.suppress() {
             return;
         }

@@ -8,6 +8,7 @@ use rreg_auth::Mode;
 use rreg_oci::Glob;
 
 use super::error::Findings;
+use super::oidc::OidcIssuers;
 use super::section::section;
 use super::units::HumanDuration;
 
@@ -69,6 +70,8 @@ section! {
         /// Address under which clients reach this registry, such as https://registry.example. Not set: what the
         /// client's Host header says, with https where TLS is on.
         url: Option<String> = None,
+        /// Issuers whose OIDC tokens are accepted as passwords of workloads.
+        oidc: OidcIssuers = OidcIssuers::default(),
     }
 }
 
@@ -80,6 +83,7 @@ impl Auth {
 
     pub(crate) fn validate(&self, findings: &mut Findings) {
         let (low, high) = (HumanDuration::seconds(60), HumanDuration::seconds(3600));
+        self.oidc.validate(findings);
         findings.within("auth.token_lifetime", self.token_lifetime, low, high);
         let printable = |text: &str| text.bytes().all(|c| c.is_ascii_graphic() && c != b'"' && c != b'\\');
         if !printable(self.service()) {

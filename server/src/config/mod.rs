@@ -10,7 +10,9 @@
 mod auth;
 mod error;
 mod limits;
+mod list;
 mod observe;
+mod oidc;
 mod reclaim;
 mod reference;
 mod sbom;
@@ -28,6 +30,7 @@ pub use auth::{Auth, AuthMode};
 pub use error::{ConfigError, Origin, Problem};
 pub use limits::{Cache, Manifests, Uploads};
 pub use observe::{Log, LogFormat, LogLevel, Metrics};
+pub use oidc::{ClaimTable, Oidc, OidcIssuers, Trust, TrustRules};
 pub use reclaim::Reclaim;
 pub use reference::reference;
 pub use sbom::{AttachSbom, Sbom};

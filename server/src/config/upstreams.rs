@@ -1,7 +1,6 @@
 //! `[[upstreams]]`: registries whose content is cached here.
 //!
-//! A list has no path per field, so it is one setting: an array of tables in the file, the same array as TOML text in
-//! the environment (`RREG_UPSTREAMS='[{name="hub", url="https://docker.io"}]'`). Each table is a section.
+//! In the environment it is `RREG_UPSTREAMS='[{name="hub", url="https://docker.io"}]'`.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -10,8 +9,9 @@ use rreg_oci::{Glob, RepositoryName};
 use toml::{Table, Value};
 
 use super::error::Findings;
+use super::list;
 use super::secret::Secret;
-use super::section::{Node, Section, section};
+use super::section::section;
 use super::setting::Setting;
 use super::source::read_secret;
 use super::units::{ByteSize, HumanDuration};
@@ -92,23 +92,7 @@ impl Upstream {
 
     fn from_table(table: &Table) -> Result<Self, String> {
         let mut upstream = Self::default();
-        for (key, value) in table {
-            let mut outcome = None;
-            upstream.walk("", &mut |node| {
-                if let Node::Field { path, value: field, .. } = node
-                    && path == key
-                {
-                    outcome = Some(field.assign(value).map_err(|why| (why, field.allowed())));
-                }
-            });
-            match outcome {
-                Some(Ok(())) => {}
-                Some(Err((why, allowed))) => return Err(format!("{key} {why} (allowed: {allowed})")),
-                None => {
-                    return Err(format!("{key} is not a field of an upstream (see rreg config reference)"));
-                }
-            }
-        }
+        list::assign(&mut upstream, table, "an upstream")?;
         // Elsewhere an empty text means "not set"; here it is a prefix.
         if table.get("prefix").and_then(Value::as_str) == Some("") {
             upstream.prefix = Some(String::new());
@@ -121,18 +105,6 @@ impl Upstream {
             upstream.password = Some(Secret::new(text));
         }
         Ok(upstream)
-    }
-
-    fn to_table(&self) -> Table {
-        let mut table = Table::new();
-        self.clone().walk("", &mut |node| {
-            if let Node::Field { path, value, .. } = node
-                && let Some(shown) = value.show()
-            {
-                table.insert(path.to_owned(), shown);
-            }
-        });
-        table
     }
 
     fn validate(&self, field: &str, findings: &mut Findings) {
@@ -203,40 +175,19 @@ impl Setting for Upstreams {
     }
 
     fn assign(&mut self, value: &Value) -> Result<(), String> {
-        let Value::Array(entries) = value else {
-            return match value {
-                Value::String(text) => self.assign_text(text),
-                other => Err(format!("is of type {}", other.type_str())),
-            };
-        };
-        self.0 = entries
-            .iter()
-            .enumerate()
-            .map(|(index, entry)| {
-                let table = entry.as_table().ok_or("is not a table".to_owned());
-                let parsed = table.and_then(Upstream::from_table);
-                parsed.map_err(|why| format!("entry {index}: {why}"))
-            })
-            .collect::<Result<_, _>>()?;
+        if let Value::String(text) = value {
+            return self.assign_text(text);
+        }
+        self.0 = list::entries(value, Upstream::from_table)?;
         Ok(())
     }
 
     fn assign_text(&mut self, text: &str) -> Result<(), String> {
-        if text.trim().is_empty() {
-            self.0.clear();
-            return Ok(());
-        }
-        // The parser's message is left out: it could quote a password.
-        let table: Table =
-            format!("upstreams = {text}").parse().map_err(|_| "is not a TOML array".to_owned())?;
-        match table.get("upstreams") {
-            Some(array @ Value::Array(_)) if table.len() == 1 => self.assign(array),
-            _ => Err("is not a TOML array".into()),
-        }
+        self.assign(&list::array_of(text)?)
     }
 
     fn show(&self) -> Option<Value> {
-        Some(Value::Array(self.0.iter().map(|upstream| Value::Table(upstream.to_table())).collect()))
+        Some(Value::Array(self.0.iter().map(|upstream| list::shown(&mut upstream.clone())).collect()))
     }
 
     /// Entries may have passwords in them.
