@@ -28,4 +28,5 @@ mod malformed;
 mod mirror;
 mod reclaim;
 mod sbom;
+mod story;
 mod tags;

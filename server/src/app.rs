@@ -142,8 +142,11 @@ impl App {
             }
         };
         let rule = permit.rule().clone();
-        let response =
-            handlers::dispatch(self, permit, request).await.unwrap_or_else(ApiError::into_response);
+        let answer = handlers::dispatch(self, permit, request).await;
+        if let Some(why) = answer.as_ref().err().and_then(ApiError::denial) {
+            self.auth.trail.refused(&context, &caller.identity, &operation, why).await;
+        }
+        let response = answer.unwrap_or_else(ApiError::into_response);
         let digest = response.headers().get(handlers::CONTENT_DIGEST).and_then(|digest| digest.to_str().ok());
         let outcome = (response.status(), digest);
         self.auth.trail.written(&context, &caller.identity, &operation, &rule, outcome).await;

@@ -57,6 +57,11 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
     }
 
+    /// The message, if content or a rule about it forbids what a role would allow.
+    pub(crate) fn denial(&self) -> Option<&str> {
+        (self.code == ErrorCode::Denied).then_some(&self.message)
+    }
+
     /// Too much is going on; the client shall come back after `seconds`.
     pub(crate) fn busy(message: impl Into<String>, seconds: u64) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message)

@@ -29,18 +29,18 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::http::Call;
+use crate::harness::http::{Call, base64, basic};
 use crate::harness::{Backend, Registry, tool};
 
 /// Passwords of the users below.
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// A registry that asks who is calling, with an administrator `root`, members `reader`, `writer` and `maintainer` of the
 /// organisation `team`, and `stranger`, who writes to the organisation `other`.
-struct Team(Registry);
+pub(crate) struct Team(pub(crate) Registry);
 
 impl Team {
-    async fn start(backend: Backend, settings: &[(&'static str, &str)]) -> Option<Self> {
+    pub(crate) async fn start(backend: Backend, settings: &[(&'static str, &str)]) -> Option<Self> {
         let mut all = vec![("RREG_AUTH__MODE", "local"), ("RREG_AUTH__PUBLIC", "public/*")];
         all.extend(settings);
         let team = Self(Registry::start_with(backend, &all).await?);
@@ -55,7 +55,7 @@ impl Team {
     }
 
     /// Runs a command beside the server.
-    fn rreg(&self, args: &[&str]) -> Value {
+    pub(crate) fn rreg(&self, args: &[&str]) -> Value {
         let text = tool::run(self.0.command(args).args(["--output", "json"]));
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{args:?}: {e}: {text}"))
     }
@@ -72,26 +72,6 @@ fn pipe(command: &mut Command, input: &str) {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     assert!(child.wait().unwrap().success(), "{command:?}");
-}
-
-/// Value of an `Authorization` header.
-fn basic(name: &str, secret: &str) -> String {
-    format!("Basic {}", base64(format!("{name}:{secret}").as_bytes()))
-}
-
-/// Standard alphabet, padded (RFC 4648, section 4).
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let bits =
-            group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let letter = char::from(LETTERS[(bits >> (18 - 6 * place) & 63) as usize]);
-            text.push(if place <= group.len() { letter } else { '=' });
-        }
-    }
-    text
 }
 
 /// As one of the team's users, or nobody.

@@ -79,7 +79,7 @@ impl Home {
     }
 
     /// Writes `image` as an OCI layout and gives the directory.
-    fn layout(&self, name: &str, image: &Image) -> PathBuf {
+    pub(crate) fn layout(&self, name: &str, image: &Image) -> PathBuf {
         let dir = self.path(name);
         image.write_layout(&dir, "v1");
         dir

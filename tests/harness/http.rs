@@ -350,3 +350,14 @@ pub(crate) fn commit(location: &str, digest: &Digest) -> String {
     let separator = if location.contains('?') { '&' } else { '?' };
     format!("{location}{separator}digest={digest}")
 }
+
+/// Value of an `Authorization` header (RFC 7617).
+pub(crate) fn basic(name: &str, secret: &str) -> String {
+    format!("Basic {}", base64(format!("{name}:{secret}").as_bytes()))
+}
+
+/// RFC 4648, section 4.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}

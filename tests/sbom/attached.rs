@@ -5,6 +5,7 @@ use serde_json::{Value, json as value};
 
 use super::{PURL, command, debian, json, sbom};
 use crate::harness::Registry;
+use crate::harness::http::base64;
 use crate::harness::image::{Blob, Image, Stored};
 
 on_each_backend!(found_wherever_it_hangs, forms_are_not_converted, hostile_ones_are_named);
@@ -46,21 +47,6 @@ fn statement(image: &Stored, predicate_type: &str, predicate: &Value) -> Value {
 fn envelope(statement: &Value) -> Value {
     value!({"payloadType": STATEMENT, "payload": base64(statement.to_string().as_bytes()),
         "signatures": [{"keyid": "", "sig": "MEUCIQ=="}]})
-}
-
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let word =
-            group.iter().fold(0_u32, |word, byte| (word << 8) | u32::from(*byte)) << (8 * (3 - group.len()));
-        for at in 0..4 {
-            let digit = ALPHABET[(word >> (18 - 6 * at)) as usize & 63];
-            text.push(if at <= group.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
 }
 
 /// A manifest with one blob of a type.

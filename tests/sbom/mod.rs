@@ -19,7 +19,7 @@ use crate::harness::tool;
 const PURL: &str = "pkg:deb/debian/hello@2.10-3?arch=amd64&distro=debian-12";
 
 /// A Debian image with one package, and a file that makes its digest its own.
-fn debian(label: &str, architecture: &str) -> Image {
+pub(crate) fn debian(label: &str, architecture: &str) -> Image {
     let status = format!(
         "Package: hello\nStatus: install ok installed\nVersion: 2.10-3\nArchitecture: {architecture}\n\n"
     );

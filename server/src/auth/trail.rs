@@ -97,6 +97,20 @@ impl Trail {
         self.record(context, identity.to_string(), event).await;
     }
 
+    /// A role would have allowed it, and the content does not: an immutable tag, something that is in use.
+    pub(crate) async fn refused(
+        &self,
+        context: &Context,
+        identity: &Identity,
+        operation: &Operation,
+        why: &str,
+    ) {
+        if !self.suppress() {
+            let event = about(operation, AuditEvent::new(operation.name(), "denied", why));
+            self.record(context, identity.to_string(), event).await;
+        }
+    }
+
     /// Content was added or removed, if it was: `status` says so.
     pub(crate) async fn written(
         &self,
