@@ -58,7 +58,7 @@ impl Scale {
         repositories: (5_000, 200),
         pages: 300,
         deletes: 10,
-        reclaimed: 4_000,
+        reclaimed: 2_000,
         settle: Duration::from_secs(1),
         fill: Duration::from_secs(60),
     };

@@ -1,7 +1,11 @@
 //! A client that was told with HEAD that something is here can push the manifest that refers to it.
 
+use bytes::Bytes;
+use rreg_oci::{Digest, RepositoryName};
+use rreg_storage::{ReviewKind, Settled};
 use sqlx::{AnyConnection, Connection as _};
 
+use super::store::{Rows, open, push};
 use crate::harness::Registry;
 use crate::harness::http::{blob, manifest};
 use crate::harness::image::{Blob, EXAMPLE, Image};
@@ -11,10 +15,9 @@ const PATIENT: &[(&str, &str)] = &[("RREG_RECLAIM__UNTAGGED_AFTER", "30d"), ("RR
 on_each_backend!(PATIENT => a_head_postpones_what_is_due);
 
 /// All reviews were queued a hundred days ago.
-async fn age(registry: &Registry) {
+async fn age(url: &str) {
     sqlx::any::install_default_drivers();
-    let url = registry.database_url();
-    let mut connection = AnyConnection::connect(&url).await.unwrap();
+    let mut connection = AnyConnection::connect(url).await.unwrap();
     let aged = sqlx::query("UPDATE reviews SET queued_at = queued_at - 8640000000").execute(&mut connection);
     assert!(aged.await.unwrap().rows_affected() > 0);
     connection.close().await.unwrap();
@@ -39,7 +42,7 @@ async fn a_head_postpones_what_is_due(registry: Registry) {
     }
     api.push(&repository, &asked, None).await;
     // Nobody has asked for anything yet but by pushing.
-    age(&registry).await;
+    age(&registry.database_url()).await;
     let root = asked.root().digest;
     let mut all: Vec<String> = blobs.iter().chain([&other]).map(|blob| blob.digest.to_string()).collect();
     all.push(root.to_string());
@@ -54,4 +57,25 @@ async fn a_head_postpones_what_is_due(registry: Registry) {
     // Reading it is no promise.
     api.get(blob(&repository, &other.digest)).expect(200).await;
     assert_eq!(due(&registry), [other.digest.to_string()]);
+}
+
+/// A worker has claimed the review already when the client asks: it finds that it is not due any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claimed_review_is_taken_back() {
+    const HOUR_MS: u64 = 3_600_000;
+    let data = tempfile::tempdir().unwrap();
+    let storage = open(&Rows::Sqlite, data.path()).await;
+    let (repository, content): (RepositoryName, _) = ("it/claimed".parse().unwrap(), Bytes::from("content"));
+    push(&storage, &repository, &content).await.unwrap();
+    age(&format!("sqlite://{}/rreg.db", data.path().display())).await;
+    let metadata = storage.metadata();
+    let claimed = metadata.claim_reviews(ReviewKind::Blob, HOUR_MS, HOUR_MS, 10).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    let record = metadata.blob(&repository, &Digest::sha256(&content)).await.unwrap();
+    assert!(!record.is_promised());
+    metadata.promise_blob(&repository, &record).await.unwrap();
+    assert!(record.is_promised());
+    assert_eq!(metadata.settle_review(&claimed[0], 0).await.unwrap(), Settled::Postponed);
+    assert!(metadata.claim_reviews(ReviewKind::Blob, HOUR_MS, HOUR_MS, 10).await.unwrap().is_empty());
+    metadata.close().await;
 }
