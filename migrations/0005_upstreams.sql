@@ -29,3 +29,13 @@ CREATE TABLE fill_leases (
     expires_at BIGINT NOT NULL,
     PRIMARY KEY (repository, digest)
 );
+
+-- Images of upstreams, and when they were last asked for: what was used longest ago is evicted first.
+CREATE TABLE cached_images (
+    manifest_id BIGINT PRIMARY KEY REFERENCES manifests (id) ON DELETE CASCADE,
+    upstream TEXT NOT NULL,
+    used_at BIGINT NOT NULL,
+    -- 1: its blobs were let go, and are not counted until it is asked for again.
+    evicted BIGINT NOT NULL DEFAULT 0
+);
+CREATE INDEX cached_images_by_use ON cached_images (evicted, used_at);

@@ -21,6 +21,22 @@ fn the_configuration_is_valid() {
 }
 
 #[test]
+fn the_example_of_an_upstream_is_valid() {
+    let text = std::fs::read_to_string(deploy("rreg.toml")).unwrap();
+    let begins = text.find("# [[upstreams]]").expect("an example");
+    let (before, rest) = text.split_at(begins);
+    let (example, after) = rest.split_once("\n\n").unwrap();
+    let example: String =
+        example.lines().map(|line| format!("{}\n", line.strip_prefix("# ").unwrap())).collect();
+    let file = crate::harness::RunDir::get().subdir("deploy-");
+    let path = file.path().join("rreg.toml");
+    std::fs::write(&path, format!("{before}{example}\n{after}")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rreg"));
+    command.args(["config", "check", "--config"]).arg(&path);
+    tool::run(command.env_remove("RREG_TEST_REQUIRE").env_remove("RREG_CONFORMANCE"));
+}
+
+#[test]
 fn the_unit_starts_what_the_binary_understands() {
     let unit = std::fs::read_to_string(deploy("rreg.service")).unwrap();
     let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();

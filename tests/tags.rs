@@ -11,7 +11,8 @@ const RULE: &[(&str, &str)] = &[(
     "[{name = 'releases', repositories = ['it/**'], tags = ['v*'], except = ['*-rc*']}]",
 )];
 
-on_each_backend!(RULE => refused_with_the_rule_named, history_has_every_change, one_of_two_wins, no_delete_slips_by);
+on_each_backend!(RULE => refused_with_the_rule_named, history_has_every_change, one_of_two_wins, no_delete_slips_by,
+    rules_over_the_api, a_rule_holds_from_its_answer_on);
 
 /// `n` artifacts, pushed by digest.
 async fn artifacts(api: &Api, repository: &str, n: usize) -> Vec<Image> {
@@ -142,5 +143,80 @@ async fn no_delete_slips_by(registry: Registry) {
         assert!(matches!(deleted.status, 202 | 409), "{deleted}");
         one.get_manifest(&repository, &tag).expect(200).await.assert_digest(&digest, true);
         other.delete(&by_digest).refused(409, "DENIED").await;
+    }
+}
+
+const RULES: &str = "/v2/_rreg/tag-rules";
+
+async fn rules_over_the_api(registry: Registry) {
+    let (api, repository) = (registry.api(), registry.repository());
+    let images = artifacts(&api, &repository, 2).await;
+    let (one, two) = (images[0].root(), images[1].root());
+    api.push_manifest(&repository, "stable-1", one).await;
+    let rule = format!(r#"{{"repositories": ["{repository}"], "tags": ["stable-*"], "except": ["*-dev"]}}"#);
+    api.put(format!("{RULES}/stable"), rule).expect(201).await;
+    let refused = api.put_manifest(&repository, "stable-1", two).refused(409, "DENIED").await;
+    let detail = &refused.json()["errors"][0]["detail"];
+    assert_eq!((&detail["rule"], &detail["digest"]), (&"stable".into(), &one.digest.to_string().into()));
+    api.push_manifest(&repository, "stable-dev", one).await;
+    api.push_manifest(&repository, "stable-dev", two).await;
+    let listed = api.get(RULES).expect(200).await.json();
+    let names: Vec<_> =
+        listed["rules"].as_array().unwrap().iter().map(|r| (&r["name"], &r["source"])).collect();
+    assert!(names.contains(&(&"releases".into(), &"configuration".into())), "{listed}");
+    assert!(names.contains(&(&"stable".into(), &"database".into())), "{listed}");
+    for wrong in ["[]", "{\"tag\": []}", "{\"tags\": [\"é\"]}", "{\"tags\": 1}", ""] {
+        api.put(format!("{RULES}/wrong"), wrong).refused(400, "UNSUPPORTED").await;
+    }
+    api.put(format!("{RULES}/-"), "{}").refused(400, "NAME_INVALID").await;
+    api.post(RULES).refused(405, "UNSUPPORTED").await;
+    api.delete(format!("{RULES}/releases")).refused(409, "DENIED").await;
+    api.delete(format!("{RULES}/stable")).expect(202).await;
+    api.delete(format!("{RULES}/stable")).refused(404, "NAME_UNKNOWN").await;
+    api.push_manifest(&repository, "stable-1", two).await;
+    // The operator's command, beside the server.
+    let (added, code) = registry.rreg_json(&["tag", "rule", "add", "all", "--repository", &repository]);
+    assert_eq!((code, &added["tags"]), (0, &serde_json::json!(["**"])), "{added}");
+    api.put_manifest(&repository, "stable-1", one).refused(409, "DENIED").await;
+    let (listed, _) = registry.rreg_json(&["tag", "rule", "list"]);
+    assert!(listed.as_array().unwrap().iter().any(|rule| rule["name"] == "all"), "{listed}");
+    assert_eq!(registry.rreg_json(&["tag", "rule", "rm", "all"]).1, 0);
+    assert_eq!(registry.rreg(&["tag", "rule", "rm", "all"]).status.code(), Some(1));
+    api.push_manifest(&repository, "stable-1", one).await;
+}
+
+/// While tags move on two replicas a rule is made on one: after its answer none moves on either.
+async fn a_rule_holds_from_its_answer_on(registry: Registry) {
+    let (one, other, _replica) = two(&registry);
+    let repository = registry.repository();
+    let images = artifacts(&one, &repository, 2).await;
+    for round in 0..10 {
+        let tag = format!("r{round}");
+        one.push_manifest(&repository, &tag, images[0].root()).await;
+        let push = async |api: &Api, image: &Image| {
+            settled(async || api.put_manifest(&repository, &tag, image.root()).send().await).await.status
+        };
+        let moving = async |api: &Api| {
+            for n in 0..6 {
+                let status = push(api, &images[n % 2]).await;
+                assert!(matches!(status, 201 | 409), "{status}");
+            }
+        };
+        let rule = format!(r#"{{"repositories": ["{repository}"], "tags": ["{tag}"]}}"#);
+        let make = async {
+            settled(async || one.put(format!("{RULES}/{tag}"), rule.clone()).send().await).await.status
+        };
+        let (made, ..) = tokio::join!(make, moving(&one), moving(&other));
+        assert_eq!(made, 201);
+        let history = || registry.rreg_json(&["tag", "history", &format!("{repository}:{tag}")]).0;
+        let before = history();
+        let now = one.get_manifest(&repository, &tag).expect(200).await;
+        let stays = images.iter().position(|image| image.root().bytes == now.body).unwrap();
+        for api in [&one, &other] {
+            assert_eq!(push(api, &images[1 - stays]).await, 409);
+            assert_eq!(push(api, &images[stays]).await, 201);
+        }
+        assert_eq!(history(), before);
+        one.delete(format!("{RULES}/{tag}")).expect(202).await;
     }
 }

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
-use rreg_oci::{Operation, RepositoryName};
+use rreg_oci::{Glob, Operation, RepositoryName};
 
-use crate::identity::{Caller, OrganisationName, Role};
+use crate::identity::{Caller, Identity, OrganisationName, Role};
 use crate::scope::{Actions, Scope};
+use crate::trust::TrustRule;
 
 /// What an operation does to the registry's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +22,8 @@ pub enum Action {
     Push,
     /// Removes content.
     Delete,
+    /// Reads or changes the registry's own rules.
+    Administer,
 }
 
 impl Action {
@@ -46,6 +48,9 @@ impl Action {
             | Operation::UploadStatus { .. }
             | Operation::UploadCancel { .. } => Self::Push,
             Operation::ManifestDelete { .. } | Operation::BlobDelete { .. } => Self::Delete,
+            Operation::TagRuleList | Operation::TagRulePut { .. } | Operation::TagRuleDelete { .. } => {
+                Self::Administer
+            }
         }
     }
 
@@ -59,24 +64,26 @@ impl Action {
             "push" | "manifest_put" | "upload_start" | "upload_chunk" | "upload_commit" | "upload_status"
             | "upload_cancel" => Some(Self::Push),
             "delete" | "manifest_delete" | "blob_delete" => Some(Self::Delete),
+            "tag_rule_list" | "tag_rule_put" | "tag_rule_delete" => Some(Self::Administer),
             _ => None,
         }
     }
 
     /// The least role that it needs in the repository's organisation. Ping and list need none: the one tells nothing,
-    /// the other is filtered to what the caller may read.
+    /// the other is filtered to what the caller may read. No role is enough to administer.
     pub fn role(self) -> Option<Role> {
         match self {
-            Self::Ping | Self::List => None,
+            Self::Ping | Self::List | Self::Administer => None,
             Self::Pull => Some(Role::Reader),
             Self::Push => Some(Role::Writer),
             Self::Delete => Some(Role::Maintainer),
         }
     }
 
+    /// Whether content changes: what is refused while the registry is read-only.
     fn changes(self) -> bool {
         match self {
-            Self::Ping | Self::List | Self::Pull => false,
+            Self::Ping | Self::List | Self::Pull | Self::Administer => false,
             Self::Push | Self::Delete => true,
         }
     }
@@ -90,6 +97,7 @@ impl fmt::Display for Action {
             Self::Pull => "pull",
             Self::Push => "push",
             Self::Delete => "delete",
+            Self::Administer => "administer",
         })
     }
 }
@@ -104,39 +112,6 @@ pub enum Mode {
     Local,
 }
 
-/// Patterns of repository names: `*` stays within one part of a name, `**` crosses slashes.
-#[derive(Clone, Debug, Default)]
-pub struct Patterns {
-    texts: Vec<String>,
-    set: GlobSet,
-}
-
-impl Patterns {
-    /// Compiles `texts`.
-    ///
-    /// # Errors
-    /// The pattern that is none, and why.
-    pub fn new(texts: &[String]) -> Result<Self, String> {
-        let mut set = GlobSetBuilder::new();
-        for text in texts {
-            let glob: Result<Glob, _> = GlobBuilder::new(text).literal_separator(true).build();
-            set.add(glob.map_err(|e| format!("{text:?} is no pattern: {}", e.kind()))?);
-        }
-        let set = set.build().map_err(|e| format!("too many or too large patterns: {}", e.kind()))?;
-        Ok(Self { texts: texts.to_vec(), set })
-    }
-
-    /// Whether one of them matches.
-    pub fn matches(&self, repository: &RepositoryName) -> bool {
-        self.matching(repository).is_some()
-    }
-
-    /// Place of the first pattern that matches.
-    fn matching(&self, repository: &RepositoryName) -> Option<usize> {
-        if self.texts.is_empty() { None } else { self.set.matches(repository.as_str()).into_iter().min() }
-    }
-}
-
 /// What the registry lets callers do.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
@@ -147,11 +122,11 @@ pub struct Access {
     /// Lets anybody pull everything.
     pub anonymous_pull: bool,
     /// Repositories that anybody may pull from.
-    pub public: Patterns,
+    pub public: Vec<Glob>,
 }
 
 /// The rule that allowed something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// Nobody is asked who they are.
     Open,
@@ -165,6 +140,8 @@ pub enum Rule {
     RegistryAdmin,
     /// The caller has a role in the repository's organisation.
     Member(Role),
+    /// The caller is a workload that a rule of the configuration trusts.
+    Trusted(Arc<TrustRule>),
 }
 
 impl fmt::Display for Rule {
@@ -176,6 +153,7 @@ impl fmt::Display for Rule {
             Self::Public(place) => write!(f, "public repository (auth.public, pattern {})", place + 1),
             Self::RegistryAdmin => f.write_str("registry administrator"),
             Self::Member(role) => write!(f, "member ({role})"),
+            Self::Trusted(rule) => write!(f, "trust rule {:?} of auth.oidc ({})", rule.name(), rule.role()),
         }
     }
 }
@@ -191,10 +169,10 @@ pub enum Denied {
     Anonymous,
     /// The caller's role is too small, or they have none.
     #[error("{identity} may not {action} here: that needs the role {needed} in organisation {organisation}, and they \
-             have {}; an administrator can give it with `rreg org add`", held.map_or("none", Role::as_str))]
+             have {}; {}", held.map_or("none", Role::as_str), remedy(identity))]
     Role {
         /// Who.
-        identity: String,
+        identity: Identity,
         /// What they wanted.
         action: Action,
         /// Where.
@@ -204,9 +182,21 @@ pub enum Denied {
         /// What they have.
         held: Option<Role>,
     },
+    /// The caller does not administer the registry, or came with a token: tokens are for repositories.
+    #[error(
+        "{0} may not do this: it needs a registry administrator, by name and password and not by a token"
+    )]
+    Administrator(String),
     /// The caller may, but the token that they hold is not for this.
     #[error("the token is not for this: it needs the scope {0}")]
     Scope(Scope),
+}
+
+fn remedy(identity: &Identity) -> &'static str {
+    match identity {
+        Identity::Workload(_) => "a trust rule of auth.oidc can give it",
+        _ => "an administrator can give it with `rreg org add`",
+    }
 }
 
 impl Denied {
@@ -216,6 +206,7 @@ impl Denied {
             Self::ReadOnly => "read-only",
             Self::Anonymous => "login needed",
             Self::Role { .. } => "role needed",
+            Self::Administrator(_) => "administrator needed",
             Self::Scope(_) => "token scope needed",
         }
     }
@@ -265,6 +256,9 @@ impl Access {
         if self.mode == Mode::Open {
             return Ok(Rule::Open);
         }
+        if action == Action::Administer {
+            return judge_administrator(caller);
+        }
         match (action.role(), repository) {
             (Some(needed), Some(repository)) => self.judge_repository(caller, action, needed, repository),
             // Ping and list. A token without an account, as clients get before an anonymous pull, will do.
@@ -294,12 +288,16 @@ impl Access {
             return Err(Denied::Anonymous);
         }
         let organisation = OrganisationName::of(repository);
-        let held = caller.roles.get(&organisation).copied();
-        let rule = match held {
+        let member = caller.roles.get(&organisation).copied();
+        let trusted = caller.trusted.iter().filter(|rule| rule.covers(repository));
+        let trusted = trusted.max_by_key(|rule| rule.role());
+        let rule = match (member, trusted) {
             _ if caller.admin => Rule::RegistryAdmin,
-            Some(role) if role >= needed => Rule::Member(role),
+            (Some(role), _) if role >= needed => Rule::Member(role),
+            (_, Some(rule)) if rule.role() >= needed => Rule::Trusted(Arc::clone(rule)),
             _ => {
-                let identity = caller.identity.to_string();
+                let identity = caller.identity.clone();
+                let held = member.max(trusted.map(|rule| rule.role()));
                 return Err(Denied::Role { identity, action, organisation, needed, held });
             }
         };
@@ -320,7 +318,7 @@ impl Access {
         if self.anonymous_pull {
             return Some(Rule::AnonymousPull);
         }
-        self.public.matching(repository).map(Rule::Public)
+        self.public.iter().position(|glob| glob.matches(repository.as_str())).map(Rule::Public)
     }
 
     /// Whether `caller` may see `repository` in a list. A token's scopes narrow what is done to repositories; the
@@ -329,7 +327,9 @@ impl Access {
         self.mode == Mode::Open
             || self.anybody_reads(repository).is_some()
             || (!caller.is_anonymous()
-                && (caller.admin || caller.roles.contains_key(&OrganisationName::of(repository))))
+                && (caller.admin
+                    || caller.roles.contains_key(&OrganisationName::of(repository))
+                    || caller.trusted.iter().any(|rule| rule.covers(repository))))
     }
 
     /// Whether `caller` sees every repository in a list.
@@ -363,6 +363,15 @@ impl Access {
     }
 }
 
+/// Whatever repository it is about, if any.
+fn judge_administrator(caller: &Caller) -> Result<Rule, Denied> {
+    match caller {
+        _ if caller.is_anonymous() => Err(Denied::Anonymous),
+        Caller { admin: true, scopes: None, .. } => Ok(Rule::RegistryAdmin),
+        _ => Err(Denied::Administrator(caller.identity.to_string())),
+    }
+}
+
 impl Permit {
     /// What was allowed.
     pub fn operation(&self) -> &Operation {
@@ -375,8 +384,8 @@ impl Permit {
     }
 
     /// By which rule.
-    pub fn rule(&self) -> Rule {
-        self.rule
+    pub fn rule(&self) -> &Rule {
+        &self.rule
     }
 
     /// Whether the same caller may read `repository` too, which is what mounting a blob from it needs

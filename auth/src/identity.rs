@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use rreg_oci::RepositoryName;
 
 use crate::scope::Scope;
+use crate::trust::TrustRule;
 
 /// Why a text is no name of a principal, an organisation or a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -192,6 +194,10 @@ pub struct Caller {
     pub admin: bool,
     /// Role in each organisation that they are a member of.
     pub roles: BTreeMap<OrganisationName, Role>,
+    /// Rules of the configuration that trust this workload.
+    pub trusted: Vec<Arc<TrustRule>>,
+    /// Until when what they presented is good, in seconds since the Unix epoch; `None` where it does not say.
+    pub expires: Option<u64>,
     /// What the bearer token was asked for, when there is one. It narrows what the roles give and never widens it.
     pub scopes: Option<Vec<Scope>>,
 }
@@ -204,7 +210,14 @@ impl Caller {
 
     /// Somebody without any role.
     pub fn new(identity: Identity) -> Self {
-        Self { identity, admin: false, roles: BTreeMap::new(), scopes: None }
+        Self {
+            identity,
+            admin: false,
+            roles: BTreeMap::new(),
+            trusted: Vec::new(),
+            expires: None,
+            scopes: None,
+        }
     }
 
     /// The same, holding a token that was asked for `scopes`.

@@ -11,6 +11,7 @@
 //! | `access` | what may be done, by which rule |
 //! | `scope` | the grammar of scopes in Docker's token flow |
 //! | `token` | signed bearer tokens, ES256 |
+//! | `oidc`, `trust` | tokens of issuers that vouch for workloads, and which of those are trusted with what |
 //! | `password`, `htpasswd`, `api_token` | the secrets that people and programs present |
 //!
 //! How to add an operation: the match in [`Action::of`] has no wildcard, and the table in `access_tests.rs` counts its
@@ -22,17 +23,21 @@ mod access_tests;
 mod api_token;
 mod htpasswd;
 mod identity;
+mod oidc;
 mod password;
 mod scope;
 mod token;
+mod trust;
 
-pub use access::{Access, Action, Denied, Mode, Patterns, Permit, Rule};
+pub use access::{Access, Action, Denied, Mode, Permit, Rule};
 pub use api_token::{ApiToken, fingerprint};
 pub use htpasswd::{Htpasswd, HtpasswdError};
 pub use identity::{Caller, Identity, NameError, OrganisationName, PrincipalName, Role};
+pub use oidc::{Claimed, IssuerKeys, OidcError, OidcIssuer, OidcToken, Workload};
 pub use password::{DUMMY_HASH, PasswordError, hash_password, verify_password};
 pub use scope::{Actions, Scope, ScopeError};
 pub use token::{Claims, IssuedToken, SigningKey, TokenError, TokenIssuer, TokenSettings};
+pub use trust::{TrustError, TrustRule};
 
 #[cfg(doc)]
 use rreg_oci::Operation;

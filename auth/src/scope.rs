@@ -46,14 +46,14 @@ impl Actions {
             Action::Pull => self.pull,
             Action::Push => self.push,
             Action::Delete => self.delete,
-            Action::Ping | Action::List => false,
+            Action::Ping | Action::List | Action::Administer => false,
         }
     }
 
     /// Just `action`, with the reading that clients do before they write.
     pub fn needed_for(action: Action) -> Self {
         match action {
-            Action::Ping | Action::List => Self::default(),
+            Action::Ping | Action::List | Action::Administer => Self::default(),
             Action::Pull => Self { pull: true, ..Self::default() },
             Action::Push => Self { pull: true, push: true, delete: false },
             Action::Delete => Self { delete: true, ..Self::default() },

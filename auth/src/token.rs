@@ -8,13 +8,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use p256::SecretKey;
+use p256::elliptic_curve::Generate as _;
+use p256::elliptic_curve::sec1::ToSec1Point as _;
+use p256::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
 use serde::{Deserialize, Serialize};
 
 use crate::api_token::fingerprint;
-use crate::identity::Identity;
+use crate::identity::{Caller, Identity};
 use crate::scope::Scope;
+#[cfg(doc)]
+use crate::trust::TrustRule;
 
 /// Longest token that is looked at, in bytes.
 const MAX_TOKEN: usize = 32 << 10;
@@ -63,10 +68,9 @@ impl SigningKey {
     /// # Errors
     /// When the machine has no randomness.
     pub fn generate() -> Result<Self, TokenError> {
-        let document = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
-            .and_then(|pair| pair.to_pkcs8v1())
-            .map_err(|_| TokenError::Key("it cannot be generated"))?;
-        Self::from_pkcs8(document.as_ref())
+        let key = SecretKey::try_generate().map_err(|_| TokenError::Key("it cannot be generated"))?;
+        let document = key.to_pkcs8_der().map_err(|_| TokenError::Key("it cannot be written"))?;
+        Self::from_pkcs8(document.as_bytes())
     }
 
     /// A key pair that was stored.
@@ -74,9 +78,9 @@ impl SigningKey {
     /// # Errors
     /// When it is not a P-256 key in PKCS#8.
     pub fn from_pkcs8(private: &[u8]) -> Result<Self, TokenError> {
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, private)
+        let key = SecretKey::from_pkcs8_der(private)
             .map_err(|_| TokenError::Key("it is not a P-256 key in PKCS#8"))?;
-        let public = pair.public_key().as_ref().to_vec();
+        let public = key.public_key().to_sec1_point(false).as_bytes().to_vec();
         let mut id = fingerprint(&public);
         id.truncate(32);
         Ok(Self { id, private: private.to_vec(), public })
@@ -111,6 +115,9 @@ struct Wire {
     jti: String,
     /// Scopes, separated by spaces.
     scope: String,
+    /// [`TrustRule::id`] of the rules that trust a workload.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    trust: Vec<String>,
 }
 
 /// What a valid token says.
@@ -120,6 +127,8 @@ pub struct Claims {
     pub identity: Identity,
     /// What it was asked for.
     pub scopes: Vec<Scope>,
+    /// [`TrustRule::id`] of the rules that trusted the workload.
+    pub trust: Vec<String>,
     /// Until when it is good, in seconds since the Unix epoch.
     pub expires: u64,
 }
@@ -160,28 +169,31 @@ impl TokenIssuer {
         }
     }
 
-    /// A token for `identity`. `now` is in seconds since the Unix epoch, `serial` tells it from all others.
+    /// A token for `caller`, good no longer than what they presented. `now` is in seconds since the Unix epoch,
+    /// `serial` tells it from all others.
     ///
     /// # Errors
     /// When there is no usable key.
     pub fn issue(
         &self,
-        identity: &Identity,
+        caller: &Caller,
         scopes: &[Scope],
         now: u64,
         serial: u128,
     ) -> Result<IssuedToken, TokenError> {
         let (id, key) = self.signer.as_ref().ok_or(TokenError::Key("there is none"))?;
-        let lifetime = self.settings.lifetime;
+        let left = caller.expires.map_or(u64::MAX, |expires| expires.saturating_sub(now));
+        let lifetime = self.settings.lifetime.min(Duration::from_secs(left));
         let claims = Wire {
             iss: self.settings.issuer.clone(),
-            sub: identity.to_string(),
+            sub: caller.identity.to_string(),
             aud: self.settings.audience.clone(),
             exp: now + lifetime.as_secs(),
             nbf: now,
             iat: now,
             jti: format!("{serial:032x}"),
             scope: Scope::render_list(scopes),
+            trust: caller.trusted.iter().map(|rule| rule.id().to_owned()).collect(),
         };
         let header = Header { kid: Some(id.clone()), ..Header::new(Algorithm::ES256) };
         let token =
@@ -214,6 +226,7 @@ impl TokenIssuer {
         Ok(Claims {
             identity: claims.sub.parse().map_err(|_| TokenError::Invalid)?,
             scopes: Scope::parse_list(&claims.scope).map_err(|_| TokenError::Invalid)?,
+            trust: claims.trust,
             expires: claims.exp,
         })
     }

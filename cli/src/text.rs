@@ -25,6 +25,12 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// Milliseconds since the Unix epoch as RFC 3339 in UTC, to the second.
+pub(crate) fn timestamp(milliseconds: i64) -> String {
+    let time = chrono::DateTime::from_timestamp_millis(milliseconds);
+    time.map_or_else(|| format!("{milliseconds} ms"), |time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
 /// Bytes in binary units, exact below 1 KiB.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -72,6 +78,18 @@ pub(crate) fn fields(fields: &[(&str, String)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn timestamps() {
+        for (ms, text) in [
+            (951_782_400_000, "2000-02-29T00:00:00Z"),
+            (1_709_251_199_999, "2024-02-29T23:59:59Z"),
+            (-1, "1969-12-31T23:59:59Z"),
+            (i64::MAX, "9223372036854775807 ms"),
+        ] {
+            assert_eq!(timestamp(ms), text);
+        }
+    }
 
     #[test]
     fn sizes() {

@@ -73,15 +73,23 @@ impl Inspection {
     }
 }
 
-/// Looks at everything and names up to `limit` findings. An object without a row counts as extra once it is
-/// `extra_after` old: an upload writes its bytes before its row.
+/// What to do with objects that no row knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Extra {
+    /// They count once they are so old: an upload writes its bytes before its row.
+    pub after: Duration,
+    /// Put them on the list of objects to be deleted. The next sweep does it.
+    pub reclaim: bool,
+}
+
+/// Looks at everything and names up to `limit` findings.
 ///
 /// # Errors
 /// When database or store fail; damage is no error.
 pub async fn fsck(
     storage: &Storage,
     depth: Depth,
-    extra_after: Duration,
+    extra: Extra,
     limit: usize,
 ) -> Result<Inspection, StorageError> {
     let mut inspection = Inspection::default();
@@ -89,7 +97,7 @@ pub async fn fsck(
     if depth == Depth::Deep {
         check_manifests(storage, limit, &mut inspection).await?;
     }
-    check_objects(storage, extra_after, limit, &mut inspection).await?;
+    check_objects(storage, extra, limit, &mut inspection).await?;
     Ok(inspection)
 }
 
@@ -179,7 +187,7 @@ async fn check_manifests(
 
 async fn check_objects(
     storage: &Storage,
-    extra_after: Duration,
+    extra: Extra,
     limit: usize,
     inspection: &mut Inspection,
 ) -> Result<(), StorageError> {
@@ -189,7 +197,7 @@ async fn check_objects(
         for object in page {
             let object = object?;
             inspection.objects += 1;
-            if object.age >= extra_after {
+            if object.age >= extra.after {
                 old.push(object);
             }
         }
@@ -198,6 +206,9 @@ async fn check_objects(
         for object in old.into_iter().filter(|object| !known.contains(&object.key)) {
             // An object that was reclaimed since it was listed has lost its row and itself.
             if storage.blobs().size_of(&object.key).await?.is_some() {
+                if extra.reclaim {
+                    storage.metadata().reclaim_object(object.key.clone()).await?;
+                }
                 let (object, size) = (Some(object.key), object.size);
                 inspection.found(Finding { damage: Damage::Extra, digest: None, object, size }, limit);
             }

@@ -15,18 +15,20 @@
 //! its repository. Manifests that nothing holds stay all the same unless `untagged_after` is set: people pull by
 //! digest.
 //!
-//! [`fsck`] compares rows with objects. Not here: retention rules over tags, repair of what fsck finds, rebuilding
-//! the database from the store.
+//! [`fsck`] compares rows with objects. Beside the sweep [`run`] keeps the store's records of manifests, from which
+//! [`rebuild`] restores a database that was lost. Not here: retention rules over tags, repair of what fsck finds.
 
 mod fsck;
 mod plan;
+mod rebuild;
 mod work;
 
 use std::time::Duration;
 
-pub use fsck::{Damage, Depth, Finding, Inspection, fsck};
+pub use fsck::{Damage, Depth, Extra, Finding, Inspection, fsck};
 pub use plan::{Candidate, Plan, plan};
-pub use work::{Report, run, sweep};
+pub use rebuild::{Incomplete, Rebuild, Rebuilt, rebuild};
+pub use work::{Report, run, sweep, write_records};
 
 /// How long things that nothing holds may stay.
 #[derive(Clone, Copy, Debug)]

@@ -14,6 +14,8 @@ const ROUND: u32 = 500;
 const AT_ONCE: usize = 32;
 /// A worker that has not settled a review by then is taken for dead.
 const LEASE: Duration = Duration::from_secs(60);
+/// Time between two looks at which records are to be written: what a lost database takes with it.
+const RECORDS: Duration = Duration::from_secs(5);
 /// Objects deleted at once.
 const DELETES: usize = 16;
 
@@ -52,6 +54,15 @@ pub async fn sweep(storage: &Storage, schedule: &Schedule) -> Result<Report, Sto
     }
     delete_objects(storage, &mut report).await?;
     Ok(report)
+}
+
+/// Brings the store's records of manifests in line with the rows.
+///
+/// # Errors
+/// When database or store fail; what was not done is tried again after a minute.
+pub async fn write_records(storage: &Storage) -> Result<(), StorageError> {
+    while storage.write_records(ROUND).await? == ROUND as usize {}
+    Ok(())
 }
 
 async fn settle_all(
@@ -110,23 +121,36 @@ async fn delete_objects(storage: &Storage, report: &mut Report) -> Result<(), St
     }
 }
 
-/// Sweeps every period until `shutdown`. Failures are logged and tried again the next time.
+/// Sweeps every period until `shutdown`, and writes records every few seconds. Failures are logged and tried again
+/// the next time.
 pub async fn run(storage: Storage, schedule: Schedule, shutdown: CancellationToken) {
-    let mut ticks = tokio::time::interval(schedule.period);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut sweeps, mut records) = (ticks(schedule.period), ticks(RECORDS));
     // The first tick comes at once; start-up has better things to do.
-    ticks.tick().await;
+    sweeps.tick().await;
+    records.tick().await;
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            _ = ticks.tick() => {}
+            _ = sweeps.tick() => sweep_once(&storage, &schedule).await,
+            _ = records.tick() => if let Err(error) = write_records(&storage).await {
+                tracing::warn!(%error, "a record could not be written to the object store; trying again later");
+            },
         }
-        match sweep(&storage, &schedule).await {
-            Ok(Report { uploads: 0, manifests: 0, blobs: 0, objects: 0, .. }) => {}
-            Ok(Report { uploads, manifests, blobs, bytes, objects, .. }) => {
-                tracing::info!(uploads, manifests, blobs, bytes, objects, "reclaimed");
-            }
-            Err(error) => tracing::warn!(%error, "reclaim failed; trying again later"),
+    }
+}
+
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
+}
+
+async fn sweep_once(storage: &Storage, schedule: &Schedule) {
+    match sweep(storage, schedule).await {
+        Ok(Report { uploads: 0, manifests: 0, blobs: 0, objects: 0, .. }) => {}
+        Ok(Report { uploads, manifests, blobs, bytes, objects, .. }) => {
+            tracing::info!(uploads, manifests, blobs, bytes, objects, "reclaimed");
         }
+        Err(error) => tracing::warn!(%error, "reclaim failed; trying again later"),
     }
 }

@@ -141,12 +141,12 @@ impl App {
                 return self.auth.denied(denied, uri, headers, &operation).into_response();
             }
         };
-        let rule = permit.rule();
+        let rule = permit.rule().clone();
         let response =
             handlers::dispatch(self, permit, request).await.unwrap_or_else(ApiError::into_response);
         let digest = response.headers().get(handlers::CONTENT_DIGEST).and_then(|digest| digest.to_str().ok());
         let outcome = (response.status(), digest);
-        self.auth.trail.written(&context, &caller.identity, &operation, rule, outcome).await;
+        self.auth.trail.written(&context, &caller.identity, &operation, &rule, outcome).await;
         response
     }
 

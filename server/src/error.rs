@@ -63,6 +63,12 @@ impl ApiError {
             .with_header(header::RETRY_AFTER, seconds.to_string())
     }
 
+    /// Something that this needs does not answer now.
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unsupported, message)
+            .with_header(header::RETRY_AFTER, "30")
+    }
+
     /// The machinery failed. What exactly is for the log, which has the request's id; not for strangers.
     fn internal(error: &StorageError) -> Self {
         let mut answer = Self::new(
@@ -117,8 +123,11 @@ impl ApiError {
     /// The upstream's word, as far as it is one about the content. A refusal of our credentials is not one of the
     /// client's: what cannot be had is not here.
     fn of_upstream(error: &ClientError, message: String) -> Self {
-        let of_manifest = error.operation.starts_with("manifest");
-        let unknown = if of_manifest { ErrorCode::ManifestUnknown } else { ErrorCode::BlobUnknown };
+        let unknown = match error.operation {
+            of if of.starts_with("manifest") => ErrorCode::ManifestUnknown,
+            of if of.starts_with("blob") => ErrorCode::BlobUnknown,
+            _ => ErrorCode::NameUnknown,
+        };
         match (error.class(), error.status()) {
             (ErrorClass::NotFound | ErrorClass::Denied, _) => {
                 Self::new(StatusCode::NOT_FOUND, unknown, message)
@@ -174,7 +183,7 @@ impl From<Denied> for ApiError {
     fn from(error: Denied) -> Self {
         let message = error.to_string();
         match error {
-            Denied::ReadOnly | Denied::Role { .. } => {
+            Denied::ReadOnly | Denied::Role { .. } | Denied::Administrator(_) => {
                 Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
             }
             Denied::Anonymous | Denied::Scope(_) => Self::unauthorized(message),
@@ -220,6 +229,7 @@ impl From<StorageError> for ApiError {
                 answer(StatusCode::CONFLICT, ErrorCode::Denied)
                     .with_detail(json!({"tag": tag.as_str(), "digest": digest, "rule": rule}))
             }
+            StorageError::TagRule(_) => answer(StatusCode::BAD_REQUEST, ErrorCode::Unsupported),
             StorageError::DigestMismatch { expected, found } => {
                 answer(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid)
                     .with_detail(json!({"expected": expected, "found": found}))

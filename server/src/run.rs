@@ -83,13 +83,14 @@ pub async fn run(
     let opened = open(&config).await?;
     let storage = opened.storage.clone();
     let tasks = TaskTracker::new();
-    let auth = Arc::new(Authenticator::new(&config, storage.clone(), read_htpasswd(&config)?));
+    let auth = Arc::new(Authenticator::new(&config, storage.clone(), read_htpasswd(&config)?)?);
     auth.start(shutdown.clone()).await?;
     let mirror = Mirror::new(&config).map_err(|error| RunError::Upstream(Box::new(error)))?;
     mirror.prepare()?;
     let sbom_metrics = metrics.sbom.clone();
     let app = App::new(&config, storage.clone(), auth.clone(), mirror, metrics.clone(), tasks.clone());
     let app = Arc::new(app);
+    tokio::spawn(Mirror::keep_to_limits(app.clone(), config.reclaim.period.0, shutdown.clone()));
     let router = Arc::clone(&app).router().merge(router(&config, storage.clone(), metrics, shutdown.clone()));
     let immediate: Immediate = Arc::new(move |method, uri, headers| app.immediate(method, uri, headers));
     let site = Site { router, immediate: Some(immediate) };

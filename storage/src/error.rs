@@ -41,8 +41,8 @@ pub enum StorageError {
     },
     /// A rule says that the tag never moves once it is there.
     #[error(
-        "tag {tag} of {repository} is {digest} and immutable by rule {rule:?} (tags.immutable); push under another \
-         tag, or ask whoever runs this registry for an exception"
+        "tag {tag} of {repository} is {digest} and immutable by rule {rule:?}; push under another tag, or ask whoever \
+         runs this registry for an exception"
     )]
     ImmutableTag {
         /// Where.
@@ -54,6 +54,9 @@ pub enum StorageError {
         /// Which rule.
         rule: String,
     },
+    /// A rule for immutable tags cannot be taken.
+    #[error("{0}")]
+    TagRule(String),
     /// The content's digest is not the one that was promised.
     #[error("the content's digest is {found}, not {expected}")]
     DigestMismatch {

@@ -19,6 +19,7 @@ mod damage;
 mod db;
 mod error;
 mod metadata;
+mod records;
 mod tag_rules;
 mod upload;
 
@@ -29,12 +30,13 @@ pub use cache::CacheLimits;
 pub use db::Engine;
 pub use error::StorageError;
 pub use metadata::{
-    AuditEvent, BlobContent, BlobRecord, CatalogPage, Content, FailedSbom, FillLease, Holder, Membership,
-    MetadataStore, NewBlob, NewCredential, NewManifest, Presence, Principal, Referrer, ReferrerPage, Review,
-    ReviewKind, SbomJob, Segment, Settled, Stored, StoredKey, StoredManifest, TagChange, TagPage,
-    UploadProgress, UploadSession, Verdict, expiry_in,
+    AuditEvent, BlobContent, BlobRecord, CatalogPage, Content, Evicted, FailedSbom, FillLease, Holder,
+    Membership, MetadataStore, NewBlob, NewCredential, NewManifest, Presence, Principal, Referrer,
+    ReferrerPage, Restored, Review, ReviewKind, SbomJob, Segment, Settled, Stored, StoredKey, StoredManifest,
+    TagChange, TagPage, UploadProgress, UploadSession, Verdict, expiry_in,
 };
-pub use tag_rules::{Glob, GlobError, TagRule, TagRules};
+pub use records::{RecordedBlob, RecordedContent, RecordedManifest, RecordedTag};
+pub use tag_rules::{TagRule, TagRules};
 pub use upload::ChunkHeaders;
 
 /// What uploads may be and where small ones go.

@@ -20,6 +20,8 @@ use on_both;
 
 mod audit;
 mod cves;
+mod issuer;
+mod oidc;
 mod rules;
 mod tokens;
 

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Failure;
 use super::response::ResponseReader;
@@ -81,6 +81,29 @@ impl Client {
         match self.response.status() {
             200 => Ok(received),
             status => Err(format!("GET {path} answered {status}").into()),
+        }
+    }
+
+    /// The same, and the time until the first byte of the content was there.
+    pub(crate) fn first_byte(&mut self, path: &str) -> Result<Duration, Failure> {
+        let mut request = Vec::with_capacity(512);
+        head(&mut request, "GET", path, "", None);
+        let started = Instant::now();
+        self.stream.write_all(&request)?;
+        self.response.reset(false);
+        let mut first = None;
+        while !self.response.is_done() {
+            let n = self.stream.read(&mut self.buffer)?;
+            if n == 0 {
+                return Err("the server closed the connection in the middle of an answer".into());
+            }
+            self.response.feed(&self.buffer[..n], |_| {
+                first.get_or_insert_with(|| started.elapsed());
+            })?;
+        }
+        match (self.response.status(), first) {
+            (200, Some(first)) => Ok(first),
+            (status, _) => Err(format!("GET {path} answered {status}").into()),
         }
     }
 

@@ -11,6 +11,7 @@ mod histogram;
 mod http;
 mod load;
 mod measure;
+mod mirror;
 mod peers;
 mod process;
 mod raw;
@@ -19,6 +20,7 @@ mod response;
 mod rounds;
 mod scale;
 mod scenarios;
+mod upstream;
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -35,6 +37,8 @@ pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// First argument that makes this program the bare server of `raw.rs`; its port follows.
 pub(crate) const RAW_SERVER: &str = "--raw-server";
+/// The same for the upstream of `upstream.rs`; port, bytes a second and milliseconds of delay follow.
+pub(crate) const UPSTREAM_SERVER: &str = "--upstream-server";
 
 /// Measures rreg and every other registry found on this machine.
 #[derive(Parser)]
@@ -52,6 +56,9 @@ struct Args {
     /// Little of everything: to see that it works, not for numbers
     #[arg(long)]
     quick: bool,
+    /// Measures pull-through caches instead
+    #[arg(long)]
+    mirror: bool,
     /// Where stores go: on a real disk [default: the build directory]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -104,8 +111,10 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Failure> {
     let mut words = std::env::args().skip(1);
-    if words.next().as_deref() == Some(RAW_SERVER) {
-        return raw::serve(words.next().ok_or("no port")?.parse()?);
+    match words.next().as_deref() {
+        Some(RAW_SERVER) => return raw::serve(words.next().ok_or("no port")?.parse()?),
+        Some(UPSTREAM_SERVER) => return upstream::serve(words),
+        _ => {}
     }
     let args = Args::parse();
     if !args.bench {
@@ -133,6 +142,11 @@ fn run() -> Result<(), Failure> {
         args.dir.as_deref().or_else(|| program.ancestors().nth(3)).ok_or("no directory for stores")?;
     let directory = cleanup::WorkingDirectory::create(&std::path::absolute(parent)?)?;
     let machine = report::machine();
+    if args.mirror {
+        let text = mirror::measure(&servers, args.rounds.unwrap_or(3).max(1), directory.path())?;
+        anstream::println!("Machine: {machine}\n{text}");
+        return Ok(());
+    }
     let results = rounds::measure(&Bench::new(scale), &chosen, &servers, directory.path())?;
     drop(directory);
     let text = report::markdown(&scale, &machine, &servers, &results);

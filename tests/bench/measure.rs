@@ -12,6 +12,9 @@ pub(crate) enum Unit {
     /// Megabytes (10^6) a second; cost for a GiB.
     MegabytesPerSecond,
     ImagesPerSecond,
+    BlobsPerSecond,
+    /// So many times something else.
+    Times,
     Milliseconds,
     Mebibytes,
 }
@@ -22,13 +25,21 @@ impl Unit {
             Self::RequestsPerSecond => "requests/s",
             Self::MegabytesPerSecond => "MB/s",
             Self::ImagesPerSecond => "images/s",
+            Self::BlobsPerSecond => "blobs/s",
+            Self::Times => "times",
             Self::Milliseconds => "ms",
             Self::Mebibytes => "MiB",
         }
     }
 
     pub(crate) fn more_is_better(self) -> bool {
-        matches!(self, Self::RequestsPerSecond | Self::MegabytesPerSecond | Self::ImagesPerSecond)
+        match self {
+            Self::RequestsPerSecond
+            | Self::MegabytesPerSecond
+            | Self::ImagesPerSecond
+            | Self::BlobsPerSecond => true,
+            Self::Times | Self::Milliseconds | Self::Mebibytes => false,
+        }
     }
 
     /// The better of two values.

@@ -5,6 +5,7 @@
 
 use std::env;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -63,6 +64,25 @@ impl Peer {
 
     /// Starts it over `directory`, which keeps its files from start to start.
     pub(crate) fn start(&self, directory: &Path) -> Result<Server, Failure> {
+        self.start_as(directory, None, &[])
+    }
+
+    /// The same with settings in the environment.
+    pub(crate) fn start_with(&self, directory: &Path, settings: &[(&str, &str)]) -> Result<Server, Failure> {
+        self.start_as(directory, None, settings)
+    }
+
+    /// The same as a pull-through cache of everything that `upstream` has.
+    pub(crate) fn start_before(&self, directory: &Path, upstream: SocketAddr) -> Result<Server, Failure> {
+        self.start_as(directory, Some(upstream), &[])
+    }
+
+    fn start_as(
+        &self,
+        directory: &Path,
+        upstream: Option<SocketAddr>,
+        settings: &[(&str, &str)],
+    ) -> Result<Server, Failure> {
         let port = free_port()?;
         let data = directory.join("data");
         fs::create_dir_all(&data)?;
@@ -72,14 +92,21 @@ impl Peer {
         for (key, _) in env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("RREG_")) {
             command.env_remove(key);
         }
+        command.envs(settings.iter().copied());
         match self.kind {
             Kind::Rreg => {
                 command.args(["serve", "--log-level", "error", "--listen", &format!("127.0.0.1:{port}")]);
                 command.arg("--data").arg(&data);
+                if let Some(upstream) = upstream {
+                    let entry = format!(r#"[{{name="upstream", prefix="", url="http://{upstream}"}}]"#);
+                    command.env("RREG_UPSTREAMS", entry);
+                }
             }
             Kind::Distribution => {
                 let file = directory.join("config.yml");
-                fs::write(&file, distribution_config(&data, port))?;
+                let proxy =
+                    upstream.map_or_else(String::new, |it| format!("proxy: {{remoteurl: 'http://{it}'}}\n"));
+                fs::write(&file, distribution_config(&data, port) + &proxy)?;
                 command.arg("serve").arg(file).env("OTEL_TRACES_EXPORTER", "none");
             }
             Kind::Zot => {
@@ -111,6 +138,19 @@ impl Peer {
         }
         let probe = if self.kind == Kind::Nginx { "/index.html" } else { "/v2/" };
         Server::start(command, port, probe, &directory.join("server.log"))
+    }
+
+    /// Deletes what nothing refers to from the store of a stopped distribution that was started in `directory`.
+    pub(crate) fn collect_garbage(&self, directory: &Path) -> Result<(), Failure> {
+        let mut command = Command::new(&self.program);
+        command.arg("garbage-collect").arg(directory.join("config.yml")).env("OTEL_TRACES_EXPORTER", "none");
+        let output = command.current_dir(directory).stdin(std::process::Stdio::null()).output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&output.stderr);
+        let text: String = text.chars().take(200).collect();
+        Err(format!("garbage-collect ended with {}: {text}", output.status).into())
     }
 }
 

@@ -120,6 +120,7 @@ fn best_peer(result: &Outcomes) -> Option<f64> {
 fn met(all: &[Outcomes], result: &Outcomes, target: Target, median: f64) -> Option<String> {
     let unit = result.scenario.unit;
     let (theirs, times, whose) = match target {
+        Target::AtLeast(least) => (least, 1.0, format!("≥ {least}")),
         Target::AtMost(most) => (most, 1.0, format!("≤ {most}")),
         Target::Best(times) => (best_peer(result)?, times, format!("{times}× best")),
         Target::Peer(name, times) => {

@@ -22,6 +22,8 @@ pub(crate) struct Scale {
     /// Requests of a load that is about latency.
     pub(crate) pages: u64,
     pub(crate) deletes: u64,
+    /// Blobs that are reclaimed at once.
+    pub(crate) reclaimed: u64,
     /// Longest wait for a server to become idle after its start.
     pub(crate) settle: Duration,
     /// Longest time that filling a store may take.
@@ -40,6 +42,7 @@ impl Scale {
         repositories: (100_000, 1_000),
         pages: 2_000,
         deletes: 30,
+        reclaimed: 20_000,
         settle: Duration::from_secs(5),
         fill: Duration::from_secs(600),
     };
@@ -55,6 +58,7 @@ impl Scale {
         repositories: (5_000, 200),
         pages: 300,
         deletes: 10,
+        reclaimed: 4_000,
         settle: Duration::from_secs(1),
         fill: Duration::from_secs(60),
     };

@@ -19,8 +19,13 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with("{}")
+    }
+
+    /// With this `daemon.json`.
+    pub(crate) fn start_with(settings: &str) -> Option<Self> {
         let home = Home::for_root_programs(&["dockerd", "docker", "containerd", "unshare"])?;
-        fs::write(home.path("daemon.json"), "{}").unwrap();
+        fs::write(home.path("daemon.json"), settings).unwrap();
         let log = fs::File::create(home.path("log")).unwrap();
         // In a mount namespace of its own: dockerd leaves a mount on its data root.
         let mut command = home.command("unshare");

@@ -25,6 +25,8 @@ pub(super) struct Client<T> {
     /// Repositories of all clients.
     pub(super) names: Arc<Vec<String>>,
     pub(super) repository: Repository,
+    /// Steps taken.
+    pub(super) steps: u64,
     /// Set when the server is about to die.
     pub(super) stop: Arc<AtomicBool>,
 }
@@ -37,6 +39,7 @@ impl<T: Target> Client<T> {
                 return;
             }
             self.step().await;
+            self.steps += 1;
         }
     }
 
@@ -276,7 +279,7 @@ impl<T: Target> Client<T> {
                     let what = self.contents[content].clone();
                     let _ = target.post(SHARED, &what.digest, what.bytes).await;
                 }
-                let manifest = self.manifest(IMAGE, vec![a, b], Vec::new());
+                let manifest = self.manifest(IMAGE, vec![a, b], Vec::new(), None);
                 let (digest, body) = (manifest.digest, manifest.body);
                 let answer =
                     target.put_manifest(SHARED, Push { media_type: IMAGE, digest, body, tags: &[tag] }).await;

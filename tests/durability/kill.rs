@@ -26,6 +26,7 @@ pub(super) fn clients<T: super::target::Target>(
         contents: contents.clone(),
         names: names.clone(),
         repository: Repository { name: name.clone(), ..Repository::default() },
+        steps: 0,
         stop: Arc::new(AtomicBool::new(false)),
     };
     names.iter().map(client).collect()

@@ -20,6 +20,7 @@ impl<T: Target> Client<T> {
         media_type: &'static str,
         blobs: Vec<usize>,
         children: Vec<String>,
+        subject: Option<String>,
     ) -> ManifestState {
         let nonce = self.random.below(1000);
         let blob = |content: &usize| {
@@ -30,16 +31,19 @@ impl<T: Target> Client<T> {
             let child = &self.repository.manifests[name];
             Self::descriptor(child.media_type, &child.digest, child.body.len())
         };
-        let body = if media_type == IMAGE {
+        let mut body = if media_type == IMAGE {
             serde_json::json!({"schemaVersion": 2, "mediaType": media_type, "config": blob(&blobs[0]),
                 "layers": blobs[1..].iter().map(blob).collect::<Vec<_>>(), "annotations": {"n": nonce.to_string()}})
         } else {
             serde_json::json!({"schemaVersion": 2, "mediaType": media_type,
                 "manifests": children.iter().map(child).collect::<Vec<_>>(), "annotations": {"n": nonce.to_string()}})
         };
+        if let Some(subject) = &subject {
+            body["subject"] = child(subject);
+        }
         let body = Bytes::from(body.to_string());
         let presence = Presence::No;
-        ManifestState { digest: Digest::sha256(&body), body, media_type, blobs, children, presence }
+        ManifestState { digest: Digest::sha256(&body), body, media_type, blobs, children, subject, presence }
     }
 
     pub(super) async fn push_image(&mut self) {
@@ -50,7 +54,10 @@ impl<T: Target> Client<T> {
         if blobs.is_empty() {
             return self.post().await;
         }
-        let manifest = self.manifest(IMAGE, blobs, Vec::new());
+        let known: Vec<String> = self.repository.manifests.keys().cloned().collect();
+        // There or not: a subject need not be.
+        let subject = if self.random.one_in(4) { self.random.pick(&known).cloned() } else { None };
+        let manifest = self.manifest(IMAGE, blobs, Vec::new(), subject);
         self.push(manifest).await;
     }
 
@@ -60,7 +67,7 @@ impl<T: Target> Client<T> {
         if children.is_empty() {
             return self.push_image().await;
         }
-        let manifest = self.manifest(INDEX, Vec::new(), children);
+        let manifest = self.manifest(INDEX, Vec::new(), children, None);
         self.push(manifest).await;
     }
 
@@ -85,13 +92,19 @@ impl<T: Target> Client<T> {
         let answer = self.target.put_manifest(&self.repository.name, push).await;
         let has = |p: Presence| p != Presence::No;
         let all_there = manifest.blobs.iter().all(|blob| has(self.repository.blob(*blob)));
-        let some_missing = manifest.blobs.iter().any(|blob| self.repository.blob(*blob) != Presence::Yes);
+        let some_missing = manifest.blobs.iter().any(|blob| self.repository.blob(*blob) != Presence::Yes)
+            || manifest.children.iter().any(|child| self.repository.manifest(child) != Presence::Yes);
         match answer {
             Ok(()) => {
                 assert!(all_there, "{name} was taken although a blob of it is missing");
                 manifest.blobs.iter().for_each(|b| {
                     self.repository.blobs.insert(*b, Presence::Yes);
                 });
+                for child in &manifest.children {
+                    if let Some(child) = self.repository.manifests.get_mut(child) {
+                        child.presence = Presence::Yes;
+                    }
+                }
                 self.repository
                     .manifests
                     .insert(name.clone(), ManifestState { presence: Presence::Yes, ..manifest });
@@ -129,8 +142,8 @@ impl<T: Target> Client<T> {
         let names: Vec<String> = self.repository.manifests.keys().cloned().collect();
         let Some(name) = self.random.pick(&names).cloned() else { return };
         let used = self.repository.child_in_use(&name);
+        let before = self.repository.manifest(&name);
         let answer = self.target.delete_manifest(&self.repository.name, &name).await;
-        let before = self.repository.manifests[&name].presence;
         let after = match answer {
             Ok(()) => {
                 assert!(before != Presence::No && used != Presence::Yes, "{name} could not be deleted");

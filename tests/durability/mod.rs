@@ -2,6 +2,8 @@
 //!
 //! * [`kill`]: a real `rreg serve` is killed at random moments under seeded random clients and started again.
 //! * [`faults`]: the storage crate under the same clients, with an object store that fails, delays and truncates.
+//! * [`reclaim`]: the same with one replica or two that reclaim without patience over a store that fails; at the end
+//!   nothing is left that nothing refers to, and the database is lost and rebuilt.
 //! * [`damage`]: stored bytes are truncated, flipped and removed behind the server's back.
 //! * [`disconnect`]: clients that leave in the middle, and a server that is asked to stop.
 //!
@@ -24,6 +26,7 @@ mod kill;
 mod manifests;
 mod model;
 pub(crate) mod random;
+mod reclaim;
 pub(crate) mod server;
 mod target;
 mod verify;

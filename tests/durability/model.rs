@@ -74,6 +74,9 @@ pub(super) struct ManifestState {
     pub(super) media_type: &'static str,
     pub(super) blobs: Vec<usize>,
     pub(super) children: Vec<String>,
+    /// The manifest that it says something about.
+    pub(super) subject: Option<String>,
+    /// As the last answer left it; see [`Repository::manifest`].
     pub(super) presence: Presence,
 }
 
@@ -99,6 +102,8 @@ pub(super) struct Repository {
     /// What each tag may point at; `None` is nothing.
     pub(super) tags: BTreeMap<String, Vec<Option<String>>>,
     pub(super) uploads: Vec<Upload>,
+    /// Whether what nothing holds goes by itself, at any time.
+    pub(super) reclaims: bool,
 }
 
 impl Repository {
@@ -110,20 +115,42 @@ impl Repository {
     }
 
     pub(super) fn blob(&self, content: usize) -> Presence {
-        self.blobs.get(&content).copied().unwrap_or(Presence::No)
+        match self.blobs.get(&content).copied().unwrap_or(Presence::No) {
+            Presence::Yes if self.reclaims && self.blob_in_use(content) != Presence::Yes => Presence::Maybe,
+            presence => presence,
+        }
+    }
+
+    pub(super) fn manifest(&self, digest: &str) -> Presence {
+        match self.manifests.get(digest).map_or(Presence::No, |m| m.presence) {
+            Presence::Yes if self.reclaims && !self.is_held(digest) => Presence::Maybe,
+            presence => presence,
+        }
+    }
+
+    /// Whether it must stay: for its tag, or for an index or a subject that must stay. There are no cycles: a
+    /// manifest names digests of manifests that were made before it.
+    fn is_held(&self, digest: &str) -> bool {
+        let tagged = |values: &Vec<Option<String>>| matches!(&values[..], [Some(one)] if one == digest);
+        let subject = self.manifests.get(digest).and_then(|m| m.subject.as_ref());
+        self.tags.values().any(tagged)
+            || subject.is_some_and(|subject| self.manifest(subject) == Presence::Yes)
+            || self.child_in_use(digest) == Presence::Yes
     }
 
     /// Whether a manifest that is there needs the blob.
     pub(super) fn blob_in_use(&self, content: usize) -> Presence {
-        Self::strongest(self.manifests.values().filter(|m| m.blobs.contains(&content)))
+        self.strongest(|m| m.blobs.contains(&content))
     }
 
     pub(super) fn child_in_use(&self, digest: &str) -> Presence {
-        Self::strongest(self.manifests.values().filter(|m| m.children.iter().any(|c| c == digest)))
+        self.strongest(|m| m.children.iter().any(|c| c == digest))
     }
 
-    fn strongest<'a>(users: impl Iterator<Item = &'a ManifestState>) -> Presence {
-        users.fold(Presence::No, |found, user| match (found, user.presence) {
+    fn strongest(&self, is_user: impl Fn(&ManifestState) -> bool) -> Presence {
+        let users =
+            self.manifests.iter().filter(|(_, m)| is_user(m)).map(|(digest, _)| self.manifest(digest));
+        users.fold(Presence::No, |found, user| match (found, user) {
             (Presence::Yes, _) | (_, Presence::Yes) => Presence::Yes,
             (Presence::Maybe, _) | (_, Presence::Maybe) => Presence::Maybe,
             _ => Presence::No,

@@ -33,7 +33,10 @@ pub(super) async fn repository<T: Target>(client: &mut Client<T>) {
         settle(&mut presence, bytes.is_some(), &format!("blob {} in {name}", content.digest));
         client.repository.blobs.insert(number, presence);
     }
-    for (digest, manifest) in &mut client.repository.manifests {
+    let known: Vec<String> = client.repository.manifests.keys().cloned().collect();
+    let expected: Vec<Presence> = known.iter().map(|digest| client.repository.manifest(digest)).collect();
+    for ((digest, manifest), expected) in client.repository.manifests.iter_mut().zip(expected) {
+        manifest.presence = expected;
         let body = found(target.manifest(&name, digest).await, "manifest");
         assert!(body.as_ref().is_none_or(|b| *b == manifest.body), "{digest} has other bytes");
         settle(&mut manifest.presence, body.is_some(), &format!("manifest {digest} in {name}"));

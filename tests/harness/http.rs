@@ -45,6 +45,7 @@ impl Api {
     pub(super) fn new(address: &str, strict: bool) -> Self {
         let client = reqwest::Client::builder()
             .no_proxy()
+            .tls_certs_only([])
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(300))
             .build()

@@ -5,7 +5,7 @@ pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod postgres;
 mod run_dir;
-mod s3;
+pub(crate) mod s3;
 mod server;
 pub(crate) mod tool;
 

@@ -1,19 +1,24 @@
-//! An S3 server in this process (`s3s` over a directory), one a test run, one bucket a registry.
+//! An S3 server in this process (`s3s` over a directory), one a test run, one bucket a registry. It can be made to
+//! fail now and then ([`disturb`]).
 
+use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 
 use super::run_dir::RunDir;
+use crate::durability::random::Random;
 
 const ACCESS_KEY: &str = "test-access-key";
 const SECRET_KEY: &str = "test-secret-key";
@@ -56,6 +61,53 @@ fn start() -> (SocketAddr, PathBuf) {
     (receiver.recv().unwrap(), root)
 }
 
+/// Buckets that fail, each with what decides about its next request.
+static DISTURBED: Mutex<Option<HashMap<String, Random>>> = Mutex::new(None);
+
+/// From now on one in twenty requests for the bucket is refused, every other of those after it was carried out. Clients
+/// take a refusal to be final. `None`: no more.
+pub(crate) fn disturb(bucket: &str, seed: Option<u64>) {
+    let mut disturbed = DISTURBED.lock().unwrap();
+    let disturbed = disturbed.get_or_insert_default();
+    match seed {
+        Some(seed) => drop(disturbed.insert(bucket.to_owned(), Random::new(seed))),
+        None => drop(disturbed.remove(bucket)),
+    }
+}
+
+#[derive(PartialEq)]
+enum Fate {
+    Fine,
+    RefusedBefore,
+    RefusedAfter,
+}
+
+fn fate(path: &str) -> Fate {
+    let bucket = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    let mut disturbed = DISTURBED.lock().unwrap();
+    match disturbed.as_mut().and_then(|all| all.get_mut(bucket)).map(|random| random.below(40)) {
+        Some(0) => Fate::RefusedBefore,
+        Some(1) => Fate::RefusedAfter,
+        _ => Fate::Fine,
+    }
+}
+
+fn refused() -> Response<s3s::Body> {
+    Response::builder().status(403).body(s3s::Body::empty()).unwrap()
+}
+
+async fn answer(
+    service: S3Service,
+    request: Request<hyper::body::Incoming>,
+) -> Result<Response<s3s::Body>, s3s::HttpError> {
+    let fate = fate(request.uri().path());
+    if fate == Fate::RefusedBefore {
+        return Ok(refused());
+    }
+    let answer = Service::call(&service, request).await?;
+    Ok(if fate == Fate::RefusedAfter { refused() } else { answer })
+}
+
 async fn serve(listener: tokio::net::TcpListener, service: S3Service) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
@@ -63,6 +115,7 @@ async fn serve(listener: tokio::net::TcpListener, service: S3Service) {
         let _ = stream.set_nodelay(true);
         let service = service.clone();
         tokio::spawn(async move {
+            let service = service_fn(move |request| answer(service.clone(), request));
             let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
         });
     }

@@ -114,6 +114,33 @@ impl Registry {
         (value, output.status.code().unwrap())
     }
 
+    /// The bucket that has its bytes, if they are in one.
+    pub(crate) fn bucket(&self) -> Option<&str> {
+        let bucket = self.settings.iter().find(|(name, _)| *name == "RREG_STORAGE__S3__BUCKET");
+        bucket.map(|(_, bucket)| bucket.as_str())
+    }
+
+    /// Where its rows are, for tests that change them behind its back.
+    pub(crate) fn database_url(&self) -> String {
+        let url = self.settings.iter().find(|(name, _)| *name == "RREG_DATABASE__URL");
+        url.map_or_else(|| format!("sqlite://{}/data/rreg.db", self.home().display()), |(_, url)| url.clone())
+    }
+
+    /// Takes the database of a stopped registry away; the next start or command finds an empty one.
+    pub(crate) fn lose_database(&mut self) {
+        let url = self.settings.iter_mut().find(|(name, _)| *name == "RREG_DATABASE__URL");
+        if let Some((_, url)) = url {
+            *url = postgres::database().expect("there was one before");
+            return;
+        }
+        for file in ["rreg.db", "rreg.db-wal", "rreg.db-shm"] {
+            let path = self.home().join("data").join(file);
+            if path.exists() {
+                fs::remove_file(path).unwrap();
+            }
+        }
+    }
+
     /// A command of `rreg` that works on this registry's database beside it.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rreg"));

@@ -79,6 +79,24 @@ async fn containerd_by_hosts_toml() {
     }
 }
 
+/// The registry stands in for docker.io, as an operator sets it up in `daemon.json`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn docker_by_registry_mirrors() {
+    let image = Image::docker("docker-mirror", 2);
+    let origin = Origin::with(&image, "1").await;
+    let Some(registry) = caching(&origin, ", prefix=\"\", ns=[\"docker.io\"]").await else { return };
+    let mirrors = format!(r#"{{"registry-mirrors": ["http://{}"]}}"#, registry.address());
+    let Some(daemon) = docker::Daemon::start_with(&mirrors) else { return };
+    for _ in ["cold", "warm"] {
+        daemon.docker(&["pull", "--quiet", "app:1"]);
+        let id = daemon.docker(&["image", "inspect", "--format", "{{.Id}}", "app:1"]);
+        assert_eq!(id, image.root().json()["config"]["digest"]);
+        daemon.docker(&["image", "rm", "--force", "app:1"]);
+        origin.switch_off();
+    }
+    assert!(origin.count("GET /v2/library/app/blobs/") > 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn docker_pulls() {
     let Some(daemon) = docker::Daemon::start() else { return };

@@ -58,10 +58,12 @@ faults! {
     slow: Fault::Slow;
     silent: Fault::Silent;
     stalling: Fault::Stall;
+    trickling: Fault::Trickle;
     resetting: Fault::Reset;
     truncating: Fault::Truncate;
     wrong_digest: Fault::WrongDigest;
     wrong_length: Fault::WrongLength;
+    short_length: Fault::Short;
     endless: Fault::Endless;
     unauthorized: Fault::Status(401);
     forbidden: Fault::Status(403);
@@ -70,7 +72,13 @@ faults! {
     broken: Fault::Status(500);
     bad_gateway: Fault::Status(502);
     unavailable: Fault::Status(503);
+    timing_out: Fault::Status(504);
     redirecting_for_ever: Fault::Redirect(String::new());
+    redirecting_to_loopback: Fault::Redirect("http://localhost:1".into());
+    redirecting_to_the_link: Fault::Redirect("http://169.254.169.254".into());
+    redirecting_to_a_file: Fault::Redirect("file://".into());
+    redirecting_to_nobody: Fault::Redirect("http://192.0.2.1:1".into());
+    asking_for_a_token_elsewhere: Fault::Realm("http://169.254.169.254/token".into());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,14 +12,28 @@ use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
+use axum::serve::Listener;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rreg_oci::media_type;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
 use crate::harness::image::{Image, Stored};
 
 /// Repository name of everything that the origin has.
 pub(super) const REPOSITORY: &str = "library/app";
+
+/// The account that may read, in an upstream's entry, and as it is shown to the token endpoint.
+pub(super) const ACCOUNT: &str = r#", username="user", password="hush""#;
+const BASIC: &str = "Basic dXNlcjpodXNo";
+
+/// Tags in one page.
+const TAGS: usize = 3;
 
 /// What the origin does wrong.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,6 +46,8 @@ pub(super) enum Fault {
     Silent,
     /// Half of the body, then silence.
     Stall,
+    /// Right, but so slowly that it never ends.
+    Trickle,
     /// Half of the body, then the connection breaks.
     Reset,
     /// Half of the body, well-formed to the end.
@@ -40,6 +56,8 @@ pub(super) enum Fault {
     WrongDigest,
     /// One byte more than it should be, announced and sent.
     WrongLength,
+    /// One byte less than it should be, announced so.
+    Short,
     /// A body without end, of unannounced length.
     Endless,
     /// This status for everything.
@@ -50,6 +68,8 @@ pub(super) enum Fault {
     Redirect(String),
     /// Right, for those who answer a Basic challenge.
     Challenge,
+    /// Right, for those with a token, which the account of [`ACCOUNT`] gets.
+    Token,
     /// A challenge that names this token realm.
     Realm(String),
 }
@@ -64,6 +84,39 @@ struct Content {
     gate: Option<watch::Receiver<bool>>,
 }
 
+impl Content {
+    /// A page of the tags and, if there are more, the last one of it.
+    fn tags(&self, query: &str, next: &mut Option<String>) -> (Bytes, String) {
+        let last = query.split('&').find_map(|pair| pair.strip_prefix("last=")).unwrap_or_default();
+        let mut tags: Vec<&String> = self.manifests.keys().filter(|tag| !tag.contains(':')).collect();
+        tags.sort();
+        tags.retain(|tag| tag.as_str() > last);
+        if tags.len() > TAGS {
+            tags.truncate(TAGS);
+            *next = tags.last().map(ToString::to_string);
+        }
+        let list = json!({"name": REPOSITORY, "tags": tags});
+        (serde_json::to_vec(&list).unwrap().into(), "application/json".to_owned())
+    }
+
+    fn referrers(&self, subject: &str) -> (Bytes, String) {
+        let about = |it: &&Stored| it.json()["subject"]["digest"] == subject;
+        let by_digest = self.manifests.iter().filter(|(reference, _)| reference.contains(':'));
+        let mut found: Vec<Value> = by_digest
+            .map(|(_, stored)| stored)
+            .filter(about)
+            .map(|stored| {
+                let mut descriptor = stored.descriptor();
+                descriptor["artifactType"] = stored.json()["artifactType"].clone();
+                descriptor
+            })
+            .collect();
+        found.sort_by_key(|it| it["digest"].to_string());
+        let list = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": found});
+        (serde_json::to_vec(&list).unwrap().into(), media_type::OCI_INDEX.to_owned())
+    }
+}
+
 /// The running origin; it ends with the test's runtime.
 pub(super) struct Origin {
     address: String,
@@ -74,6 +127,22 @@ pub(super) struct Origin {
 impl Origin {
     /// An origin that has nothing.
     pub(super) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        Self::serve(listener, address)
+    }
+
+    /// An origin that has `image` under `tag`, over TLS, and the authority that vouches for it, as PEM.
+    pub(super) async fn with_tls(image: &Image, tag: &str) -> (Self, String) {
+        let (acceptor, authority) = tls_acceptor();
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap().to_string();
+        let origin = Self::serve(TlsListener { tcp, acceptor }, address);
+        origin.put(image, tag);
+        (origin, authority)
+    }
+
+    fn serve<L: Listener<Addr: std::fmt::Debug>>(listener: L, address: String) -> Self {
         let content = Arc::new(Mutex::new(Content::default()));
         let shared = content.clone();
         let handler = move |request: Request| {
@@ -81,8 +150,6 @@ impl Origin {
             let (request, _) = request.into_parts();
             async move { answer(&content, &request).await }
         };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
         let router = Router::new().fallback(handler);
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { address, content, task }
@@ -137,6 +204,51 @@ impl Origin {
     }
 }
 
+struct TlsListener {
+    tcp: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl Listener for TlsListener {
+    type Io = tokio_rustls::server::TlsStream<TcpStream>;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = self.tcp.accept().await.unwrap();
+            // A client that does not trust us ends the handshake.
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.tcp.local_addr()
+    }
+}
+
+/// A certificate for 127.0.0.1, signed by an authority that no system knows.
+fn tls_acceptor() -> (TlsAcceptor, String) {
+    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let authority = params.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(params, key);
+    let key = KeyPair::generate().unwrap();
+    let certificate =
+        CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    let config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+    (TlsAcceptor::from(Arc::new(config)), authority)
+}
+
 impl Drop for Origin {
     fn drop(&mut self) {
         self.task.abort();
@@ -172,6 +284,22 @@ async fn answer(content: &Mutex<Content>, request: &Parts) -> Response {
             let answer = Response::builder().status(401).header("www-authenticate", "Basic realm=origin");
             return answer.body(Body::empty()).unwrap();
         }
+        Fault::Token => {
+            let shown = request.headers.get("authorization").map_or("", |it| it.to_str().unwrap());
+            match (path.as_str(), shown) {
+                ("/token", BASIC) => {
+                    return Response::new(Body::from(json!({"token": "let-me-in"}).to_string()));
+                }
+                ("/token", _) => return plain(401),
+                (_, "Bearer let-me-in") => {}
+                _ => {
+                    let host = request.headers["host"].to_str().unwrap();
+                    let challenge = format!("Bearer realm=\"https://{host}/token\",service=\"origin\"");
+                    let answer = Response::builder().status(401).header("www-authenticate", challenge);
+                    return answer.body(Body::empty()).unwrap();
+                }
+            }
+        }
         Fault::Realm(realm) if !request.headers.contains_key("authorization") => {
             let challenge = format!("Bearer realm=\"{realm}\",service=\"origin\"");
             let answer = Response::builder().status(401).header("www-authenticate", challenge);
@@ -184,16 +312,24 @@ async fn answer(content: &Mutex<Content>, request: &Parts) -> Response {
     else {
         return plain(404);
     };
+    let mut next = None;
     let found = {
         let content = content.lock().unwrap();
         match kind {
+            "tags" => Some(content.tags(request.uri.query().unwrap_or_default(), &mut next)),
+            "referrers" => Some(content.referrers(reference)),
             "manifests" => content.manifests.get(reference).map(|m| (m.bytes.clone(), m.media_type.clone())),
             _ => content.blobs.get(reference).map(|b| (b.clone(), "application/octet-stream".to_owned())),
         }
     };
     let Some((bytes, media_type)) = found else { return plain(404) };
     let gate = gate.filter(|_| kind == "blobs");
-    respond(request, &fault, bytes, &media_type, gate)
+    let mut response = respond(request, &fault, bytes, &media_type, gate);
+    if let Some(last) = next {
+        let link = format!("</v2/{REPOSITORY}/tags/list?last={last}>; rel=\"next\"");
+        response.headers_mut().insert("link", link.parse().unwrap());
+    }
+    response
 }
 
 fn respond(
@@ -205,7 +341,8 @@ fn respond(
 ) -> Response {
     let mut answer = Response::builder().status(StatusCode::OK).header("content-type", media_type);
     let head = request.method == Method::HEAD;
-    let broken = !matches!(fault, Fault::None | Fault::Slow | Fault::Challenge | Fault::Realm(_));
+    let broken =
+        !matches!(fault, Fault::None | Fault::Slow | Fault::Challenge | Fault::Token | Fault::Realm(_));
     // A tag that seems to have moved has to be fetched, and then the body is what goes wrong.
     let named = if head && broken { Bytes::from_static(b"moved") } else { bytes.clone() };
     answer = answer.header("docker-content-digest", rreg_oci::Digest::sha256(&named).to_string());
@@ -222,6 +359,18 @@ fn respond(
                 ok(piece)
             });
             (Some(bytes.len()), Body::from_stream(slow))
+        }
+        Fault::Trickle => {
+            let pieces: Vec<Bytes> = bytes.chunks(1).map(Bytes::copy_from_slice).collect();
+            let slow = stream::iter(pieces).then(move |piece| async move {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                ok(piece)
+            });
+            (Some(bytes.len()), Body::from_stream(slow))
+        }
+        Fault::Short => {
+            let short = bytes.slice(..bytes.len() - 1);
+            (Some(short.len()), Body::from(short))
         }
         Fault::Stall => {
             let stream = stream::iter([ok(half)]).chain(stream::pending());

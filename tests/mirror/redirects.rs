@@ -1,12 +1,11 @@
 //! Where an upstream may not send the cache, and what may not go along where it may.
 
-use super::origin::{Fault, Origin};
+use super::origin::{ACCOUNT, Fault, Origin};
 use super::{caching, get};
 use crate::harness::http::{blob, manifest};
 use crate::harness::image::Image;
 
 const LOCAL: &str = "up/library/app";
-const ACCOUNT: &str = r#", username="user", password="hush""#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redirects_do_not_lead_into_this_machine() {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use rreg_oci::{Algorithm, ContentRange, Digest, Reference, RepositoryName};
 use rreg_storage::{ChunkHeaders, Storage, StorageError};
 
@@ -258,7 +259,28 @@ impl Walk {
         self.compare().await;
     }
 
+    /// The store's records are of exactly the manifests that are there, with their tags.
+    async fn compare_records(&mut self) {
+        let storage = self.storage();
+        rreg_gc::write_records(&storage).await.unwrap();
+        let mut found = BTreeSet::new();
+        let mut records = Box::pin(storage.blobs().records());
+        while let Some(record) = records.next().await {
+            let record = record.unwrap().unwrap();
+            let at = self.names.iter().position(|name| *name == record.repository).unwrap();
+            let tags = self.model[at].tags.iter().filter(|(_, tagged)| **tagged == record.digest);
+            let expected: Vec<String> = tags.map(|(tag, _)| (*tag).to_owned()).collect();
+            let tags: Vec<String> = record.tags.iter().map(|tag| tag.name.to_string()).collect();
+            assert_eq!(tags, expected, "{}", record.digest);
+            assert_eq!(record.body, self.model[at].manifests[&record.digest].body);
+            found.insert((at, record.digest));
+        }
+        let expected = self.model.iter().map(|repository| repository.manifests.len()).sum::<usize>();
+        assert_eq!(found.len(), expected, "records outlive their manifests");
+    }
+
     async fn compare(&mut self) {
+        self.compare_records().await;
         let mut all = BTreeSet::new();
         for at in 0..self.names.len() {
             let storage = self.storage();

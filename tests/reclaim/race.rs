@@ -5,14 +5,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use rreg_gc::{Damage, Depth};
 use rreg_oci::{Digest, Reference, RepositoryName};
 use rreg_storage::{Storage, StorageError};
 
-use super::store::{Rows, at_once, image, open_wrapped, push, put, read};
+use super::store::{NOTHING_IS_YOUNG, Rows, at_once, image, open_wrapped, push, put, read};
 use crate::durability::faults::{Dice, Faulty};
 use crate::durability::random::{Random, rounds, seed};
 use crate::harness::postgres;
@@ -175,7 +174,7 @@ async fn race(rows: Rows, replicas: usize, steps: u64) {
     }
     // A worker that lost too often leaves its review until its lease ends, and a write that failed after it was done
     // an object that no row knows. No row is without its bytes.
-    let inspection = rreg_gc::fsck(storage, Depth::Deep, Duration::ZERO, 1000).await.unwrap();
+    let inspection = rreg_gc::fsck(storage, Depth::Deep, NOTHING_IS_YOUNG, 1000).await.unwrap();
     let harmless = |finding: &rreg_gc::Finding| finding.damage == Damage::Extra;
     assert!(inspection.findings.iter().all(harmless), "{inspection:?}");
     for storage in &storages {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use object_store::ObjectStore;
-use rreg_gc::{Depth, Schedule};
+use rreg_gc::{Depth, Extra, Schedule};
 use rreg_oci::{Digest, Manifest, ManifestLimits, RepositoryName};
 use rreg_storage::{
     BlobStore, CacheLimits, ChunkHeaders, MetadataStore, NewManifest, Storage, StorageError, StorageOptions,
@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 
 pub(super) const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(super) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// Every object without a row is found.
+pub(super) const NOTHING_IS_YOUNG: Extra = Extra { after: Duration::ZERO, reclaim: false };
 
 /// Which database the rows are in; objects are in a directory.
 #[derive(Clone, Debug)]
@@ -139,7 +142,7 @@ pub(super) async fn read(
 
 /// Rows and objects agree to the byte; gives how many blobs there are.
 pub(super) async fn assert_sound(storage: &Storage) -> u64 {
-    let inspection = rreg_gc::fsck(storage, Depth::Deep, Duration::ZERO, 10).await.unwrap();
+    let inspection = rreg_gc::fsck(storage, Depth::Deep, NOTHING_IS_YOUNG, 10).await.unwrap();
     assert_eq!(inspection.count, 0, "{inspection:?}");
     inspection.blobs
 }

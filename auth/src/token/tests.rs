@@ -18,6 +18,10 @@ fn alice() -> Identity {
     "user:alice".parse().unwrap()
 }
 
+fn caller() -> Caller {
+    Caller::new(alice())
+}
+
 fn scopes() -> Vec<Scope> {
     Scope::parse_list("repository:team/app:pull,push registry:catalog:*").unwrap()
 }
@@ -39,13 +43,36 @@ fn signed(header: &Value, claims: &Value, key: &SigningKey) -> String {
 #[test]
 fn what_is_issued_verifies_until_it_expires() {
     let issuer = issuer(&[SigningKey::generate().unwrap()]);
-    let issued = issuer.issue(&alice(), &scopes(), NOW, 1).unwrap();
+    let issued = issuer.issue(&caller(), &scopes(), NOW, 1).unwrap();
     assert_eq!(issued.lifetime, Duration::from_secs(300));
     let claims = issuer.verify(&issued.token, NOW + 299).unwrap();
-    assert_eq!(claims, Claims { identity: alice(), scopes: scopes(), expires: NOW + 300 });
+    assert_eq!(claims, Claims { identity: alice(), scopes: scopes(), trust: vec![], expires: NOW + 300 });
     assert_eq!(issuer.verify(&issued.token, NOW + 300), Err(TokenError::Expired));
     assert_eq!(issuer.verify(&issued.token, NOW - 31), Err(TokenError::Invalid));
     assert!(issuer.verify(&issued.token, NOW - 30).is_ok(), "clocks of replicas differ");
+}
+
+#[test]
+fn a_token_is_good_no_longer_than_what_was_presented_for_it() {
+    let issuer = issuer(&[SigningKey::generate().unwrap()]);
+    for (expires, lifetime) in [(NOW + 20, 20), (NOW + 1000, 300), (NOW, 0), (0, 0)] {
+        let caller = Caller { expires: Some(expires), ..caller() };
+        let issued = issuer.issue(&caller, &[], NOW, 1).unwrap();
+        assert_eq!(issued.lifetime, Duration::from_secs(lifetime));
+        assert_eq!(issuer.verify(&issued.token, NOW + lifetime), Err(TokenError::Expired));
+    }
+}
+
+#[test]
+fn private_keys_are_not_shown() {
+    let key = SigningKey::generate().unwrap();
+    let shown = format!("{key:?} {:?}", issuer(std::slice::from_ref(&key)));
+    assert!(shown.contains(key.id()), "{shown}");
+    let secret = &key.expose()[36..68];
+    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    for form in [format!("{secret:?}"), hex, URL_SAFE_NO_PAD.encode(secret)] {
+        assert!(!shown.contains(&form[1..form.len() - 1]), "{shown}");
+    }
 }
 
 #[test]
@@ -54,8 +81,8 @@ fn keys_are_replaced_with_overlap() {
     let before = issuer(std::slice::from_ref(&old));
     let both = issuer(&[old.clone(), new.clone()]);
     let after = issuer(std::slice::from_ref(&new));
-    let first = before.issue(&alice(), &[], NOW, 1).unwrap().token;
-    let second = both.issue(&alice(), &[], NOW, 2).unwrap().token;
+    let first = before.issue(&caller(), &[], NOW, 1).unwrap().token;
+    let second = both.issue(&caller(), &[], NOW, 2).unwrap().token;
     assert!(both.verify(&first, NOW).is_ok() && both.verify(&second, NOW).is_ok());
     assert_eq!(before.verify(&second, NOW), Err(TokenError::UnknownKey));
     assert_eq!(after.verify(&first, NOW), Err(TokenError::UnknownKey));
@@ -63,7 +90,7 @@ fn keys_are_replaced_with_overlap() {
     let stored = SigningKey::from_pkcs8(new.expose()).unwrap();
     assert_eq!(stored.id(), new.id());
     assert!(issuer(&[stored]).verify(&second, NOW).is_ok());
-    assert!(issuer(&[]).issue(&alice(), &[], NOW, 1).is_err());
+    assert!(issuer(&[]).issue(&caller(), &[], NOW, 1).is_err());
     assert!(SigningKey::from_pkcs8(b"nonsense").is_err());
 }
 

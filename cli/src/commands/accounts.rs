@@ -115,38 +115,9 @@ pub(super) fn lifetime(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Milliseconds since the Unix epoch as `2026-01-31T12:34:56Z`.
-pub(super) fn time(milliseconds: i64) -> String {
-    let seconds = milliseconds.div_euclid(1000);
-    let (days, clock) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Days to a civil date: eras of 400 years that begin in March.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let date = day - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = era * 400 + year + carry;
-    format!("{year:04}-{month:02}-{date:02}T{:02}:{:02}:{:02}Z", clock / 3600, clock / 60 % 60, clock % 60)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_709_251_199, "2024-02-29T23:59:59Z"),
-            (1_798_761_600, "2027-01-01T00:00:00Z"),
-            (-1, "1969-12-31T23:59:59Z"),
-        ] {
-            assert_eq!(time(seconds * 1000), text);
-        }
-    }
 
     #[test]
     fn fresh_secrets_differ_and_can_be_set() {

@@ -4,11 +4,11 @@ use clap::{Args, ValueEnum};
 use rreg_storage::{AuditEvent, expiry_in};
 use serde_json::{Value, json};
 
-use super::accounts::{Accounts, lifetime, time};
+use super::accounts::{Accounts, lifetime};
 use super::config::Place;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
-use crate::text::{plain, table};
+use crate::text::{plain, table, timestamp};
 
 /// Events read at a time.
 const STEP: u32 = 1000;
@@ -79,7 +79,7 @@ async fn export(accounts: &Accounts, output: &Output, since: i64) -> Result<Exit
 fn json_of(event: &AuditEvent) -> Value {
     json!({
         "id": event.id,
-        "time": time(event.at),
+        "time": timestamp(event.at),
         "actor": event.actor,
         "event": event.event,
         "outcome": event.outcome,
@@ -95,7 +95,7 @@ fn row_of(event: &AuditEvent) -> [String; 7] {
     let on: Vec<&str> = event.repository.iter().chain(&event.target).map(String::as_str).collect();
     let from = event.address.clone().unwrap_or_default();
     [
-        time(event.at),
+        timestamp(event.at),
         event.actor.clone(),
         event.event.clone(),
         event.outcome.clone(),

@@ -1,9 +1,7 @@
-//! `rreg fsck`: whether the store holds what the database says.
-
-use std::time::Duration;
+//! `rreg fsck`: whether the store holds what the database says; and the database from the store, if it is lost.
 
 use clap::Args;
-use rreg_gc::{Damage, Depth, Finding, Inspection};
+use rreg_gc::{Damage, Depth, Extra, Finding, Inspection, Rebuild, Rebuilt};
 use rreg_oci::Digest;
 use rreg_server::config::HumanDuration;
 use serde::Serialize;
@@ -22,9 +20,21 @@ pub(crate) struct Fsck {
     /// Objects that no row knows count once they are so old: an upload writes its bytes before its row
     #[arg(long, value_name = "DURATION", default_value = "1h")]
     extra_after: HumanDuration,
+    /// Have objects that no row knows deleted by the next sweep: what crashes leave behind. With the embedded database
+    /// stop the server before
+    #[arg(long)]
+    reclaim_extra: bool,
     /// Name at most so many findings
     #[arg(long, value_name = "N", default_value_t = 1000)]
     limit: usize,
+    /// Restore the rows of blobs, manifests and tags from the records in the object store, for a database that is
+    /// lost or from an old backup. Nothing is deleted. Stop the server before
+    #[arg(long)]
+    rebuild: bool,
+    /// Rebuild although rows contradict the records: of two values of a tag the later stays, everything else as the
+    /// rows have it. What was deleted since the database was saved, or in the last seconds, comes back
+    #[arg(long, requires = "rebuild")]
+    merge: bool,
     #[command(flatten)]
     place: Place,
 }
@@ -52,11 +62,24 @@ impl<'a> From<&'a Finding> for FindingView<'a> {
 impl Fsck {
     pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
         let config = self.place.load()?;
-        let storage = rreg_server::open_to_read(&config).await?;
         let depth = if self.deep { Depth::Deep } else { Depth::Quick };
-        let HumanDuration(extra_after): HumanDuration = self.extra_after;
-        let inspection = inspect(&storage, depth, extra_after, self.limit).await;
-        storage.metadata().close().await;
+        if self.rebuild {
+            let opened = rreg_server::open(&config).await?;
+            let rebuilt = rreg_gc::rebuild(&opened.storage, depth, self.merge, self.limit).await;
+            opened.storage.metadata().close().await;
+            return match rebuilt? {
+                Rebuild::Done(rebuilt) => show_rebuilt(output, &rebuilt),
+                Rebuild::Refused(contradictions) => Err(refused(&contradictions)),
+            };
+        }
+        let HumanDuration(after): HumanDuration = self.extra_after;
+        let extra = Extra { after, reclaim: self.reclaim_extra };
+        let inspection = if self.reclaim_extra {
+            let opened = rreg_server::open(&config).await?;
+            inspect(&opened.storage, depth, extra, self.limit).await
+        } else {
+            inspect(&rreg_server::open_to_read(&config).await?, depth, extra, self.limit).await
+        };
         show(output, depth, &inspection?)
     }
 }
@@ -64,10 +87,12 @@ impl Fsck {
 async fn inspect(
     storage: &rreg_storage::Storage,
     depth: Depth,
-    extra_after: Duration,
+    extra: Extra,
     limit: usize,
 ) -> Result<Inspection, Failure> {
-    Ok(rreg_gc::fsck(storage, depth, extra_after, limit).await?)
+    let inspection = rreg_gc::fsck(storage, depth, extra, limit).await;
+    storage.metadata().close().await;
+    Ok(inspection?)
 }
 
 /// Exit code 1 where anything was found.
@@ -104,4 +129,56 @@ fn show(output: &Output, depth: Depth, inspection: &Inspection) -> Result<Exit, 
             ])
     })?;
     Ok(if inspection.count == 0 { Exit::Ok } else { Exit::Refused })
+}
+
+fn refused(contradictions: &[String]) -> Failure {
+    let text = format!(
+        "the database is not empty and contradicts the store's records, so nothing was changed:\n  {}",
+        contradictions.join("\n  ")
+    );
+    Failure::new(Exit::Refused, text)
+        .hint("--merge adds what the database lacks and says what stays as it is")
+}
+
+/// Exit code 1 where anything was not restored.
+fn show_rebuilt(output: &Output, rebuilt: &Rebuilt) -> Result<Exit, Failure> {
+    let incomplete: Vec<_> = rebuilt
+        .incomplete
+        .iter()
+        .map(|i| json!({"repository": i.repository, "manifest": i.manifest, "missing": i.missing}))
+        .collect();
+    let value = json!({
+        "records": rebuilt.records,
+        "blobs": rebuilt.blobs,
+        "manifests": rebuilt.manifests,
+        "tags": rebuilt.tags,
+        "count": rebuilt.count,
+        "incomplete": incomplete,
+        "unreadable": rebuilt.unreadable,
+    });
+    output.done(&value, || {
+        let rows: Vec<_> = rebuilt
+            .incomplete
+            .iter()
+            .map(|i| [i.repository.to_string(), i.manifest.to_string(), i.missing.to_string()])
+            .collect();
+        let listed = if rows.is_empty() {
+            String::new()
+        } else {
+            table(["REPOSITORY", "MANIFEST", "LACKS"], &rows) + "\n"
+        };
+        let unreadable: String = rebuilt.unreadable.iter().map(|reason| format!("not a record: {reason}\n")).collect();
+        listed
+            + &unreadable
+            + &fields(&[
+                ("records read", rebuilt.records.to_string()),
+                ("blobs restored", rebuilt.blobs.to_string()),
+                ("manifests restored", rebuilt.manifests.to_string()),
+                ("tags restored", rebuilt.tags.to_string()),
+                ("not restored", rebuilt.count.to_string()),
+            ])
+            + "Not in the store: accounts and rules, audit rows, the history of tags, open uploads, and content that no \
+               manifest refers to.\n"
+    })?;
+    Ok(if rebuilt.count == 0 { Exit::Ok } else { Exit::Refused })
 }

@@ -9,10 +9,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::config::Place;
-use super::tag::timestamp;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
-use crate::text::{NAME, fields, paint, size, table};
+use crate::text::{NAME, fields, paint, size, table, timestamp};
 
 /// What `rreg gc` can do.
 #[derive(Debug, Subcommand)]
@@ -59,7 +58,9 @@ impl Gc {
                     error => error.into(),
                 })?;
                 let report = rreg_gc::sweep(&opened.storage, &config.reclaim_schedule()).await;
+                let recorded = rreg_gc::write_records(&opened.storage).await;
                 opened.storage.metadata().close().await;
+                recorded?;
                 show_report(output, report?)
             }
             Self::Why { digest, place } => {

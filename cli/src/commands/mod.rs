@@ -20,6 +20,7 @@ mod robot;
 mod sbom;
 mod serve;
 mod tag;
+mod tag_rule;
 mod user;
 mod version;
 

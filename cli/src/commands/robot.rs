@@ -5,11 +5,11 @@ use rreg_auth::Role;
 use rreg_storage::{Membership, expiry_in};
 use serde_json::json;
 
-use super::accounts::{Accounts, fresh_token, lifetime, organisation, principal, time, unknown};
+use super::accounts::{Accounts, fresh_token, lifetime, organisation, principal, unknown};
 use super::config::Place;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
-use crate::text::table;
+use crate::text::{table, timestamp};
 
 /// What `rreg robot` can do.
 #[derive(Debug, Subcommand)]
@@ -91,7 +91,7 @@ async fn create(
         accounts.metadata.set_membership(membership).await?;
     }
     accounts.done("robot create", name.as_str()).await?;
-    let until = time(expires_at);
+    let until = timestamp(expires_at);
     let value = json!({"robot": name.as_str(), "token": token.expose(), "expires": until});
     output.result(&value, || {
         format!("robot {name}, token (shown once, good until {until}): {}\n", token.expose())
@@ -101,11 +101,11 @@ async fn create(
 async fn list(output: &Output, place: &Place) -> Result<Exit, Failure> {
     let accounts = Accounts::open(place).await?;
     let robots = accounts.metadata.principals("robot").await?;
-    let expires = |at: Option<i64>| at.map(time);
+    let expires = |at: Option<i64>| at.map(timestamp);
     let value: Vec<_> = robots
         .iter()
         .map(|robot| {
-            json!({"name": robot.name, "created": time(robot.created_at), "expires": expires(robot.expires_at)})
+            json!({"name": robot.name, "created": timestamp(robot.created_at), "expires": expires(robot.expires_at)})
         })
         .collect();
     output.result(&json!({"robots": value}), || {
@@ -113,7 +113,7 @@ async fn list(output: &Output, place: &Place) -> Result<Exit, Failure> {
             .iter()
             .map(|robot| {
                 let until = expires(robot.expires_at).unwrap_or_else(|| "never".to_owned());
-                [robot.name.clone(), time(robot.created_at), until]
+                [robot.name.clone(), timestamp(robot.created_at), until]
             })
             .collect();
         table(["NAME", "CREATED", "EXPIRES"], &rows)

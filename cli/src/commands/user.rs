@@ -3,11 +3,11 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::accounts::{Accounts, Password, principal, time, unknown};
+use super::accounts::{Accounts, Password, principal, unknown};
 use super::config::Place;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
-use crate::text::table;
+use crate::text::{table, timestamp};
 
 /// What `rreg user` can do.
 #[derive(Debug, Subcommand)]
@@ -76,14 +76,14 @@ impl User {
                 let users = accounts.metadata.principals("user").await?;
                 let value: Vec<_> = users
                     .iter()
-                    .map(|user| json!({"name": user.name, "admin": user.admin, "created": time(user.created_at)}))
+                    .map(|user| json!({"name": user.name, "admin": user.admin, "created": timestamp(user.created_at)}))
                     .collect();
                 output.result(&json!({"users": value}), || {
                     let rows: Vec<_> = users
                         .iter()
                         .map(|user| {
                             let admin = if user.admin { "yes" } else { "" };
-                            [user.name.clone(), admin.to_owned(), time(user.created_at)]
+                            [user.name.clone(), admin.to_owned(), timestamp(user.created_at)]
                         })
                         .collect();
                     table(["NAME", "ADMIN", "CREATED"], &rows)

@@ -1,5 +1,7 @@
 //! Blobs: does it exist, read it verified, delete it.
 
+use std::time::{Duration, Instant};
+
 use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -8,6 +10,7 @@ use reqwest::{Response, StatusCode};
 use rreg_oci::{ContentRange, Descriptor, Digest, Hasher, Operation, RepositoryName};
 
 use super::error::{ClientError, ErrorKind};
+use super::limits::Limits;
 use super::source::ByteStream;
 use super::{RegistryClient, body};
 
@@ -77,6 +80,7 @@ impl RegistryClient {
             connection: None,
             failures: 0,
             failed_at: from,
+            pace: Pace::default(),
             done: false,
         };
         reader.connect().await?;
@@ -128,7 +132,34 @@ pub struct BlobReader {
     connection: Option<Connection>,
     failures: u32,
     failed_at: u64,
+    pace: Pace,
     done: bool,
+}
+
+/// What came while it was waited for.
+#[derive(Default)]
+struct Pace {
+    waited: Duration,
+    received: u64,
+}
+
+impl Pace {
+    /// Counts a piece. Fails once a stretch of `limits.idle` had fewer bytes than it should. Only the time spent
+    /// waiting counts: a reader that pauses is no fault of the registry.
+    fn count(&mut self, waited: Duration, received: usize, limits: &Limits) -> Result<(), ErrorKind> {
+        self.waited += waited;
+        self.received = self.received.saturating_add(received as u64);
+        if self.waited < limits.idle {
+            return Ok(());
+        }
+        let Self { waited, received } = std::mem::take(self);
+        let seconds = waited.as_secs().max(1);
+        let least = limits.min_rate;
+        if received >= least.saturating_mul(seconds) {
+            return Ok(());
+        }
+        Err(ErrorKind::TooSlow { received, seconds, least })
+    }
 }
 
 struct Connection {
@@ -172,7 +203,8 @@ impl BlobReader {
             self.connect().await?;
         }
         let Some(connection) = &mut self.connection else { return Ok(None) };
-        let idle = self.client.0.limits.idle;
+        let (limits, started) = (&self.client.0.limits, Instant::now());
+        let idle = limits.idle;
         let received = tokio::time::timeout(idle, connection.response.chunk()).await;
         let failed = |kind| Err(self.client.error(&self.operation, kind));
         let mut chunk = match received {
@@ -181,6 +213,9 @@ impl BlobReader {
             Ok(Ok(None)) => return failed(ErrorKind::Transport("the body ended early".into())),
             Ok(Ok(Some(chunk))) => chunk,
         };
+        if let Err(kind) = self.pace.count(started.elapsed(), chunk.len(), limits) {
+            return failed(kind);
+        }
         let skipped = connection.skip.min(chunk.len() as u64);
         connection.skip -= skipped;
         chunk.advance(usize::try_from(skipped).unwrap_or(chunk.len()));

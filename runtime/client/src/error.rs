@@ -68,6 +68,16 @@ pub enum ErrorKind {
     /// Nothing happened for too long.
     #[error("the registry did nothing for {0} seconds")]
     Timeout(u64),
+    /// Bytes come, but hardly any.
+    #[error("the registry sent {received} bytes in {seconds} seconds, fewer than {least} a second")]
+    TooSlow {
+        /// Bytes received.
+        received: u64,
+        /// In so many seconds.
+        seconds: u64,
+        /// The least rate, in bytes a second.
+        least: u64,
+    },
     /// The content is not what its digest says.
     #[error("content mismatch: expected {expected}, received {found}")]
     Digest {
@@ -175,6 +185,7 @@ impl ClientError {
             ErrorKind::Transport(_)
             | ErrorKind::Certificate(_)
             | ErrorKind::Timeout(_)
+            | ErrorKind::TooSlow { .. }
             | ErrorKind::Protocol(_) => ErrorClass::Unreachable,
             ErrorKind::Digest { .. }
             | ErrorKind::Length { .. }

@@ -15,8 +15,12 @@ pub struct Limits {
     pub page: u64,
     /// Most pages of one list.
     pub pages: usize,
+    /// Longest list, all its pages together, in bytes.
+    pub list: u64,
     /// Longest silence while a request or a download runs.
     pub idle: Duration,
+    /// Fewest bytes a second of a download, over the length of `idle`; 0 for any.
+    pub min_rate: u64,
     /// Longest silence of an upload, whose end the registry may take long to verify.
     pub upload_idle: Duration,
 }
@@ -29,7 +33,9 @@ impl Default for Limits {
             error: 64 << 10,
             page: 16 << 20,
             pages: 10_000,
+            list: 1 << 30,
             idle: Duration::from_secs(60),
+            min_rate: 0,
             upload_idle: Duration::from_secs(300),
         }
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::LINK;
-use reqwest::Url;
+use reqwest::{Response, Url};
 use rreg_oci::{Operation, Page, RepositoryName};
 use serde::Deserialize;
 
@@ -47,10 +47,10 @@ impl RegistryClient {
     async fn names(&self, operation: Operation) -> Result<Vec<String>, ClientError> {
         let mut names = Vec::new();
         let mut next = Some(self.request(operation)?);
-        let mut pages = 0;
+        let (mut pages, mut left) = (0, self.0.limits.list);
         while let Some(request) = next {
             self.count_page(&request, &mut pages)?;
-            let page = self.page::<Names>(&request).await?;
+            let page = self.page::<Names>(&request, &mut left).await?;
             names.extend(page.body.names.unwrap_or_default());
             next = page.next;
         }
@@ -67,12 +67,32 @@ impl RegistryClient {
         Ok(())
     }
 
-    async fn page<T: for<'de> Deserialize<'de>>(&self, request: &Request) -> Result<PageOf<T>, ClientError> {
+    async fn page<T: for<'de> Deserialize<'de>>(
+        &self,
+        request: &Request,
+        left: &mut u64,
+    ) -> Result<PageOf<T>, ClientError> {
         let response = self.send(request).await?;
         let response = self.expect(request, response, &[200]).await?;
         let headers = response.headers().clone();
-        let bytes = self.read(&request.operation, response, self.0.limits.page, "page").await?;
+        let bytes = self.read_page(request, response, left).await?;
         self.parse_page(request, &headers, &bytes)
+    }
+
+    /// A page of a list of which `left` more bytes are accepted.
+    pub(crate) async fn read_page(
+        &self,
+        request: &Request,
+        response: Response,
+        left: &mut u64,
+    ) -> Result<Bytes, ClientError> {
+        let (limit, what) = match self.0.limits.page {
+            page if page <= *left => (page, "page"),
+            _ => (*left, "rest of the list"),
+        };
+        let bytes = self.read(&request.operation, response, limit, what).await?;
+        *left = left.saturating_sub(bytes.len() as u64);
+        Ok(bytes)
     }
 
     pub(crate) fn parse_page<T: for<'de> Deserialize<'de>>(

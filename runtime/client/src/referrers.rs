@@ -66,7 +66,7 @@ impl RegistryClient {
         };
         let mut found = Vec::new();
         let mut next = Some(self.request(operation)?.header(ACCEPT, media_type::OCI_INDEX));
-        let mut pages = 0;
+        let (mut pages, mut left) = (0, self.0.limits.list);
         while let Some(request) = next {
             self.count_page(&request, &mut pages)?;
             let response = self.send(&request).await?;
@@ -80,7 +80,7 @@ impl RegistryClient {
             if kind != Some(media_type::OCI_INDEX) {
                 return Ok(None);
             }
-            let bytes = self.read(&request.operation, response, self.0.limits.page, "page").await?;
+            let bytes = self.read_page(&request, response, &mut left).await?;
             let page = self.parse_page::<Index>(&request, &headers, &bytes)?;
             found.extend(page.body.manifests);
             next = page.next;

@@ -1,5 +1,6 @@
 //! Against a small server that does what a test tells it to.
 
+mod documents;
 mod harness;
 mod reads;
 mod tokens;

@@ -13,7 +13,7 @@ pub fn access(config: &Config) -> Access {
         mode: config.auth.mode.into(),
         read_only: config.server.read_only,
         anonymous_pull: config.auth.anonymous_pull,
-        public: config.auth.public.compiled(),
+        public: config.auth.public.clone(),
     }
 }
 

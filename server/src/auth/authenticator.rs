@@ -9,7 +9,8 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, Uri};
 use quick_cache::sync::Cache;
 use rreg_auth::{
-    Access, ApiToken, Caller, Denied, Htpasswd, Identity, PrincipalName, Scope, TokenError, TokenSettings,
+    Access, ApiToken, Caller, Claims, Denied, Htpasswd, Identity, OidcToken, PrincipalName, Scope,
+    TokenError, TokenSettings,
 };
 use rreg_oci::Operation;
 use rreg_storage::{Storage, StorageError};
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::accounts::{access, caller_of};
 use super::challenge::{Challenge, scopes_of};
 use super::keys::{Keys, now};
+use super::oidc::{WorkloadError, Workloads};
 use super::passwords::Passwords;
 use super::trail::{Context, Trail};
 use crate::config;
@@ -37,6 +39,7 @@ const KEY_PERIOD: Duration = Duration::from_secs(3600);
 pub(crate) enum Rejected {
     Wrong,
     Token(TokenError),
+    Workload(WorkloadError),
     Scheme,
     Busy,
     Storage(StorageError),
@@ -63,6 +66,7 @@ pub(crate) struct Authenticator {
     storage: Storage,
     pub(super) keys: Keys,
     passwords: Passwords,
+    workloads: Workloads,
     challenge: Challenge,
     known: Cache<[u8; 32], Known>,
     /// Makes the keys of `known` worth nothing outside this process.
@@ -70,20 +74,26 @@ pub(crate) struct Authenticator {
 }
 
 impl Authenticator {
-    pub(crate) fn new(config: &config::Config, storage: Storage, htpasswd: Htpasswd) -> Self {
+    /// An error says what in the configuration cannot be used.
+    pub(crate) fn new(
+        config: &config::Config,
+        storage: Storage,
+        htpasswd: Htpasswd,
+    ) -> Result<Self, StorageError> {
         let auth = &config.auth;
         let settings = TokenSettings {
             issuer: auth.service().to_owned(),
             audience: auth.service().to_owned(),
             lifetime: auth.token_lifetime.0,
         };
-        Self {
+        Ok(Self {
             access: Arc::new(access(config)),
             trail: Trail::start(storage.clone()),
             anonymous: Arc::new(Caller::anonymous()),
             keys: Keys::new(settings, storage.clone()),
             storage,
             passwords: Passwords::new(htpasswd),
+            workloads: Workloads::new(&auth.oidc.0).map_err(StorageError::Setting)?,
             challenge: Challenge {
                 url: auth.url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
                 tls: config.server.tls.is_enabled(),
@@ -91,7 +101,7 @@ impl Authenticator {
             },
             known: Cache::new(KNOWN),
             salt: *uuid::Uuid::new_v4().as_bytes(),
-        }
+        })
     }
 
     /// Whether anybody is asked who they are.
@@ -165,9 +175,8 @@ impl Authenticator {
         }
         let claims = self.keys.verify(token).await.map_err(Rejected::Token)?;
         // The account may be gone, or have fewer roles than when the token was made.
-        let caller = self.load(&claims.identity).await?.ok_or(Rejected::Token(TokenError::Expired))?;
-        let left = Duration::from_secs(claims.expires.saturating_sub(now()));
-        Ok(self.believe(key, caller.narrowed(claims.scopes), left))
+        let caller = self.load(&claims).await?.ok_or(Rejected::Token(TokenError::Expired))?;
+        Ok(self.believe(key, caller))
     }
 
     /// Checks a name and a password or token.
@@ -181,15 +190,17 @@ impl Authenticator {
         if let Some(caller) = self.recall(&key) {
             return Ok(caller);
         }
-        let (checked, left) = if ApiToken::looks_like(secret) {
+        let checked = if ApiToken::looks_like(secret) {
             self.api_token(name, secret).await?
+        } else if let Some(token) = self.workloads.token(secret) {
+            return self.workload(key, name, token, context).await;
         } else {
-            (self.password(name, secret).await?, BELIEVED)
+            self.password(name, secret).await?
         };
         match checked {
             Some(caller) => {
-                self.trail.login(context, &caller.identity).await;
-                Ok(self.believe(key, caller, left))
+                self.trail.login(context, &caller.identity, "credentials").await;
+                Ok(self.believe(key, caller))
             }
             None => {
                 self.trail.login_failed(context, name, "wrong name or secret").await;
@@ -198,17 +209,39 @@ impl Authenticator {
         }
     }
 
-    async fn api_token(&self, name: &str, secret: &str) -> Result<(Option<Caller>, Duration), Rejected> {
-        let Some(token) = ApiToken::parse(secret) else { return Ok((None, BELIEVED)) };
+    /// The name that goes with an OIDC token means nothing: the token says who it is.
+    async fn workload(
+        &self,
+        key: [u8; 32],
+        name: &str,
+        token: OidcToken<'_>,
+        context: &Context,
+    ) -> Result<Arc<Caller>, Rejected> {
+        match self.workloads.verify(token).await {
+            Ok(caller) => {
+                let rules: Vec<_> = caller.trusted.iter().map(|rule| rule.name()).collect();
+                let how = format!("trust rules of auth.oidc: {}", rules.join(", "));
+                self.trail.login(context, &caller.identity, &how).await;
+                Ok(self.believe(key, caller))
+            }
+            Err(error) => {
+                // Why the keys cannot be read is for the operator alone.
+                let why = match &error {
+                    WorkloadError::Keys { why, .. } => format!("{error}: {why}"),
+                    WorkloadError::Token(_) => error.to_string(),
+                };
+                self.trail.login_failed(context, name, &why).await;
+                Err(Rejected::Workload(error))
+            }
+        }
+    }
+
+    async fn api_token(&self, name: &str, secret: &str) -> Result<Option<Caller>, Rejected> {
+        let Some(token) = ApiToken::parse(secret) else { return Ok(None) };
         let owner = self.storage.metadata().token_owner(&token.fingerprint()).await?;
-        let Some((_, expires)) = owner.filter(|(owner, _)| owner == name) else {
-            return Ok((None, BELIEVED));
-        };
-        let left = expires.map_or(BELIEVED, |expires| {
-            let now = i64::try_from(now().saturating_mul(1000)).unwrap_or(i64::MAX);
-            Duration::from_millis(u64::try_from(expires.saturating_sub(now)).unwrap_or_default())
-        });
-        Ok((self.load_named(name).await?, left))
+        let Some((_, expires)) = owner.filter(|(owner, _)| owner == name) else { return Ok(None) };
+        let expires = expires.map(|at| u64::try_from(at).unwrap_or_default() / 1000);
+        Ok(self.load_named(name).await?.map(|caller| Caller { expires, ..caller }))
     }
 
     async fn password(&self, name: &str, secret: &str) -> Result<Option<Caller>, Rejected> {
@@ -231,15 +264,18 @@ impl Authenticator {
 
     /// Somebody with the roles that they have now; `None` when there is no such account (any more), or another of the
     /// same name.
-    async fn load(&self, identity: &Identity) -> Result<Option<Caller>, Rejected> {
-        match identity {
-            Identity::Anonymous => Ok(Some(Caller::anonymous())),
+    async fn load(&self, claims: &Claims) -> Result<Option<Caller>, Rejected> {
+        let caller = match &claims.identity {
+            Identity::Anonymous => Some(Caller::anonymous()),
             Identity::User(name) | Identity::Robot(name) => {
-                Ok(self.load_named(name.as_str()).await?.filter(|caller| caller.identity == *identity))
+                self.load_named(name.as_str()).await?.filter(|caller| caller.identity == claims.identity)
             }
+            Identity::Workload(name) => self.workloads.recall(name, &claims.trust),
             // Nothing here makes such callers.
-            Identity::Workload(_) | Identity::Certificate(_) => Ok(None),
-        }
+            Identity::Certificate(_) => None,
+        };
+        Ok(caller
+            .map(|caller| Caller { expires: Some(claims.expires), ..caller }.narrowed(claims.scopes.clone())))
     }
 
     fn key(&self, parts: &[&[u8]]) -> [u8; 32] {
@@ -256,7 +292,9 @@ impl Authenticator {
         self.known.get(key).filter(|known| Instant::now() < known.until).map(|known| known.caller)
     }
 
-    fn believe(&self, key: [u8; 32], caller: Caller, left: Duration) -> Arc<Caller> {
+    /// Remembers who it is, for no longer than what they presented is good.
+    fn believe(&self, key: [u8; 32], caller: Caller) -> Arc<Caller> {
+        let left = caller.expires.map_or(BELIEVED, |at| Duration::from_secs(at.saturating_sub(now())));
         let caller = Arc::new(caller);
         let until = Instant::now() + left.min(BELIEVED);
         self.known.insert(key, Known { caller: caller.clone(), until });
@@ -274,6 +312,10 @@ impl Authenticator {
         let (message, error) = match rejected {
             Rejected::Wrong => ("the user name, password or token is wrong or has expired".to_owned(), None),
             Rejected::Token(error) => (error.to_string(), Some("invalid_token")),
+            Rejected::Workload(WorkloadError::Token(error)) => (error.to_string(), None),
+            Rejected::Workload(error @ WorkloadError::Keys { .. }) => {
+                return ApiError::unavailable(error.to_string());
+            }
             Rejected::Scheme => ("the Authorization header is neither Basic nor Bearer".to_owned(), None),
             Rejected::Busy => return ApiError::busy("too many passwords are being checked", 5),
             Rejected::Storage(error) => return error.into(),
@@ -297,7 +339,7 @@ impl Authenticator {
                 let error = Some("insufficient_scope");
                 self.unauthorized(denied.to_string(), uri, headers, &scopes_of(operation), error)
             }
-            Denied::ReadOnly | Denied::Role { .. } => denied.into(),
+            Denied::ReadOnly | Denied::Role { .. } | Denied::Administrator(_) => denied.into(),
         }
     }
 

@@ -6,6 +6,7 @@
 //! | `authenticator` | from a request's headers to a caller |
 //! | `passwords` | costly checks, bounded in number |
 //! | `keys` | the keys that sign bearer tokens |
+//! | `oidc` | tokens of issuers that vouch for workloads |
 //! | `challenge` | what a 401 tells the client to do |
 //! | `token` | `/v2/token` |
 //! | `trail` | the audit trail |
@@ -14,6 +15,7 @@ mod accounts;
 mod authenticator;
 mod challenge;
 mod keys;
+mod oidc;
 mod passwords;
 mod token;
 mod trail;

@@ -111,7 +111,7 @@ fn issue(app: &App, caller: &Caller, form: &Form) -> Result<Response, ApiError> 
     let asked = Scope::parse_list(&form.scopes.join(" ")).map_err(|error| bad(error.to_string()))?;
     let granted = app.auth.access.grant(caller, asked);
     let serial = uuid::Uuid::new_v4().as_u128();
-    let issued = issuer.issue(&caller.identity, &granted, now(), serial).map_err(|error| {
+    let issued = issuer.issue(caller, &granted, now(), serial).map_err(|error| {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unsupported, error.to_string())
     })?;
     let body = json!({

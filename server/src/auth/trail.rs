@@ -65,13 +65,13 @@ impl Trail {
         let _ = self.queue.send(Message::Event(Box::new(event))).await;
     }
 
-    /// Somebody has shown a password or a token of an account.
-    pub(super) async fn login(&self, context: &Context, identity: &Identity) {
-        self.record(context, identity.to_string(), AuditEvent::new("login", "allowed", "credentials")).await;
+    /// Somebody has shown that they are who they say. `how` is by what.
+    pub(super) async fn login(&self, context: &Context, identity: &Identity, how: &str) {
+        self.record(context, identity.to_string(), AuditEvent::new("login", "allowed", how)).await;
     }
 
     /// Somebody has shown credentials that are not right. `claimed` is who they said they were.
-    pub(super) async fn login_failed(&self, context: &Context, claimed: &str, why: &'static str) {
+    pub(super) async fn login_failed(&self, context: &Context, claimed: &str, why: &str) {
         if self.suppress() {
             return;
         }
@@ -103,7 +103,7 @@ impl Trail {
         context: &Context,
         identity: &Identity,
         operation: &Operation,
-        rule: Rule,
+        rule: &Rule,
         (status, digest): (StatusCode, Option<&str>),
     ) {
         let mut event = about(operation, AuditEvent::new(operation.name(), "allowed", rule.to_string()));
@@ -146,10 +146,13 @@ impl Trail {
 /// Whether the answer means that what can be read has changed. Opening, filling and dropping an upload does not.
 pub(super) fn changes(operation: &Operation, status: StatusCode) -> bool {
     match operation {
-        Operation::ManifestPut { .. } | Operation::UploadCommit { .. } | Operation::UploadStart { .. } => {
-            status == StatusCode::CREATED
+        Operation::ManifestPut { .. }
+        | Operation::UploadCommit { .. }
+        | Operation::UploadStart { .. }
+        | Operation::TagRulePut { .. } => status == StatusCode::CREATED,
+        Operation::ManifestDelete { .. } | Operation::BlobDelete { .. } | Operation::TagRuleDelete { .. } => {
+            status == StatusCode::ACCEPTED
         }
-        Operation::ManifestDelete { .. } | Operation::BlobDelete { .. } => status == StatusCode::ACCEPTED,
         Operation::Ping
         | Operation::Catalog { .. }
         | Operation::TagList { .. }
@@ -160,7 +163,8 @@ pub(super) fn changes(operation: &Operation, status: StatusCode) -> bool {
         | Operation::BlobHead { .. }
         | Operation::UploadChunk { .. }
         | Operation::UploadStatus { .. }
-        | Operation::UploadCancel { .. } => false,
+        | Operation::UploadCancel { .. }
+        | Operation::TagRuleList => false,
     }
 }
 
@@ -179,13 +183,17 @@ fn about(operation: &Operation, event: AuditEvent) -> AuditEvent {
             ..
         } => Some(digest.to_string()),
         Operation::Referrers { subject, .. } => Some(subject.to_string()),
+        Operation::TagRulePut { rule } | Operation::TagRuleDelete { rule } => {
+            Some(format!("tag rule {rule}"))
+        }
         Operation::Ping
         | Operation::Catalog { .. }
         | Operation::TagList { .. }
         | Operation::UploadStart { start: UploadStart::Session { .. }, .. }
         | Operation::UploadChunk { .. }
         | Operation::UploadStatus { .. }
-        | Operation::UploadCancel { .. } => None,
+        | Operation::UploadCancel { .. }
+        | Operation::TagRuleList => None,
     };
     AuditEvent { repository: operation.repository().map(|name| name.as_str().to_owned()), target, ..event }
 }

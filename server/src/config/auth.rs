@@ -4,12 +4,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use rreg_auth::{Mode, Patterns};
-use toml::Value;
+use rreg_auth::Mode;
+use rreg_oci::Glob;
 
 use super::error::Findings;
+use super::oidc::OidcIssuers;
 use super::section::section;
-use super::setting::Setting;
 use super::units::HumanDuration;
 
 /// Whether callers are asked who they are.
@@ -51,63 +51,6 @@ impl fmt::Display for AuthMode {
     }
 }
 
-/// Patterns of repository names: a list in TOML, separated by commas in a variable.
-#[derive(Clone, Debug, Default)]
-pub struct RepositoryPatterns {
-    texts: Vec<String>,
-    compiled: Patterns,
-}
-
-impl PartialEq for RepositoryPatterns {
-    fn eq(&self, other: &Self) -> bool {
-        self.texts == other.texts
-    }
-}
-
-impl RepositoryPatterns {
-    /// Of every repository.
-    pub(crate) fn all() -> Self {
-        Self::new(vec!["**".to_owned()]).unwrap_or_default()
-    }
-
-    fn new(texts: Vec<String>) -> Result<Self, String> {
-        Ok(Self { compiled: Patterns::new(&texts)?, texts })
-    }
-
-    /// Ready to be matched.
-    pub fn compiled(&self) -> Patterns {
-        self.compiled.clone()
-    }
-}
-
-impl Setting for RepositoryPatterns {
-    fn allowed(&self) -> String {
-        "a list of patterns such as [\"library/*\", \"team/**\"]; * stays within one part of a name, ** crosses \
-         slashes"
-            .into()
-    }
-
-    fn assign(&mut self, value: &Value) -> Result<(), String> {
-        let list = value.as_array().ok_or_else(|| format!("is of type {}", value.type_str()))?;
-        let texts = list.iter().map(|item| match item {
-            Value::String(text) => Ok(text.clone()),
-            other => Err(format!("has an item of type {}", other.type_str())),
-        });
-        *self = Self::new(texts.collect::<Result<_, _>>()?)?;
-        Ok(())
-    }
-
-    fn assign_text(&mut self, text: &str) -> Result<(), String> {
-        let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
-        *self = Self::new(texts.map(str::to_owned).collect())?;
-        Ok(())
-    }
-
-    fn show(&self) -> Option<Value> {
-        Some(Value::Array(self.texts.iter().cloned().map(Value::String).collect()))
-    }
-}
-
 section! {
     /// Who may do what. Users, robots and roles are made with `rreg user`, `rreg robot` and `rreg org`.
     pub struct Auth {
@@ -116,7 +59,7 @@ section! {
         /// Lets anybody pull everything, without a login.
         anonymous_pull: bool = false,
         /// Repositories that anybody may pull from, without a login.
-        public: RepositoryPatterns = RepositoryPatterns::default(),
+        public: Vec<Glob> = Vec::new(),
         /// How long a bearer token is good. 1m to 1h.
         token_lifetime: HumanDuration = HumanDuration::seconds(300),
         /// File made by `htpasswd -B` with users beside those of the database; read at the start.
@@ -127,6 +70,8 @@ section! {
         /// Address under which clients reach this registry, such as https://registry.example. Not set: what the
         /// client's Host header says, with https where TLS is on.
         url: Option<String> = None,
+        /// Issuers whose OIDC tokens are accepted as passwords of workloads.
+        oidc: OidcIssuers = OidcIssuers::default(),
     }
 }
 
@@ -138,6 +83,7 @@ impl Auth {
 
     pub(crate) fn validate(&self, findings: &mut Findings) {
         let (low, high) = (HumanDuration::seconds(60), HumanDuration::seconds(3600));
+        self.oidc.validate(findings);
         findings.within("auth.token_lifetime", self.token_lifetime, low, high);
         let printable = |text: &str| text.bytes().all(|c| c.is_ascii_graphic() && c != b'"' && c != b'\\');
         if !printable(self.service()) {

@@ -10,7 +10,9 @@
 mod auth;
 mod error;
 mod limits;
+mod list;
 mod observe;
+mod oidc;
 mod reclaim;
 mod reference;
 mod sbom;
@@ -24,10 +26,11 @@ mod tags;
 mod units;
 mod upstreams;
 
-pub use auth::{Auth, AuthMode, RepositoryPatterns};
+pub use auth::{Auth, AuthMode};
 pub use error::{ConfigError, Origin, Problem};
 pub use limits::{Cache, Manifests, Uploads};
 pub use observe::{Log, LogFormat, LogLevel, Metrics};
+pub use oidc::{ClaimTable, Oidc, OidcIssuers, Trust, TrustRules};
 pub use reclaim::Reclaim;
 pub use reference::reference;
 pub use sbom::{AttachSbom, Sbom};
@@ -37,7 +40,7 @@ pub use source::{Loaded, Sources};
 pub use storage::{Azure, Backend, Database, Gcs, S3, Storage};
 pub use tags::{ImmutableTags, Tags};
 pub use units::{ByteSize, HumanDuration};
-pub use upstreams::{Upstream, Upstreams};
+pub use upstreams::{Mirror, Upstream, Upstreams};
 
 use error::Findings;
 
@@ -61,6 +64,8 @@ section::section! {
             uploads: Uploads,
             /// How long what nothing refers to stays.
             reclaim: Reclaim,
+            /// How much of all upstreams together is kept.
+            mirror: Mirror,
             /// Which tags may change.
             tags: Tags,
             /// Lists of the packages in pushed images.

@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::section::{Node, Section};
 use super::source::variable_of;
-use super::{Config, Loaded, Origin, Upstream};
+use super::{Config, Loaded, Oidc, Origin, Trust, Upstream};
 
 impl Loaded {
     /// The effective configuration as a table, secrets masked, unset fields absent.
@@ -92,6 +92,8 @@ pub fn reference() -> String {
         }
     });
     list(&mut out, "upstreams", &mut Upstream::default());
+    list(&mut out, "auth.oidc", &mut Oidc::default());
+    list(&mut out, "auth.oidc.rules", &mut Trust::default());
     out
 }
 

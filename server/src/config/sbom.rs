@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::auth::RepositoryPatterns;
+use rreg_oci::Glob;
+
 use super::error::Findings;
 use super::section::section;
 use super::units::{ByteSize, HumanDuration};
@@ -53,7 +54,7 @@ section! {
         /// Copies of upstreams get none.
         attach: AttachSbom = AttachSbom::Off,
         /// In which repositories.
-        repositories: RepositoryPatterns = RepositoryPatterns::all(),
+        repositories: Vec<Glob> = vec![Glob::all()],
         /// Images read at once by this replica. 1 to 16; each takes up to some hundred megabytes for hostile images,
         /// some ten for others.
         workers: u32 = 1,

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use rreg_oci::Glob;
 use toml::Value;
 
 use super::secret::{DatabaseUrl, MASK, Secret};
@@ -106,6 +107,28 @@ impl Setting for Vec<String> {
     }
     fn show(&self) -> Option<Value> {
         Some(Value::Array(self.iter().cloned().map(Value::String).collect()))
+    }
+}
+
+impl Setting for Vec<Glob> {
+    fn allowed(&self) -> String {
+        "an array of patterns such as [\"library/*\", \"team/**\"]: * and ? stay within one part of a name, ** crosses \
+         slashes; as a variable, separated by commas"
+            .into()
+    }
+    fn assign(&mut self, value: &Value) -> Result<(), String> {
+        let mut texts = Vec::<String>::new();
+        texts.assign(value)?;
+        let globs = texts.iter().map(|text| text.parse().map_err(|why| format!("has {text:?}: {why}")));
+        *self = globs.collect::<Result<_, _>>()?;
+        Ok(())
+    }
+    fn assign_text(&mut self, text: &str) -> Result<(), String> {
+        let texts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        self.assign(&Value::Array(texts.map(Value::from).collect()))
+    }
+    fn show(&self) -> Option<Value> {
+        Some(Value::Array(self.iter().map(|glob| glob.to_string().into()).collect()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `[tags]`: which tags never move.
 
-use rreg_storage::{Glob, TagRule, TagRules};
+use rreg_oci::Glob;
+use rreg_storage::{TagRule, TagRules};
 use toml::{Table, Value};
 
 use super::section::section;

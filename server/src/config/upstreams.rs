@@ -1,20 +1,20 @@
 //! `[[upstreams]]`: registries whose content is cached here.
 //!
-//! A list has no path per field, so it is one setting: an array of tables in the file, the same array as TOML text in
-//! the environment (`RREG_UPSTREAMS='[{name="hub", url="https://docker.io"}]'`). Each table is a section.
+//! In the environment it is `RREG_UPSTREAMS='[{name="hub", url="https://docker.io"}]'`.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use rreg_oci::RepositoryName;
+use rreg_oci::{Glob, RepositoryName};
 use toml::{Table, Value};
 
 use super::error::Findings;
+use super::list;
 use super::secret::Secret;
-use super::section::{Node, Section, section};
+use super::section::section;
 use super::setting::Setting;
 use super::source::read_secret;
-use super::units::HumanDuration;
+use super::units::{ByteSize, HumanDuration};
 
 section! {
     /// A registry whose content is fetched when it is asked for, kept, and served from then on.
@@ -43,19 +43,35 @@ section! {
         /// Accepts any certificate. Content is still checked against its digests; tags and credentials are open to
         /// whoever is in between.
         insecure_skip_tls_verify: bool = false,
-        /// Repositories of the upstream that are served, as globs: `*` within one component, `**` across several.
-        /// Empty: all.
-        allow: Vec<String> = Vec::new(),
+        /// Repositories of the upstream that are served. Empty: all.
+        allow: Vec<Glob> = Vec::new(),
         /// Repositories of the upstream that are not served, whatever `allow` says.
-        deny: Vec<String> = Vec::new(),
+        deny: Vec<Glob> = Vec::new(),
         /// How long a tag is taken to mean the same before the upstream is asked again.
         tag_ttl: HumanDuration = HumanDuration::seconds(60),
         /// Longest silence of the upstream. 1s to 1h.
         timeout: HumanDuration = HumanDuration::seconds(30),
+        /// Most bytes of blobs that are kept of it; 0: all. Images used longest ago go first.
+        max_size: ByteSize = ByteSize(0),
+        /// Fewest bytes a second of a blob, over the length of `timeout`. 0: any.
+        min_rate: ByteSize = ByteSize::kib(8),
+        /// Blobs fetched at the same time; more wait. 1 to 1000.
+        max_fills: u32 = 16,
         /// How long a client waits for the upstream when an older copy of a tag could be served. 1s to 1h.
         revalidate_timeout: HumanDuration = HumanDuration::seconds(5),
         /// Follows redirects and token realms to addresses of this machine and its link.
         allow_local_redirects: bool = false,
+    }
+}
+
+section! {
+    /// How much of all upstreams together is kept.
+    pub struct Mirror {
+        /// Most bytes of blobs; 0: all. Images used longest ago go first; their bytes are deleted after
+        /// uploads.reclaim_grace.
+        max_size: ByteSize = ByteSize(0),
+        /// An image that was asked for so recently stays, whatever the limits say.
+        keep: HumanDuration = HumanDuration::seconds(3600),
     }
 }
 
@@ -76,22 +92,10 @@ impl Upstream {
 
     fn from_table(table: &Table) -> Result<Self, String> {
         let mut upstream = Self::default();
-        for (key, value) in table {
-            let mut outcome = None;
-            upstream.walk("", &mut |node| {
-                if let Node::Field { path, value: field, .. } = node
-                    && path == key
-                {
-                    outcome = Some(field.assign(value).map_err(|why| (why, field.allowed())));
-                }
-            });
-            match outcome {
-                Some(Ok(())) => {}
-                Some(Err((why, allowed))) => return Err(format!("{key} {why} (allowed: {allowed})")),
-                None => {
-                    return Err(format!("{key} is not a field of an upstream (see rreg config reference)"));
-                }
-            }
+        list::assign(&mut upstream, table, "an upstream")?;
+        // Elsewhere an empty text means "not set"; here it is a prefix.
+        if table.get("prefix").and_then(Value::as_str) == Some("") {
+            upstream.prefix = Some(String::new());
         }
         if let Some(file) = &upstream.password_file {
             if upstream.password.is_some() {
@@ -101,18 +105,6 @@ impl Upstream {
             upstream.password = Some(Secret::new(text));
         }
         Ok(upstream)
-    }
-
-    fn to_table(&self) -> Table {
-        let mut table = Table::new();
-        self.clone().walk("", &mut |node| {
-            if let Node::Field { path, value, .. } = node
-                && let Some(shown) = value.show()
-            {
-                table.insert(path.to_owned(), shown);
-            }
-        });
-        table
     }
 
     fn validate(&self, field: &str, findings: &mut Findings) {
@@ -151,6 +143,7 @@ impl Upstream {
         }
         let (low, high) = (HumanDuration::seconds(1), HumanDuration::seconds(3600));
         findings.within(&format!("{field}.timeout"), self.timeout, low, high);
+        findings.within(&format!("{field}.max_fills"), self.max_fills, 1, 1000);
         findings.within(&format!("{field}.revalidate_timeout"), self.revalidate_timeout, low, high);
     }
 }
@@ -182,40 +175,19 @@ impl Setting for Upstreams {
     }
 
     fn assign(&mut self, value: &Value) -> Result<(), String> {
-        let Value::Array(entries) = value else {
-            return match value {
-                Value::String(text) => self.assign_text(text),
-                other => Err(format!("is of type {}", other.type_str())),
-            };
-        };
-        self.0 = entries
-            .iter()
-            .enumerate()
-            .map(|(index, entry)| {
-                let table = entry.as_table().ok_or("is not a table".to_owned());
-                let parsed = table.and_then(Upstream::from_table);
-                parsed.map_err(|why| format!("entry {index}: {why}"))
-            })
-            .collect::<Result<_, _>>()?;
+        if let Value::String(text) = value {
+            return self.assign_text(text);
+        }
+        self.0 = list::entries(value, Upstream::from_table)?;
         Ok(())
     }
 
     fn assign_text(&mut self, text: &str) -> Result<(), String> {
-        if text.trim().is_empty() {
-            self.0.clear();
-            return Ok(());
-        }
-        // The parser's message is left out: it could quote a password.
-        let table: Table =
-            format!("upstreams = {text}").parse().map_err(|_| "is not a TOML array".to_owned())?;
-        match table.get("upstreams") {
-            Some(array @ Value::Array(_)) if table.len() == 1 => self.assign(array),
-            _ => Err("is not a TOML array".into()),
-        }
+        self.assign(&list::array_of(text)?)
     }
 
     fn show(&self) -> Option<Value> {
-        Some(Value::Array(self.0.iter().map(|upstream| Value::Table(upstream.to_table())).collect()))
+        Some(Value::Array(self.0.iter().map(|upstream| list::shown(&mut upstream.clone())).collect()))
     }
 
     /// Entries may have passwords in them.
@@ -270,6 +242,8 @@ mod tests {
         ] {
             assert_eq!(findings(text), [field], "{text}");
         }
+        let everything = of(r#"[{name="a", url="https://a.x", prefix=""}]"#).unwrap();
+        assert_eq!(everything.0[0].prefix(), "");
         let twice = r#"[{name="a", url="https://a.x", ns=["n"]}, {name="a", url="https://b.x", ns=["n"]}]"#;
         assert_eq!(findings(twice), ["upstreams[1].name", "upstreams[1].prefix", "upstreams[1].ns"]);
     }

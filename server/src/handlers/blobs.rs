@@ -24,6 +24,9 @@ pub(super) fn cached(
     with_body: bool,
 ) -> Option<Answer> {
     let record = app.storage.metadata().cached_blob(repository, digest)?;
+    if !with_body && !record.is_promised() {
+        return None;
+    }
     let body = match whole_inline(&record) {
         Some(bytes) => Some(bytes).filter(|_| with_body),
         None if !with_body && app.storage.was_checked(&record) => None,
@@ -59,6 +62,9 @@ pub(super) async fn read(
         }
         record => record?,
     };
+    if !with_body {
+        app.storage.metadata().promise_blob(repository, &record).await?;
+    }
     let etag = quoted(&record.digest_text);
     if not_modified(headers, &etag) {
         return Ok(unchanged(&record, etag));

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::response::Response;
 use bytes::Bytes;
 use http::header::WARNING;
 use http::{HeaderMap, HeaderValue};
-use rreg_oci::{Digest, Reference};
+use rreg_oci::{Descriptor, Digest, Reference};
+use rreg_storage::{Referrer, ReferrerPage, StorageError, TagPage};
 
 use super::{Answer, blobs, manifests};
 use crate::app::App;
@@ -24,11 +26,66 @@ pub(super) async fn manifest(
     let found = app.mirror.manifest(app, copy, reference).await.map_err(ApiError::from_shared)?;
     let mut response = manifests::answer(app, &found.manifest, headers, with_body);
     if found.stale.is_some() {
-        // RFC 7234, section 5.5.2. What exactly went wrong is in the log.
-        let warning = HeaderValue::from_static("111 rreg \"Revalidation Failed\"");
-        response.headers_mut().insert(WARNING, warning);
+        warn(&mut response);
     }
     Ok(response)
+}
+
+/// What exactly went wrong is in the log (RFC 7234, section 5.5.2).
+pub(super) fn warn(response: &mut Response) {
+    let warning = HeaderValue::from_static("111 rreg \"Revalidation Failed\"");
+    response.headers_mut().insert(WARNING, warning);
+}
+
+/// A page of the upstream's tags, and whether it could not be confirmed. Where the upstream was never asked, of those
+/// that are cached.
+pub(super) async fn tags(
+    app: &Arc<App>,
+    copy: &Copy,
+    last: &str,
+    limit: usize,
+) -> Result<(TagPage, bool), ApiError> {
+    let listed = app.mirror.tags(app, copy).await.map_err(ApiError::from_shared)?;
+    let Some(all) = listed.entries else {
+        return match (app.storage.metadata().tags(&copy.local, last, limit).await, listed.stale) {
+            (Ok(page), _) => Ok((page, true)),
+            (Err(StorageError::UnknownRepository(_)), Some(why)) => Err(ApiError::from_shared(why)),
+            (Err(error), _) => Err(error.into()),
+        };
+    };
+    let rest = all.get(all.partition_point(|tag| tag.as_str() <= last)..).unwrap_or_default();
+    let page = TagPage { tags: rest.iter().take(limit).cloned().collect(), more: rest.len() > limit };
+    Ok((page, listed.stale.is_some()))
+}
+
+/// The same of what the upstream has about `subject`.
+pub(super) async fn referrers(
+    app: &Arc<App>,
+    copy: &Copy,
+    (subject, artifact_type): (&Digest, Option<&str>),
+    last: Option<&str>,
+    limit: usize,
+) -> Result<(ReferrerPage, bool), ApiError> {
+    let listed = app.mirror.referrers(app, copy, subject).await.map_err(ApiError::from_shared)?;
+    let Some(all) = listed.entries else {
+        let metadata = app.storage.metadata();
+        return Ok((metadata.referrers(&copy.local, subject, artifact_type, last, limit).await?, true));
+    };
+    // A page ends at a digest. If the list has changed and it is gone, so is the rest.
+    let after = match last {
+        None => 0,
+        Some(last) => {
+            let place = all.iter().position(|it| it.digest.to_string() == last);
+            place.map_or(all.len(), |place| place + 1)
+        }
+    };
+    let wanted =
+        |it: &&Descriptor| artifact_type.is_none_or(|kind| it.artifact_type.as_deref() == Some(kind));
+    let mut rest = all.get(after..).unwrap_or_default().iter().filter(wanted);
+    let referrers: Vec<Referrer> =
+        rest.by_ref().take(limit).map(|it| Referrer { descriptor: it.clone() }).collect();
+    let place = referrers.last().map(|it| it.descriptor.digest.to_string());
+    Ok((ReferrerPage { next: place.filter(|_| rest.next().is_some()), referrers }, listed.stale.is_some()))
 }
 
 /// A blob of an upstream that is not here: served while it comes in.

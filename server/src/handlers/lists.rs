@@ -1,5 +1,7 @@
 //! Tags, repositories, referrers: lists in pages.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::LINK;
@@ -9,7 +11,7 @@ use rreg_oci::{ErrorCode, Operation, Page, RepositoryName, media_type};
 use rreg_storage::{CatalogPage, StorageError};
 use serde::Serialize;
 
-use super::{Answer, json, set};
+use super::{Answer, copies, json, set};
 use crate::app::App;
 use crate::error::ApiError;
 
@@ -35,7 +37,7 @@ fn link(response: &mut Response, next: &Operation) {
     set(response.headers_mut(), LINK, format!("<{}>; rel=\"next\"", next.render().1));
 }
 
-pub(super) async fn tags(app: &App, repository: &RepositoryName, page: &Page) -> Answer {
+pub(super) async fn tags(app: &Arc<App>, repository: &RepositoryName, page: &Page) -> Answer {
     #[derive(Serialize)]
     struct Tags<'a> {
         name: &'a str,
@@ -43,8 +45,14 @@ pub(super) async fn tags(app: &App, repository: &RepositoryName, page: &Page) ->
     }
     let limit = limit(page, NAMES);
     let last = page.last.as_deref().unwrap_or_default();
-    let found = app.storage.metadata().tags(repository, last, limit).await?;
+    let (found, stale) = match app.mirror.covering(repository) {
+        Some(copy) => copies::tags(app, &copy, last, limit).await?,
+        None => (app.storage.metadata().tags(repository, last, limit).await?, false),
+    };
     let mut response = body(&Tags { name: repository.as_str(), tags: &found.tags })?;
+    if stale {
+        copies::warn(&mut response);
+    }
     if let (true, Some(last)) = (found.more, found.tags.last()) {
         let page = Page { n: Some(limit as u64), last: Some(last.clone()) };
         link(&mut response, &Operation::TagList { repository: repository.clone(), page });
@@ -100,7 +108,7 @@ async fn visible(app: &App, permit: &Permit, last: &str, limit: usize) -> Result
     Ok(page)
 }
 
-pub(super) async fn referrers(app: &App, permit: &Permit) -> Answer {
+pub(super) async fn referrers(app: &Arc<App>, permit: &Permit) -> Answer {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Index<'a> {
@@ -113,13 +121,19 @@ pub(super) async fn referrers(app: &App, permit: &Permit) -> Answer {
     };
     let limit = limit(page, REFERRERS);
     let wanted = artifact_type.as_deref();
-    let metadata = app.storage.metadata();
-    let found = metadata.referrers(repository, subject, wanted, page.last.as_deref(), limit).await?;
+    let last = page.last.as_deref();
+    let (found, stale) = match app.mirror.covering(repository) {
+        Some(copy) => copies::referrers(app, &copy, (subject, wanted), last, limit).await?,
+        None => (app.storage.metadata().referrers(repository, subject, wanted, last, limit).await?, false),
+    };
     let mut response = body(&Index {
         schema_version: 2,
         media_type: media_type::OCI_INDEX,
         manifests: found.referrers.iter().map(|referrer| &referrer.descriptor).collect(),
     })?;
+    if stale {
+        copies::warn(&mut response);
+    }
     let headers = response.headers_mut();
     headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(media_type::OCI_INDEX));
     if wanted.is_some() {

@@ -29,7 +29,11 @@ pub(super) fn cached(
     with_body: bool,
 ) -> Option<Answer> {
     let manifest = app.storage.metadata().cached_manifest(repository, reference)?;
+    if asks_before_push(reference, with_body) && !manifest.is_promised() {
+        return None;
+    }
     cache_of(app, reference).hits.inc();
+    app.mirror.used(repository, &manifest.digest);
     Some(Ok(answer(app, &manifest, headers, with_body)))
 }
 
@@ -45,7 +49,15 @@ pub(super) async fn read(
         return super::copies::manifest(app, &copy, reference, headers, with_body).await;
     }
     let manifest = app.storage.metadata().manifest(repository, reference).await?;
+    if asks_before_push(reference, with_body) {
+        app.storage.metadata().promise_manifest(repository, &manifest).await?;
+    }
     Ok(answer(app, &manifest, headers, with_body))
+}
+
+/// Whether a client may want to know if it has to push this manifest as a child of an index.
+fn asks_before_push(reference: &Reference, with_body: bool) -> bool {
+    !with_body && reference.digest().is_some()
 }
 
 fn cache_of<'a>(app: &'a App, reference: &Reference) -> &'a CacheMetrics {

@@ -4,6 +4,7 @@ mod blobs;
 mod copies;
 mod lists;
 mod manifests;
+mod rules;
 mod uploads;
 
 use std::sync::Arc;
@@ -74,6 +75,9 @@ pub(crate) async fn dispatch(app: &Arc<App>, permit: Permit, request: Request) -
         }
         Operation::UploadStatus { repository, upload } => uploads::status(app, repository, upload).await,
         Operation::UploadCancel { repository, upload } => uploads::cancel(app, repository, upload).await,
+        Operation::TagRuleList => rules::list(app).await,
+        Operation::TagRulePut { .. } => rules::put(app, &permit, request).await,
+        Operation::TagRuleDelete { .. } => rules::delete(app, &permit).await,
     }
 }
 

@@ -1,14 +1,14 @@
-//! Blobs on their way in: one request to the upstream, one growing file, any number of readers.
+//! Blobs on their way in: one request to the upstream, one growing copy, any number of readers.
 //!
 //! ```text
-//! upstream ──► BlobReader ──┬──► growing file ──► every client that asks meanwhile, from any offset
+//! upstream ──► BlobReader ──┬──► Spool ──► every client that asks meanwhile, from any offset
 //!              (hashes)     └──► Storage::store (hashes again, durable, then the row)
 //! ```
 //!
 //! The last piece comes out of the reader only when the digest is right, so a client never gets the whole of a wrong
 //! blob: its connection is cut before the end. The fill is a task of the server and does not care who listens.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use super::error::MirrorError;
 use super::lease::Lease;
-use super::spool::Spool;
+use super::spool::{Spool, SpoolWriter};
 use super::{BlobKey, Copy};
 use crate::app::App;
 
@@ -34,9 +34,9 @@ pub(super) struct Fills(Mutex<HashMap<BlobKey, Fill>>);
 enum State {
     /// The upstream has not answered yet.
     Asked,
-    /// So many bytes are in the file; the last of them only if all are right.
+    /// So many bytes are there; the last of them only if all are right.
     Growing(Growing, u64),
-    /// The blob is stored; readers finish from the file.
+    /// The blob is stored; readers finish from the copy.
     Stored(Growing),
     /// Another replica has stored the blob.
     Elsewhere,
@@ -188,7 +188,8 @@ impl Running {
     async fn alone(&mut self, copy: &Copy) -> Result<Option<Growing>, Arc<MirrorError>> {
         let app = self.app.clone();
         let (repository, digest) = &self.key;
-        let lease = Lease::take(&app.storage, &app.mirror.holder, repository, digest).await?;
+        let patience = copy.upstream.patience;
+        let lease = Lease::take(&app.storage, &app.mirror.holder, repository, digest, patience).await?;
         let Some(lease) = lease else { return Ok(None) };
         let filled = tokio::select! {
             filled = self.fill(copy) => filled,
@@ -205,17 +206,19 @@ impl Running {
             let (upstream, limit) = (copy.upstream.name.clone(), app.mirror.max_blob_size);
             return Err(Arc::new(MirrorError::TooLarge { upstream, size, limit }));
         }
+        let _slot = copy.upstream.slot().await;
         app.metrics.mirror.fills.inc();
         let descriptor = Descriptor::new("application/octet-stream", digest, size);
         let reader = copy.upstream.client.read_blob(&copy.remote, &descriptor);
         let reader = copy.upstream.ask(None, reader).await?;
-        let spool = Spool::create(app.mirror.spool()).await.map_err(MirrorError::from)?;
-        let growing = Growing { size, spool };
+        let writer = SpoolWriter::new(app.mirror.spool(), size);
+        let growing = Growing { size, spool: writer.reader() };
         self.sender.send_replace(State::Growing(growing.clone(), 0));
         let mut cause = None;
         let headers = ChunkHeaders { range: None, length: Some(size) };
         let stored = {
-            let body = std::pin::pin!(self.tee(reader, &growing, &mut cause));
+            let tee = Tee { running: self, reader, writer, growing: &growing, cause: &mut cause };
+            let body = std::pin::pin!(tee.into_body());
             app.storage.store(&copy.local, &digest, headers, body).await
         };
         if let Some(cause) = cause {
@@ -230,39 +233,59 @@ impl Running {
         app.storage.metadata().blob_arrived(&copy.local, &digest).await.map_err(MirrorError::from)?;
         Ok(growing)
     }
-
-    /// The upstream's bytes for the store, written to the growing file on the way.
-    fn tee<'a>(
-        &'a mut self,
-        reader: BlobReader,
-        growing: &'a Growing,
-        cause: &'a mut Option<Cause>,
-    ) -> impl Stream<Item = Result<Bytes, &'static str>> + Send + 'a {
-        let state = (self, reader, cause, 0u64);
-        stream::unfold(state, async move |(running, mut reader, cause, offset)| {
-            let piece = match reader.next().await {
-                Ok(Some(piece)) => piece,
-                Ok(None) => return None,
-                Err(error) => {
-                    *cause = Some(Cause::Upstream(error));
-                    return Some((Err("the upstream failed"), (running, reader, cause, offset)));
-                }
-            };
-            if let Err(error) = growing.spool.write(piece.clone(), offset).await {
-                *cause = Some(Cause::Spool(error));
-                return Some((Err("the growing file failed"), (running, reader, cause, offset)));
-            }
-            let offset = offset + piece.len() as u64;
-            running.app.metrics.mirror.fill_bytes.inc_by(piece.len() as u64);
-            running.sender.send_replace(State::Growing(growing.clone(), offset));
-            Some((Ok(piece), (running, reader, cause, offset)))
-        })
-        .fuse()
-    }
 }
 
 /// What really went wrong, while the store only hears that its body ended.
 enum Cause {
     Upstream(ClientError),
     Spool(std::io::Error),
+}
+
+/// The upstream's bytes, on their way to the store and to the clients.
+struct Tee<'a> {
+    running: &'a mut Running,
+    reader: BlobReader,
+    writer: SpoolWriter,
+    growing: &'a Growing,
+    cause: &'a mut Option<Cause>,
+}
+
+impl<'a> Tee<'a> {
+    /// What the store gets.
+    fn into_body(self) -> impl Stream<Item = Result<Bytes, &'static str>> + Send + 'a {
+        let state = (self, 0u64, VecDeque::new(), false);
+        stream::unfold(state, async |(mut tee, mut offset, mut ready, mut ended)| {
+            loop {
+                if let Some(piece) = ready.pop_front() {
+                    return Some((Ok(piece), (tee, offset, ready, ended)));
+                }
+                if ended {
+                    return None;
+                }
+                match tee.next(&mut offset, &mut ready).await {
+                    Ok(more) => ended = !more,
+                    Err(cause) => {
+                        *tee.cause = Some(cause);
+                        return Some((Err("the fill failed"), (tee, offset, ready, true)));
+                    }
+                }
+            }
+        })
+        .fuse()
+    }
+
+    /// Receives a piece and shows it to the clients. `false` after the last.
+    async fn next(&mut self, offset: &mut u64, ready: &mut VecDeque<Bytes>) -> Result<bool, Cause> {
+        let Some(piece) = self.reader.next().await.map_err(Cause::Upstream)? else {
+            ready.extend(self.writer.finish());
+            return Ok(false);
+        };
+        let length = piece.len() as u64;
+        let whole = self.writer.push(piece).await.map_err(Cause::Spool)?;
+        ready.extend(whole.into_iter().flatten());
+        *offset += length;
+        self.running.app.metrics.mirror.fill_bytes.inc_by(length);
+        self.running.sender.send_replace(State::Growing(self.growing.clone(), *offset));
+        Ok(true)
+    }
 }

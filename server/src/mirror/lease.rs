@@ -1,6 +1,7 @@
-//! One replica fetches a blob; the others wait until it is in the store, or until the lease ends without it.
+//! One replica fetches a blob; the others wait until it is in the store, or until the lease ends without it. They do
+//! not wait for ever: a replica whose clients have waited long enough fetches the blob too.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rreg_oci::{Digest, RepositoryName};
 use rreg_storage::{Engine, FillLease, Storage, StorageError};
@@ -21,13 +22,15 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Waits for the lease. `None` when another replica has stored the blob meanwhile.
+    /// Waits for the lease, `patience` at most. `None` when another replica has stored the blob meanwhile.
     pub(super) async fn take(
         storage: &Storage,
         holder: &str,
         repository: &RepositoryName,
         digest: &Digest,
+        patience: Duration,
     ) -> Result<Option<Self>, MirrorError> {
+        let until = Instant::now() + patience;
         let storage = storage.clone();
         if storage.metadata().engine() == Engine::Sqlite {
             return Ok(Some(Self { storage, row: None }));
@@ -36,8 +39,10 @@ impl Lease {
         loop {
             let taken = storage.metadata().take_fill_lease(&row, LASTS).await?;
             match storage.metadata().blob(repository, digest).await {
-                Err(StorageError::UnknownBlob { .. } | StorageError::Damaged { .. }) if taken => {
-                    return Ok(Some(Self { storage, row: Some(row) }));
+                Err(StorageError::UnknownBlob { .. } | StorageError::Damaged { .. })
+                    if taken || Instant::now() >= until =>
+                {
+                    return Ok(Some(Self { storage, row: taken.then_some(row) }));
                 }
                 Err(StorageError::UnknownBlob { .. } | StorageError::Damaged { .. }) => {
                     tokio::time::sleep(LOOK).await;

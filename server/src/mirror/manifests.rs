@@ -51,6 +51,17 @@ impl Mirror {
         copy: &Copy,
         reference: &Reference,
     ) -> Result<Found, Arc<MirrorError>> {
+        let found = self.confirmed(app, copy, reference).await?;
+        self.used(&copy.local, &found.manifest.digest);
+        Ok(found)
+    }
+
+    async fn confirmed(
+        &self,
+        app: &Arc<App>,
+        copy: &Copy,
+        reference: &Reference,
+    ) -> Result<Found, Arc<MirrorError>> {
         copy.upstream.permits(&copy.remote)?;
         let here = here(app, copy, reference).await?;
         if let Some(manifest) = &here
@@ -150,7 +161,7 @@ async fn keep(
         list_packages: false,
         actor: None,
     };
-    app.storage.metadata().cache_manifest(new).await?;
+    app.storage.metadata().cache_manifest(new, &copy.upstream.name).await?;
     let stored = app.storage.metadata().manifest(&copy.local, &Reference::Digest(digest)).await?;
     if let Reference::Tag(tag) = reference {
         app.mirror.fresh.keep(&copy.local, tag, copy.upstream.tag_ttl);

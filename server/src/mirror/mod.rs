@@ -5,19 +5,19 @@
 //! asked for twice; a tag is confirmed by HEAD once its time to live has passed, and served with a warning when the
 //! upstream does not answer ([`upstream`], [`breaker`]).
 //!
-//! Replicas share what is cached, and the lease on a blob that one of them fetches ([`lease`]).
-//!
-//! Not here: the referrers and the tag list of an upstream (what is cached is listed), and eviction.
+//! Replicas share what is cached, and the lease on a blob that one of them fetches ([`lease`]). What was not asked for
+//! in a long time is evicted when there is more than a limit allows ([`uses`]).
 
 mod breaker;
 mod error;
 mod fill;
 mod flights;
-mod glob;
 mod lease;
+mod lists;
 mod manifests;
 mod spool;
 mod upstream;
+mod uses;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,9 +42,11 @@ pub(crate) struct Mirror {
     fills: fill::Fills,
     manifests: Flights<(RepositoryName, Reference), Result<Found, Arc<MirrorError>>>,
     fresh: Fresh,
+    lists: lists::Lists,
     /// Where growing files lie.
     spool: PathBuf,
     max_blob_size: u64,
+    uses: uses::Uses,
     /// This process, as the holder of leases.
     holder: String,
 }
@@ -70,6 +72,13 @@ impl Mirror {
             fills: fill::Fills::default(),
             manifests: Flights::default(),
             fresh: Fresh::default(),
+            lists: lists::Lists::default(),
+            uses: uses::Uses::new(uses::Limits {
+                all: config.mirror.max_size.0,
+                each: config.upstreams.0.iter().map(|it| (it.name().to_owned(), it.max_size.0)).collect(),
+                keep: config.mirror.keep.0,
+                reclaimed_after: config.reclaim.blobs_after.0,
+            }),
             spool: config.storage.data.join("fills"),
             holder: uuid::Uuid::new_v4().to_string(),
             max_blob_size: match config.uploads.max_blob_size.0 {

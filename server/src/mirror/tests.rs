@@ -8,7 +8,7 @@ fn mirror() -> Mirror {
         prefix: prefix.map(str::to_owned),
         path: path.map(str::to_owned),
         ns: ns.iter().map(|&n| n.to_owned()).collect(),
-        deny: vec!["secret/**".into()],
+        deny: vec!["secret/**".parse().unwrap()],
         ..Entry::default()
     };
     let upstreams = Upstreams(vec![

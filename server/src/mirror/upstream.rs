@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rreg_client::{ClientError, ClientOptions, Credential, Keychain, Limits, RegistryClient, RetryPolicy};
-use rreg_oci::RepositoryName;
+use rreg_oci::{Glob, RepositoryName};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::breaker::Breaker;
 use super::error::MirrorError;
-use super::glob;
 use crate::config;
 
 /// Few and quick: a client is waiting, and the breaker takes care of the rest.
 const RETRY: RetryPolicy =
     RetryPolicy { retries: 2, first: Duration::from_millis(200), longest: Duration::from_secs(2) };
+/// Longest list of tags or referrers, all its pages together, in bytes.
+const MAX_LIST: u64 = 16 << 20;
 /// A manifest and the token before it may take so many times the longest silence.
 const PATIENCE: u32 = 3;
 
@@ -24,13 +26,15 @@ pub(crate) struct Upstream {
     pub(super) prefix: String,
     path: Option<String>,
     ns: Vec<String>,
-    allow: Vec<String>,
-    deny: Vec<String>,
+    allow: Vec<Glob>,
+    deny: Vec<Glob>,
     pub(super) tag_ttl: Duration,
     pub(super) revalidate: Duration,
     pub(super) patience: Duration,
     pub(super) client: RegistryClient,
     breaker: Breaker,
+    /// A slot for each blob that is fetched.
+    fills: Semaphore,
 }
 
 impl Upstream {
@@ -49,7 +53,12 @@ impl Upstream {
             insecure_skip_tls_verify: config.insecure_skip_tls_verify,
             keychain: Arc::new(keychain),
             guard_local: !config.allow_local_redirects,
-            limits: Limits { idle: config.timeout.0, ..Limits::default() },
+            limits: Limits {
+                idle: config.timeout.0,
+                min_rate: config.min_rate.0,
+                list: MAX_LIST,
+                ..Limits::default()
+            },
             retry: RETRY,
         };
         Ok(Self {
@@ -64,7 +73,14 @@ impl Upstream {
             patience: config.timeout.0.saturating_mul(PATIENCE),
             client: RegistryClient::new(config.url.as_deref().unwrap_or_default(), &options)?,
             breaker: Breaker::default(),
+            fills: Semaphore::new(usize::try_from(config.max_fills).unwrap_or(1).max(1)),
         })
+    }
+
+    /// Waits until another blob may be fetched. What a fill costs in memory is bounded, so their number is too.
+    pub(super) async fn slot(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.fills.acquire().await.ok()
     }
 
     pub(super) fn host(&self) -> &str {
@@ -118,10 +134,10 @@ impl Upstream {
             rule,
         };
         let name = remote.as_str();
-        if let Some(pattern) = self.deny.iter().find(|pattern| glob::matches(pattern, name)) {
+        if let Some(pattern) = self.deny.iter().find(|pattern| pattern.matches(name)) {
             return Err(refused(format!("deny {pattern:?}")));
         }
-        if self.allow.is_empty() || self.allow.iter().any(|pattern| glob::matches(pattern, name)) {
+        if self.allow.is_empty() || self.allow.iter().any(|pattern| pattern.matches(name)) {
             return Ok(());
         }
         Err(refused(format!("allow {:?}", self.allow)))

@@ -11,8 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rreg_auth::Patterns;
-use rreg_oci::RepositoryName;
+use rreg_oci::{Glob, RepositoryName};
 use rreg_storage::{SbomJob, Storage, StorageError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,15 +31,15 @@ const LOOK: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Whose images are listed.
-pub(crate) struct Covered(Option<Patterns>);
+pub(crate) struct Covered(Vec<Glob>);
 
 impl Covered {
     pub(crate) fn new(config: &config::Sbom) -> Self {
-        Self((config.attach != AttachSbom::Off).then(|| config.repositories.compiled()))
+        Self(if config.attach == AttachSbom::Off { Vec::new() } else { config.repositories.clone() })
     }
 
     pub(crate) fn covers(&self, repository: &RepositoryName) -> bool {
-        self.0.as_ref().is_some_and(|patterns| patterns.matches(repository))
+        self.0.iter().any(|glob| glob.matches(repository.as_str()))
     }
 }
 

@@ -41,6 +41,8 @@ pub struct MirrorMetrics {
     pub fill_bytes: IntCounter,
     /// Tags served although the upstream did not confirm them in time.
     pub stale: IntCounter,
+    /// Bytes of blobs that were let go to stay within limits.
+    pub evicted_bytes: IntCounter,
 }
 
 /// What listing the packages of pushed images does.
@@ -114,6 +116,10 @@ impl Registrar {
                 .counter("rreg_mirror_failed_fills_total", "Blobs that could not be had from an upstream.")?,
             fill_bytes: self
                 .counter("rreg_mirror_fill_bytes_total", "Bytes of blobs received from upstreams.")?,
+            evicted_bytes: self.counter(
+                "rreg_mirror_evicted_bytes_total",
+                "Bytes of blobs of upstreams that were let go to stay within limits.",
+            )?,
             stale: self.counter(
                 "rreg_mirror_stale_total",
                 "Tags served although the upstream did not confirm them in time.",

@@ -10,6 +10,7 @@
 
 mod digest;
 mod error_code;
+mod glob;
 mod image_reference;
 mod manifest;
 pub mod media_type;
@@ -19,6 +20,7 @@ mod range;
 
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use error_code::ErrorCode;
+pub use glob::{Glob, GlobError, MAX_PATTERN, Wildcards};
 pub use image_reference::{ImageReference, ImageReferenceError};
 pub use manifest::{Descriptor, Manifest, ManifestError, ManifestKind, ManifestLimits};
 pub use name::{NameError, Reference, RepositoryName, Tag};

@@ -6,6 +6,7 @@ use sqlx::Row as _;
 
 use super::blobs::{BlobContent, NewBlob};
 use super::reviews::{ReviewKind, queue};
+use super::unrecorded::queue_users_of;
 use super::{digest_column, ensure_repository, find_repository, to_sql};
 use crate::db::now_ms;
 use crate::error::StorageError;
@@ -140,6 +141,7 @@ async fn heal(
         .bind(inline)
         .execute(&mut *conn)
         .await?;
+    queue_users_of(conn, id).await?;
     insert_segments(conn, id, content).await
 }
 

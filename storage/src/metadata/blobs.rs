@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rreg_oci::{Digest, RepositoryName, UploadId};
+use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use sqlx::Row as _;
 
 use super::blob_writes::{delete_blob, insert_blob, mount_blob, quarantine};
+use super::promises::Promised;
 use super::sessions::Held;
 use super::{MetadataStore, size_column};
 use crate::error::StorageError;
 
 /// One object that holds a stretch of a blob.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// Where it lies in the object store.
     pub key: String,
@@ -43,6 +45,7 @@ pub struct BlobRecord {
     pub size: u64,
     /// Where the bytes are.
     pub content: BlobContent,
+    pub(super) promised: Promised,
 }
 
 impl BlobRecord {
@@ -111,8 +114,14 @@ impl MetadataStore {
             None => BlobContent::Segments(segments(&mut conn, id).await?.into()),
         };
         let digest_text = digest.to_string().into();
-        let record =
-            Arc::new(BlobRecord { id, digest: *digest, digest_text, size: size_column(&row, 1)?, content });
+        let record = Arc::new(BlobRecord {
+            id,
+            digest: *digest,
+            digest_text,
+            size: size_column(&row, 1)?,
+            content,
+            promised: Promised::default(),
+        });
         self.cache.keep_blob(epoch, repository, &record);
         Ok(record)
     }

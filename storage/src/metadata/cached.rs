@@ -9,6 +9,7 @@ use rreg_oci::{Digest, RepositoryName, Tag};
 use sqlx::AnyConnection;
 use sqlx::Row as _;
 
+use super::evictions::{note_copy, note_use};
 use super::manifests::{BLOB_MEMBER, MANIFEST_MEMBER, insert_manifest, member, unique};
 use super::reviews::{ReviewKind, queue};
 use super::tags::{Scope, set_tag};
@@ -26,13 +27,13 @@ impl MetadataStore {
     ///
     /// # Errors
     /// A database failure.
-    pub async fn cache_manifest(&self, new: NewManifest) -> Result<(), StorageError> {
+    pub async fn cache_manifest(&self, new: NewManifest, upstream: &str) -> Result<(), StorageError> {
         let cache = self.cache.clone();
         self.db
             .write(
-                new,
-                |conn, new| Box::pin(cache_manifest(conn, new)),
-                move |new, ()| {
+                (new, upstream.to_owned()),
+                |conn, (new, upstream)| Box::pin(cache_manifest(conn, new, upstream)),
+                move |(new, _), ()| {
                     cache.committed(|forget| {
                         new.tags.iter().for_each(|tag| forget.tag(&new.repository, tag));
                     });
@@ -128,13 +129,20 @@ impl MetadataStore {
     }
 }
 
-async fn cache_manifest(conn: &mut AnyConnection, new: &NewManifest) -> Result<(), StorageError> {
+async fn cache_manifest(
+    conn: &mut AnyConnection,
+    new: &NewManifest,
+    upstream: &str,
+) -> Result<(), StorageError> {
     let repository = ensure_repository(conn, &new.repository).await?;
     if new.tags.is_empty() {
         // Before the row is looked for: see `reviews`.
         queue(conn, repository, ReviewKind::Manifest, &new.digest).await?;
     }
     let id = insert_manifest(conn, repository, new).await?;
+    if new.manifest.blobs().next().is_some() {
+        note_copy(conn, id, upstream).await?;
+    }
     for descriptor in new.manifest.blobs() {
         match member(conn, Some(repository), BLOB_MEMBER, &descriptor.digest).await? {
             Some(blob) => link_blob(conn, id, repository, blob).await?,
@@ -173,6 +181,7 @@ async fn blob_arrived(
     let Some(blob) = member(conn, Some(repository), BLOB_MEMBER, digest).await? else { return Ok(()) };
     for manifest in waiting_for(conn, repository, digest).await? {
         link_blob(conn, manifest, repository, blob).await?;
+        note_use(conn, manifest).await?;
     }
     arrived(conn, repository, digest).await
 }
@@ -200,7 +209,7 @@ async fn arrived(conn: &mut AnyConnection, repository: i64, digest: &Digest) -> 
     Ok(())
 }
 
-async fn link_blob(
+pub(super) async fn link_blob(
     conn: &mut AnyConnection,
     manifest: i64,
     repository: i64,

@@ -143,8 +143,12 @@ async fn blob_holders(
 ) -> Result<Vec<Holder>, StorageError> {
     let rows = sqlx::query(
         "SELECT m.digest FROM manifest_blobs mb JOIN manifests m ON m.id = mb.manifest_id \
-         WHERE mb.repository_id = $1 AND mb.blob_id = $2 LIMIT $3",
+         WHERE mb.repository_id = $1 AND mb.blob_id = $2 \
+         UNION ALL SELECT m.digest FROM blobs b JOIN awaited_content a ON a.digest = b.digest \
+         JOIN cached_images c ON c.manifest_id = a.manifest_id JOIN manifests m ON m.id = a.manifest_id \
+         WHERE b.id = $2 AND a.repository_id = $1 AND c.evicted = 0 LIMIT $3",
     )
+    // The second half: a manifest of an upstream awaits the blob, which has just come and is not linked to it yet.
     .bind(repository)
     .bind(blob)
     .bind(super::to_sql(limit as u64))

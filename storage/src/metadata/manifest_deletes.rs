@@ -6,6 +6,7 @@ use sqlx::AnyConnection;
 use super::manifests::{MANIFEST_MEMBER, member};
 use super::reviews::{ReviewKind, queue, queue_held_by};
 use super::tags::{self, Scope};
+use super::unrecorded;
 use super::{digest_column, find_repository};
 use crate::error::StorageError;
 
@@ -19,6 +20,7 @@ pub(super) async fn delete_tag(
     tag: &Tag,
 ) -> Result<(), StorageError> {
     let (repository, digest) = tags::delete_tag(conn, scope, tag).await?;
+    unrecorded::queue(conn, repository, &digest).await?;
     queue(conn, repository, ReviewKind::Manifest, &digest).await
 }
 
@@ -45,6 +47,7 @@ pub(super) async fn remove(
     manifest: (i64, &Digest),
 ) -> Result<(), StorageError> {
     queue_held_by(conn, repository, manifest).await?;
+    unrecorded::queue(conn, repository, manifest.1).await?;
     sqlx::query("DELETE FROM manifests WHERE id = $1").bind(manifest.0).execute(conn).await?;
     Ok(())
 }

@@ -9,12 +9,14 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::manifest_deletes::{delete_by_digest, delete_tag};
+use super::promises::Promised;
 use super::reviews::{ReviewKind, queue};
+use super::rule_book::RuleBook;
 use super::tags::{self, Scope};
+use super::unrecorded;
 use super::{MetadataStore, digest_column, ensure_repository, find_repository};
 use crate::db::{Engine, now_ms};
 use crate::error::StorageError;
-use crate::tag_rules::TagRules;
 
 /// A manifest as stored: exactly the bytes that were pushed.
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub struct StoredManifest {
     pub media_type: Bytes,
     /// The bytes.
     pub body: Bytes,
+    pub(super) promised: Promised,
 }
 
 /// A manifest that was checked and shall be stored.
@@ -174,11 +177,14 @@ impl MetadataStore {
             .write(
                 (repository.clone(), reference.clone(), self.rules.clone(), actor),
                 |conn, (repository, reference, rules, actor)| {
-                    let scope = Scope { repository, rules, actor: actor.as_deref() };
-                    match reference {
-                        Reference::Tag(tag) => Box::pin(delete_tag(conn, scope, tag)),
-                        Reference::Digest(digest) => Box::pin(delete_by_digest(conn, scope, digest)),
-                    }
+                    Box::pin(async move {
+                        let rules = rules.now(conn).await?;
+                        let scope = Scope { repository, rules: &rules, actor: actor.as_deref() };
+                        match reference {
+                            Reference::Tag(tag) => delete_tag(conn, scope, tag).await,
+                            Reference::Digest(digest) => delete_by_digest(conn, scope, digest).await,
+                        }
+                    })
                 },
                 move |(repository, reference, ..), ()| {
                     cache.committed(|forget| match reference {
@@ -206,6 +212,7 @@ fn stored(row: &AnyRow) -> Result<StoredManifest, StorageError> {
         digest_text: digest_text.into(),
         media_type: media_type.into(),
         body: body.into(),
+        promised: Promised::default(),
     })
 }
 
@@ -213,9 +220,10 @@ fn stored(row: &AnyRow) -> Result<StoredManifest, StorageError> {
 async fn put_manifest(
     conn: &mut AnyConnection,
     new: &NewManifest,
-    rules: &TagRules,
+    rules: &RuleBook,
 ) -> Result<(), StorageError> {
-    let scope = Scope { repository: &new.repository, rules, actor: new.actor.as_deref() };
+    let rules = if new.tags.is_empty() { Arc::default() } else { rules.now(conn).await? };
+    let scope = Scope { repository: &new.repository, rules: &rules, actor: new.actor.as_deref() };
     let known = find_repository(conn, &new.repository).await?;
     let mut missing = Vec::new();
     let mut blobs = Vec::new();
@@ -259,13 +267,14 @@ async fn put_manifest(
         let before = tags::set_tag(conn, scope, repository, tag, (id, &new.digest)).await?;
         if let Some(digest) = before {
             queue(conn, repository, ReviewKind::Manifest, &digest).await?;
+            unrecorded::queue(conn, repository, &digest).await?;
         }
     }
-    Ok(())
+    unrecorded::queue(conn, repository, &new.digest).await
 }
 
 /// Writes down what the manifest needs.
-async fn refer(
+pub(super) async fn refer(
     conn: &mut AnyConnection,
     repository: i64,
     id: i64,

@@ -7,6 +7,7 @@ mod audit;
 mod blob_writes;
 mod blobs;
 mod cached;
+mod evictions;
 mod inspect;
 mod judge;
 mod leases;
@@ -14,10 +15,14 @@ mod lists;
 mod manifest_deletes;
 mod manifests;
 mod principals;
+mod promises;
+mod restore;
 mod reviews;
+mod rule_book;
 mod sbom_jobs;
 mod sessions;
 mod tags;
+mod unrecorded;
 mod uploads;
 
 use std::path::Path;
@@ -30,16 +35,21 @@ use sqlx::any::AnyRow;
 
 pub use audit::AuditEvent;
 pub use blobs::{BlobContent, BlobRecord, NewBlob, Segment};
+pub use evictions::Evicted;
 pub use inspect::{Content, Stored};
 pub use judge::{Holder, Presence, Verdict};
 pub use leases::FillLease;
 pub use lists::{CatalogPage, Referrer, ReferrerPage, TagPage};
 pub use manifests::{NewManifest, StoredManifest};
 pub use principals::{Membership, NewCredential, Principal, StoredKey, expiry_in};
+pub use restore::Restored;
 pub use reviews::{Review, ReviewKind, Settled};
 pub use sbom_jobs::{FailedSbom, SbomJob};
 pub use tags::TagChange;
+pub(crate) use unrecorded::Unrecorded;
 pub use uploads::{UploadProgress, UploadSession};
+
+use rule_book::RuleBook;
 
 use crate::cache::{Cache, CacheLimits};
 use crate::db::{Database, Engine, now_ms};
@@ -55,7 +65,7 @@ pub struct MetadataStore {
     /// Sessions that have no row yet, where no other process can ask for them.
     empty: Option<Arc<sessions::EmptySessions>>,
     /// Which tags never move.
-    rules: Arc<TagRules>,
+    rules: Arc<RuleBook>,
     /// How many times stored content turned out to be damaged.
     damaged: AtomicU64,
 }
@@ -89,14 +99,15 @@ impl MetadataStore {
 
     fn new(db: Database, limits: CacheLimits) -> Self {
         let cache = Arc::new(Cache::new(db.engine(), limits));
+        let rules = Arc::new(RuleBook::new(db.engine(), TagRules::default()));
         let empty = (db.engine() == Engine::Sqlite).then(Arc::default);
-        Self { db, cache, empty, rules: Arc::default(), damaged: AtomicU64::new(0) }
+        Self { db, cache, empty, rules, damaged: AtomicU64::new(0) }
     }
 
-    /// Makes tags immutable by these rules.
+    /// Makes tags immutable by these rules, before those in the database.
     #[must_use]
     pub fn with_tag_rules(mut self, rules: TagRules) -> Self {
-        self.rules = Arc::new(rules);
+        self.rules = Arc::new(RuleBook::new(self.db.engine(), rules));
         self
     }
 

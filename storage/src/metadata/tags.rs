@@ -12,6 +12,7 @@ use sqlx::any::AnyRow;
 use super::{MetadataStore, digest_column, find_repository, text_column, to_sql};
 use crate::db::now_ms;
 use crate::error::StorageError;
+use crate::records::RecordedTag;
 use crate::tag_rules::TagRules;
 
 /// Two writers can find the row of a tag coming and going only so often before they are told to try again.
@@ -117,7 +118,7 @@ pub(super) async fn check_move(
 }
 
 /// What the tag points at.
-async fn target(
+pub(super) async fn target(
     conn: &mut AnyConnection,
     repository: i64,
     tag: &Tag,
@@ -242,6 +243,36 @@ pub(super) async fn delete_tags_of(
         record(conn, scope, repository, &tag, (Some(manifest.1), None)).await?;
     }
     Ok(())
+}
+
+/// Points a tag where a record says, unless it has been written later. Tells whether it did.
+pub(super) async fn restore_tag(
+    conn: &mut AnyConnection,
+    scope: Scope<'_>,
+    repository: i64,
+    to: (i64, &Digest),
+    tag: &RecordedTag,
+) -> Result<bool, StorageError> {
+    let from = target(conn, repository, &tag.name).await?;
+    if from == Some(*to.1) {
+        return Ok(false);
+    }
+    let set = sqlx::query(
+        "INSERT INTO tags (repository_id, name, manifest_id, updated_at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (repository_id, name) DO UPDATE SET manifest_id = excluded.manifest_id, \
+         updated_at = excluded.updated_at WHERE tags.updated_at < excluded.updated_at",
+    )
+    .bind(repository)
+    .bind(tag.name.as_str())
+    .bind(to.0)
+    .bind(tag.updated_at)
+    .execute(&mut *conn)
+    .await?;
+    if set.rows_affected() == 0 {
+        return Ok(false);
+    }
+    record(conn, scope, repository, &tag.name, (from.as_ref(), Some(to.1))).await?;
+    Ok(true)
 }
 
 async fn record(

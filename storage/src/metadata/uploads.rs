@@ -248,8 +248,11 @@ impl MetadataStore {
             .await
     }
 
-    /// Puts an object on the list at once: its bytes arrived, its row did not.
-    pub(crate) async fn reclaim_object(&self, key: String) -> Result<(), StorageError> {
+    /// Puts an object that no row knows on the list of those to be deleted: its bytes arrived, its row did not.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn reclaim_object(&self, key: String) -> Result<(), StorageError> {
         self.db.write(key, |conn, key| Box::pin(reclaim(conn, key, now_ms())), |_, ()| {}).await
     }
 }

@@ -6,6 +6,7 @@ mod bulk;
 mod images;
 mod lists;
 mod reads;
+mod reclaim;
 mod start;
 
 use std::path::Path;
@@ -32,6 +33,9 @@ pub(crate) enum Who {
     AndAxum,
     AndBoth,
     OnlyAxum,
+    OnlyRreg,
+    /// Those that reclaim in a way that is known here.
+    Reclaimers,
 }
 
 impl Who {
@@ -39,7 +43,9 @@ impl Who {
         match peer.kind {
             Kind::Nginx => matches!(self, Self::AndNginx | Self::AndBoth),
             Kind::Axum => matches!(self, Self::AndAxum | Self::AndBoth | Self::OnlyAxum),
-            Kind::Rreg | Kind::Distribution | Kind::Zot | Kind::Named => !matches!(self, Self::OnlyAxum),
+            Kind::Rreg => !matches!(self, Self::OnlyAxum),
+            Kind::Distribution => !matches!(self, Self::OnlyAxum | Self::OnlyRreg),
+            Kind::Zot | Kind::Named => !matches!(self, Self::OnlyAxum | Self::OnlyRreg | Self::Reclaimers),
         }
     }
 }
@@ -53,6 +59,8 @@ pub(crate) enum Target {
     Peer(&'static str, f64),
     /// So many times as good as the best other registry in another scenario.
     BestIn(&'static str, f64),
+    /// At least so much.
+    AtLeast(f64),
     /// At most so much.
     AtMost(f64),
     /// As good as rreg itself in another scenario.
@@ -84,9 +92,12 @@ const fn scenario(
 /// What runs. How many "many" are, for rreg and for its peers, is in `scale.rs`.
 pub(crate) const ALL: &[Scenario] = {
     use Fixture::{Catalog, Empty, Large, Small, Tags};
-    use Target::{AtMost, Best, BestIn, OwnIn, Peer};
-    use Unit::{ImagesPerSecond, Mebibytes, MegabytesPerSecond, Milliseconds, RequestsPerSecond};
-    use Who::{AndAxum, AndBoth, AndNginx, OnlyAxum, Registries};
+    use Target::{AtLeast, AtMost, Best, BestIn, OwnIn, Peer};
+    use Unit::{
+        BlobsPerSecond, ImagesPerSecond, Mebibytes, MegabytesPerSecond, Milliseconds, RequestsPerSecond,
+        Times,
+    };
+    use Who::{AndAxum, AndBoth, AndNginx, OnlyAxum, OnlyRreg, Reclaimers, Registries};
     &[
         scenario(
             "raw",
@@ -255,6 +266,22 @@ pub(crate) const ALL: &[Scenario] = {
             (Tags, Registries),
             &[OwnIn("delete")],
             lists::delete_among_many,
+        ),
+        scenario(
+            "reclaim",
+            "reclaim of blobs of 33 KiB: rreg under pushes, distribution stopped",
+            BlobsPerSecond,
+            (Empty, Reclaimers),
+            &[AtLeast(1000.0)],
+            reclaim::blobs,
+        ),
+        scenario(
+            "push-reclaim",
+            "p99 of blob pushes of 4 KiB while blobs are reclaimed, against without",
+            Times,
+            (Empty, OnlyRreg),
+            &[AtMost(1.2)],
+            reclaim::pushes_beside,
         ),
     ]
 };

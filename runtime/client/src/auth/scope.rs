@@ -3,10 +3,13 @@
 use rreg_oci::{Operation, UploadStart};
 
 /// The scopes of an operation, in one fixed spelling, so that they are a cache key too. Empty for the ping,
-/// which needs a login and no right.
+/// which needs a login and no right, and for what no token is good for.
 pub(crate) fn of(operation: &Operation) -> Vec<String> {
     let actions = match operation {
-        Operation::Ping => return Vec::new(),
+        Operation::Ping
+        | Operation::TagRuleList
+        | Operation::TagRulePut { .. }
+        | Operation::TagRuleDelete { .. } => return Vec::new(),
         Operation::Catalog { .. } => return vec!["registry:catalog:*".into()],
         Operation::TagList { .. }
         | Operation::Referrers { .. }

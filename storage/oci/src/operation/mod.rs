@@ -114,6 +114,12 @@ pub enum Operation {
     UploadStatus { repository: RepositoryName, upload: UploadId },
     /// end-14 `DELETE <location>`
     UploadCancel { repository: RepositoryName, upload: UploadId },
+    /// `GET /v2/_rreg/tag-rules`: rreg's own, as are the next two. A rule is named like a tag.
+    TagRuleList,
+    /// `PUT /v2/_rreg/tag-rules/<rule>`
+    TagRulePut { rule: Tag },
+    /// `DELETE /v2/_rreg/tag-rules/<rule>`
+    TagRuleDelete { rule: Tag },
 }
 
 /// Why a request is no operation.
@@ -142,7 +148,11 @@ impl Operation {
     /// The repository that the operation is about, if it is about one.
     pub fn repository(&self) -> Option<&RepositoryName> {
         match self {
-            Self::Ping | Self::Catalog { .. } => None,
+            Self::Ping
+            | Self::Catalog { .. }
+            | Self::TagRuleList
+            | Self::TagRulePut { .. }
+            | Self::TagRuleDelete { .. } => None,
             Self::TagList { repository, .. }
             | Self::Referrers { repository, .. }
             | Self::ManifestGet { repository, .. }
@@ -164,7 +174,11 @@ impl Operation {
     #[must_use]
     pub fn in_repository(mut self, name: RepositoryName) -> Self {
         match &mut self {
-            Self::Ping | Self::Catalog { .. } => {}
+            Self::Ping
+            | Self::Catalog { .. }
+            | Self::TagRuleList
+            | Self::TagRulePut { .. }
+            | Self::TagRuleDelete { .. } => {}
             Self::TagList { repository, .. }
             | Self::Referrers { repository, .. }
             | Self::ManifestGet { repository, .. }
@@ -184,7 +198,7 @@ impl Operation {
     }
 
     /// All names that [`Operation::name`] gives, in the order of [`Operation::index`].
-    pub const NAMES: [&'static str; 16] = [
+    pub const NAMES: [&'static str; 19] = [
         "ping",
         "catalog",
         "tag_list",
@@ -201,6 +215,9 @@ impl Operation {
         "upload_commit",
         "upload_status",
         "upload_cancel",
+        "tag_rule_list",
+        "tag_rule_put",
+        "tag_rule_delete",
     ];
 
     /// Place of the variant in [`Operation::NAMES`]: a bounded label for metrics.
@@ -222,6 +239,9 @@ impl Operation {
             Self::UploadCommit { .. } => 13,
             Self::UploadStatus { .. } => 14,
             Self::UploadCancel { .. } => 15,
+            Self::TagRuleList => 16,
+            Self::TagRulePut { .. } => 17,
+            Self::TagRuleDelete { .. } => 18,
         }
     }
 

@@ -153,6 +153,10 @@ impl Operation {
         if decoded == "_catalog" {
             return read_only(method, Self::Catalog { page: query.page()? });
         }
+        // No repository's name begins with an underscore.
+        if let Some(rest) = decoded.strip_prefix("_rreg/tag-rules") {
+            return Self::tag_rule(method, rest);
+        }
         let (name, endpoint) = Endpoint::split(&decoded).ok_or(OperationError::NotFound)?;
         let repository = repository(name)?;
         match endpoint {
@@ -173,6 +177,19 @@ impl Operation {
             }
             Endpoint::Uploads => Err(OperationError::Method { allow: "POST" }),
             Endpoint::Upload(id) => Self::upload(method, repository, id, &query),
+        }
+    }
+
+    fn tag_rule(method: &str, rest: &str) -> Result<Self, OperationError> {
+        if rest.is_empty() {
+            return read_only(method, Self::TagRuleList);
+        }
+        let name = rest.strip_prefix('/').ok_or(OperationError::NotFound)?;
+        let rule = name.parse().map_err(|e| invalid(ErrorCode::NameInvalid, "rule name", name, e))?;
+        match method {
+            "PUT" => Ok(Self::TagRulePut { rule }),
+            "DELETE" => Ok(Self::TagRuleDelete { rule }),
+            _ => Err(OperationError::Method { allow: "PUT, DELETE" }),
         }
     }
 

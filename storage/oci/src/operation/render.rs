@@ -12,6 +12,8 @@ use crate::name::{Reference, RepositoryName};
 const QUERY: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'&').add(b'+').add(b'<').add(b'>');
 
+const TAG_RULES: &str = "/v2/_rreg/tag-rules";
+
 impl Operation {
     /// The request line that [`Operation::parse`] reads back to an equal value: method, then path and query.
     pub fn render(&self) -> (&'static str, String) {
@@ -44,6 +46,9 @@ impl Operation {
             }
             Self::UploadStatus { repository, upload } => ("GET", upload_path(repository, upload)),
             Self::UploadCancel { repository, upload } => ("DELETE", upload_path(repository, upload)),
+            Self::TagRuleList => ("GET", TAG_RULES.into()),
+            Self::TagRulePut { rule } => ("PUT", format!("{TAG_RULES}/{rule}")),
+            Self::TagRuleDelete { rule } => ("DELETE", format!("{TAG_RULES}/{rule}")),
         }
     }
 }

@@ -119,8 +119,14 @@ fn operations() -> impl Strategy<Value = Operation> {
                 _ => Operation::UploadCancel { repository, upload },
             }
         });
+    let on_rule = (tags(), any::<bool>()).prop_map(|(rule, delete)| match delete {
+        true => Operation::TagRuleDelete { rule },
+        false => Operation::TagRulePut { rule },
+    });
     prop_oneof![
         Just(Operation::Ping),
+        Just(Operation::TagRuleList),
+        on_rule,
         pages().prop_map(|page| Operation::Catalog { page }),
         (repositories(), pages()).prop_map(|(repository, page)| Operation::TagList { repository, page }),
         (repositories(), digests(), proptest::option::of("[ -~]{1,30}"), pages()).prop_map(

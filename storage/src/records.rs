@@ -1,0 +1,202 @@
+//! What the object store says about itself, for the day the database is lost.
+//!
+//! ```text
+//! manifests/<repository>/_<algorithm>/<hex>   one JSON document: a manifest of the repository with its tags and blobs
+//! ```
+//!
+//! The database is the truth and these records follow it: a transaction that changes a manifest, its tags or the
+//! objects of its blobs notes so, and a worker writes the record (or deletes it, if the manifest is gone) soon
+//! afterwards. No push waits for it. A record has the manifest's bytes, the keys of the objects that hold its blobs,
+//! and the bytes of small blobs, which are in the database otherwise (up to 1 MiB of them in one record).
+//!
+//! So what the store cannot give back is what happened in the last few seconds, content that no manifest refers to,
+//! and everything that is not content: uploads that are open, the history of tags, users, rules, audit rows.
+//!
+//! Repository names have no component that begins with `_`, so no two manifests share a record.
+
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use object_store::path::Path;
+use object_store::{Error, ObjectStoreExt as _};
+use rreg_oci::{Digest, RepositoryName, Tag};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::Storage;
+use crate::blob::BlobStore;
+use crate::error::StorageError;
+use crate::metadata::{BlobContent, NewBlob, Segment, Unrecorded};
+
+/// A worker that has not written a record by then is taken for dead.
+const LEASE_MS: u64 = 60_000;
+/// Records written at once: in the background, and in the way of as few pushes as possible.
+const AT_ONCE: usize = 4;
+/// Longest record that is read, in bytes: a manifest with each character escaped, its blobs, and room.
+const MAX_RECORD: u64 = 64 << 20;
+
+/// A manifest as recorded in the object store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedManifest {
+    /// Where it is.
+    pub repository: RepositoryName,
+    /// Under which digest.
+    pub digest: Digest,
+    /// The type under which it was pushed.
+    pub media_type: String,
+    /// Its bytes. Every manifest is JSON, so they are text.
+    pub body: String,
+    /// Its tags.
+    pub tags: Vec<RecordedTag>,
+    /// The blobs of the repository that it needs.
+    pub blobs: Vec<RecordedBlob>,
+}
+
+/// A tag of a recorded manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedTag {
+    /// Its name.
+    pub name: Tag,
+    /// When it was last written, in milliseconds since the Unix epoch: of two records that claim a tag the later
+    /// is right.
+    pub updated_at: i64,
+}
+
+/// A blob of a recorded manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedBlob {
+    /// Its digest.
+    pub digest: Digest,
+    /// Length in bytes.
+    pub size: u64,
+    /// Where the bytes are.
+    #[serde(flatten)]
+    pub content: RecordedContent,
+}
+
+/// Where the bytes of a recorded blob are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RecordedContent {
+    /// Here.
+    #[serde(with = "base64_text")]
+    Bytes(Vec<u8>),
+    /// In these objects, one after the other.
+    Objects(Vec<Segment>),
+    /// In the database alone.
+    Elsewhere,
+}
+
+impl RecordedBlob {
+    /// The blob as a row wants it; `None` if its bytes are in the database alone, or are not its bytes.
+    pub fn to_blob(&self) -> Option<NewBlob> {
+        let content = match &self.content {
+            RecordedContent::Bytes(bytes) if Digest::of(self.digest.algorithm(), bytes) == self.digest => {
+                BlobContent::Inline(bytes.clone().into())
+            }
+            RecordedContent::Objects(objects) => BlobContent::Segments(objects.clone().into()),
+            RecordedContent::Bytes(_) | RecordedContent::Elsewhere => return None,
+        };
+        Some(NewBlob { digest: self.digest, size: self.size, content, replace: false })
+    }
+}
+
+mod base64_text {
+    use base64::Engine as _;
+
+    use super::{BASE64_STANDARD, Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&BASE64_STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(from)?;
+        BASE64_STANDARD.decode(text).map_err(serde::de::Error::custom)
+    }
+}
+
+fn path(repository: &RepositoryName, digest: &Digest) -> Path {
+    Path::from(format!("manifests/{repository}/_{}/{}", digest.algorithm().as_str(), digest.hex()))
+}
+
+impl BlobStore {
+    /// Every record in the store, read one after the other; one that cannot be understood comes as the reason.
+    pub fn records(
+        &self,
+    ) -> impl Stream<Item = Result<Result<RecordedManifest, String>, StorageError>> + Send + '_ {
+        let found = self.objects().list(Some(&Path::from("manifests")));
+        found.filter_map(async |found| match found {
+            Ok(meta) => self.record(&meta.location, meta.size).await.transpose(),
+            Err(error) => Some(Err(error.into())),
+        })
+    }
+
+    /// `None` if it has been deleted since it was listed.
+    async fn record(
+        &self,
+        at: &Path,
+        size: u64,
+    ) -> Result<Option<Result<RecordedManifest, String>>, StorageError> {
+        if size > MAX_RECORD {
+            return Ok(Some(Err(format!("{at}: {size} bytes are too many for a record"))));
+        }
+        let bytes = match self.objects().get(at).await {
+            Ok(found) => found.bytes().await?,
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Some(understand(at, &bytes)))
+    }
+}
+
+/// What the record says, if it is the record of what it says: right place, right digest.
+fn understand(at: &Path, bytes: &Bytes) -> Result<RecordedManifest, String> {
+    let record: RecordedManifest = serde_json::from_slice(bytes).map_err(|e| format!("{at}: {e}"))?;
+    let found = Digest::of(record.digest.algorithm(), record.body.as_bytes());
+    if found != record.digest {
+        return Err(format!("{at}: the manifest's digest is {found}, not {}", record.digest));
+    }
+    if path(&record.repository, &record.digest) != *at {
+        return Err(format!("{at}: this is the record of {} in {}", record.digest, record.repository));
+    }
+    Ok(record)
+}
+
+impl Storage {
+    /// Brings up to `limit` records in line with the rows. Gives how many; fewer than `limit`: that was all.
+    ///
+    /// # Errors
+    /// When database or store fail; what was not done is tried again after a minute.
+    pub async fn write_records(&self, limit: u32) -> Result<usize, StorageError> {
+        let claimed = self.metadata().claim_unrecorded(LEASE_MS, limit).await?;
+        let count = claimed.len();
+        let mut written = futures_util::stream::iter(claimed)
+            .map(|unrecorded| self.write_record(unrecorded))
+            .buffer_unordered(AT_ONCE);
+        let mut result = Ok(());
+        while let Some(outcome) = written.next().await {
+            match outcome {
+                // Too many wrote at once: its lease ends.
+                Ok(()) | Err(StorageError::Conflict) => {}
+                // The others all the same.
+                Err(error) => result = Err(error),
+            }
+        }
+        result.map(|()| count)
+    }
+
+    async fn write_record(&self, unrecorded: Unrecorded) -> Result<(), StorageError> {
+        let at = path(&unrecorded.repository, &unrecorded.digest);
+        match self.metadata().to_record(&unrecorded).await? {
+            Some(record) => {
+                let bytes = serde_json::to_vec(&record).map_err(|e| StorageError::Corrupt(e.to_string()))?;
+                self.blobs().objects().put(&at, bytes.into()).await?;
+            }
+            None => self.blobs().delete(at.as_ref()).await?,
+        }
+        self.metadata().recorded(unrecorded).await
+    }
+}
