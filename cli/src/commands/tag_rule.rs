@@ -2,8 +2,8 @@
 //! which obeys from the next change of a tag on.
 
 use clap::Subcommand;
-use rreg_oci::Tag as RuleName;
 use rreg_oci::Glob;
+use rreg_oci::Tag as RuleName;
 use rreg_storage::TagRule;
 use serde_json::{Value, json};
 

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rreg_auth::{OidcIssuer, OrganisationName, Role, TrustRule};
+use rreg_oci::Glob;
 use toml::{Table, Value};
 
-use super::auth::RepositoryPatterns;
 use super::error::Findings;
 use super::list;
 use super::section::section;
@@ -47,7 +47,7 @@ section! {
         /// Where the role is given.
         organisation: Option<String> = None,
         /// Which of the organisation's repositories.
-        repositories: RepositoryPatterns = RepositoryPatterns::default(),
+        repositories: Vec<Glob> = Vec::new(),
         /// Which role.
         role: Option<String> = None,
     }
@@ -73,7 +73,7 @@ impl Trust {
             .map_err(|e: rreg_auth::NameError| ("organisation", e.to_string()))?;
         let role: Role =
             needed("role", &self.role)?.parse().map_err(|e: rreg_auth::NameError| ("role", e.to_string()))?;
-        let place = (organisation, self.repositories.compiled());
+        let place = (organisation, self.repositories.clone());
         let rule = TrustRule::new(issuer, &needed("name", &self.name)?, &self.claims.0, place, role);
         rule.map_err(|error| ("claims", error.to_string()))
     }

@@ -111,6 +111,7 @@ impl MetadataStore {
             tags: Vec::new(),
             allow_sparse: true,
             actor: None,
+            list_packages: false,
         };
         self.db
             .write(

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rreg_oci::{Glob, GlobError};
 use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -9,7 +10,7 @@ use sqlx::any::AnyRow;
 use super::MetadataStore;
 use crate::db::Engine;
 use crate::error::StorageError;
-use crate::tag_rules::{Glob, TagRule, TagRules};
+use crate::tag_rules::{TagRule, TagRules};
 
 /// Most rules in the database: each is asked at every push of a tag.
 const MAX_RULES: i64 = 1000;
@@ -107,7 +108,7 @@ fn globs(row: &AnyRow, column: usize) -> Result<Vec<Glob>, StorageError> {
     let text: String = row.try_get(column)?;
     let corrupt = |why: String| StorageError::Corrupt(format!("patterns {text:?}: {why}"));
     let texts: Vec<String> = serde_json::from_str(&text).map_err(|e| corrupt(e.to_string()))?;
-    texts.iter().map(|text| text.parse().map_err(|e: crate::GlobError| corrupt(e.to_string()))).collect()
+    texts.iter().map(|text| text.parse().map_err(|e: GlobError| corrupt(e.to_string()))).collect()
 }
 
 fn list(globs: &[Glob]) -> String {
