@@ -5,6 +5,7 @@ mod formats;
 mod hostile;
 mod output;
 mod programs;
+mod read;
 mod whiteouts;
 
 use crate::{FindingKind, Limits, Sbom, Scanner, Subject};

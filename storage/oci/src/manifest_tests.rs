@@ -93,3 +93,20 @@ proptest! {
         let _ = parse(Some(media_type::OCI_MANIFEST), &text);
     }
 }
+
+#[test]
+fn containers() {
+    let d = |kind: &str| descriptor(kind);
+    let (oci, docker) = (media_type::OCI_CONFIG, media_type::DOCKER_CONFIG);
+    let tar = "application/vnd.oci.image.layer.v1.tar+zstd";
+    let make = |config: &str, layer: &str, more: &str| {
+        let text = format!(r#"{{"schemaVersion":2,"config":{},"layers":[{}]{more}}}"#, d(config), d(layer));
+        parse(Some(media_type::OCI_MANIFEST), &text).unwrap().is_container()
+    };
+    assert!(make(oci, tar, ""));
+    assert!(make(docker, "application/vnd.docker.image.rootfs.diff.tar.gzip", ""));
+    assert!(!make(oci, "application/vnd.in-toto+json", ""), "BuildKit's attestations");
+    assert!(!make(oci, "application/vnd.dev.cosign.simplesigning.v1+json", ""), "cosign's signatures");
+    assert!(!make("application/vnd.cncf.helm.config.v1+json", tar, ""));
+    assert!(!make(oci, tar, r#","artifactType":"application/vnd.example""#));
+}
