@@ -25,8 +25,10 @@ const LINES: [(&str, Line); 2] = [
     ("1 Gbit/s, 20 ms away", Line { rate: 125_000_000, delay: Duration::from_millis(20) }),
     ("loopback", Line { rate: 0, delay: Duration::ZERO }),
 ];
+/// Beside which column, and how many times as good.
+type Aim = Option<(usize, f64)>;
 /// What is measured, with what better means and how good rreg is to be beside which server.
-const ROWS: [(&str, Unit, Option<(usize, f64)>); 7] = [
+const ROWS: [(&str, Unit, Aim); 7] = [
     ("cold pull of 200 MB, MB/s", Unit::MegabytesPerSecond, Some((DIRECT, 0.9))),
     ("first byte of a cold blob of 4 MB, ms", Unit::Milliseconds, Some((DIRECT, 1.0 / 1.2))),
     ("50 cold clients of 32 MB, MB/s together", Unit::MegabytesPerSecond, None),
@@ -141,8 +143,7 @@ fn many(address: SocketAddr) -> Result<f64, Failure> {
         let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
         clients
             .into_iter()
-            .map(|client| client.join().unwrap_or_else(|_| Err("a client thread panicked".into())))
-            .collect::<Result<(), Failure>>()
+            .try_for_each(|client| client.join().unwrap_or_else(|_| Err("a client thread panicked".into())))
     })?;
     Ok((SHARED.bytes() * CLIENTS as u64) as f64 / started.elapsed().as_secs_f64() / 1e6)
 }

@@ -100,6 +100,28 @@ async fn retry_after_is_honoured_and_passed_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_trickles_is_named_and_left_alone() {
+    let image = Image::layered("trickle", 1);
+    let origin = Origin::with(&image, "1").await;
+    let Some(registry) = caching(&origin, "").await else { return };
+    assert_eq!(get(&registry, &manifest(LOCAL, "1")).await.status, 200);
+    origin.fail(Fault::Trickle);
+    let target = blob(LOCAL, &image.blobs[0].digest);
+    let mut refused = None;
+    for _ in 0..8 {
+        let got = get(&registry, &target).await;
+        if got.status == 503 {
+            refused = Some(got);
+            break;
+        }
+        assert!(got.body.is_err(), "a part is not taken for the whole");
+    }
+    let refused = refused.expect("it is left alone after some failures");
+    let why = String::from_utf8(refused.body.unwrap().to_vec()).unwrap();
+    assert!(why.contains("fewer than 8192 a second") && why.contains("upstream up"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upstream_that_is_gone_is_not_asked_by_everybody() {
     let image = Image::layered("gone", 1);
     let origin = Origin::with(&image, "1").await;

@@ -10,6 +10,7 @@ mod names;
 mod origin;
 mod redirects;
 mod tls;
+mod tls_listener;
 
 use bytes::Bytes;
 

@@ -15,14 +15,12 @@ use axum::response::Response;
 use axum::serve::Listener;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rreg_oci::media_type;
-use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 
+use super::tls_listener::TlsListener;
 use crate::harness::image::{Image, Stored};
 
 /// Repository name of everything that the origin has.
@@ -134,10 +132,9 @@ impl Origin {
 
     /// An origin that has `image` under `tag`, over TLS, and the authority that vouches for it, as PEM.
     pub(super) async fn with_tls(image: &Image, tag: &str) -> (Self, String) {
-        let (acceptor, authority) = tls_acceptor();
-        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = tcp.local_addr().unwrap().to_string();
-        let origin = Self::serve(TlsListener { tcp, acceptor }, address);
+        let (listener, authority) = TlsListener::bind().await;
+        let address = listener.local_addr().unwrap().to_string();
+        let origin = Self::serve(listener, address);
         origin.put(image, tag);
         (origin, authority)
     }
@@ -202,51 +199,6 @@ impl Origin {
     pub(super) fn switch_off(&self) {
         self.task.abort();
     }
-}
-
-struct TlsListener {
-    tcp: TcpListener,
-    acceptor: TlsAcceptor,
-}
-
-impl Listener for TlsListener {
-    type Io = tokio_rustls::server::TlsStream<TcpStream>;
-    type Addr = std::net::SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let (stream, address) = self.tcp.accept().await.unwrap();
-            // A client that does not trust us ends the handshake.
-            if let Ok(stream) = self.acceptor.accept(stream).await {
-                return (stream, address);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.tcp.local_addr()
-    }
-}
-
-/// A certificate for 127.0.0.1, signed by an authority that no system knows.
-fn tls_acceptor() -> (TlsAcceptor, String) {
-    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    let authority = params.self_signed(&key).unwrap().pem();
-    let issuer = Issuer::new(params, key);
-    let key = KeyPair::generate().unwrap();
-    let certificate =
-        CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-    let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-    let config =
-        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), authority)
 }
 
 impl Drop for Origin {
