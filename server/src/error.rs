@@ -47,6 +47,11 @@ impl ApiError {
         self
     }
 
+    /// Why what was asked for is not allowed, if that is what this says.
+    pub(crate) fn denial(&self) -> Option<&str> {
+        (self.code == ErrorCode::Denied).then_some(&*self.message)
+    }
+
     fn with_detail(mut self, detail: Value) -> Self {
         self.detail = detail;
         self

@@ -66,7 +66,7 @@ pub(super) async fn push(
     content: &Bytes,
 ) -> Result<(), StorageError> {
     let digest = Digest::sha256(content);
-    storage.store(repository, &digest, ChunkHeaders::default(), pieces(content)).await
+    storage.store(repository, &digest, ChunkHeaders::default(), pieces(content), None).await
 }
 
 /// Pushes a manifest and gives its digest.
@@ -86,7 +86,7 @@ pub(super) async fn put(
         body,
         tags: tag.into_iter().map(|tag| tag.parse().unwrap()).collect(),
         allow_sparse: false,
-        actor: None,
+        audit: None,
     };
     storage.metadata().put_manifest(new).await.map(|()| digest)
 }

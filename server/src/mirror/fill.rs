@@ -216,7 +216,7 @@ impl Running {
         let headers = ChunkHeaders { range: None, length: Some(size) };
         let stored = {
             let body = std::pin::pin!(self.tee(reader, &growing, &mut cause));
-            app.storage.store(&copy.local, &digest, headers, body).await
+            app.storage.store(&copy.local, &digest, headers, body, None).await
         };
         if let Some(cause) = cause {
             let error = match cause {

@@ -146,7 +146,7 @@ async fn keep(
         manifest,
         tags,
         allow_sparse: true,
-        actor: None,
+        audit: None,
     };
     app.storage.metadata().cache_manifest(new).await?;
     let stored = app.storage.metadata().manifest(&copy.local, &Reference::Digest(digest)).await?;

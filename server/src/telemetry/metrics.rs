@@ -43,6 +43,17 @@ pub struct MirrorMetrics {
     pub stale: IntCounter,
 }
 
+/// Logins and the audit trail.
+#[derive(Clone, Debug)]
+pub struct AuthMetrics {
+    /// Passwords that were hashed to be compared, right or wrong, of users or of nobody.
+    pub password_checks: IntCounter,
+    /// Audit events that could not be stored.
+    pub audit_failures: IntCounter,
+    /// Denials that were too many to be stored.
+    pub audit_suppressed: IntCounter,
+}
+
 struct PerOperation {
     requests: [IntCounter; CLASSES.len()],
     duration: Histogram,
@@ -64,6 +75,8 @@ pub struct Metrics {
     pub integrity_failures: IntCounter,
     /// The pull-through cache.
     pub mirror: MirrorMetrics,
+    /// Logins and the audit trail.
+    pub auth: AuthMetrics,
     /// The cache of manifests.
     pub manifest_cache: CacheMetrics,
     /// The cache of small blobs.
@@ -105,6 +118,19 @@ impl Registrar {
                 "rreg_mirror_stale_total",
                 "Tags served although the upstream did not confirm them in time.",
             )?,
+        })
+    }
+
+    fn auth(&self) -> prometheus::Result<AuthMetrics> {
+        Ok(AuthMetrics {
+            password_checks: self
+                .counter("rreg_password_checks_total", "Passwords hashed to be compared, right or wrong.")?,
+            audit_failures: self.counter(
+                "rreg_audit_failures_total",
+                "Audit events that could not be stored; the log has them.",
+            )?,
+            audit_suppressed: self
+                .counter("rreg_audit_suppressed_total", "Denials that were too many to be stored.")?,
         })
     }
 
@@ -160,6 +186,7 @@ impl Metrics {
             integrity_failures: registrar
                 .counter("rreg_integrity_failures_total", "Stored content that did not match its digest.")?,
             mirror: registrar.mirror()?,
+            auth: registrar.auth()?,
             manifest_cache: cache("manifests"),
             blob_cache: cache("blobs"),
             tag_cache: cache("tags"),

@@ -6,6 +6,7 @@
 mod audit;
 mod blob_writes;
 mod blobs;
+mod bootstrap;
 mod cached;
 mod inspect;
 mod judge;
