@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use rreg_oci::Operation;
 
-use crate::access::{Access, Action, Denied, Mode, Patterns, Rule};
+use crate::access::{Access, Action, Denied, Mode, Rule};
 use crate::identity::{Caller, Role};
+use crate::patterns::Patterns;
 use crate::scope::Scope;
 use crate::trust::TrustRule;
 
@@ -39,6 +40,7 @@ fn table() -> Vec<(&'static str, String, Needs)> {
         ("GET", on(&format!("referrers/{digest}?artifactType=a/b")), Reader),
         ("GET", on("manifests/latest"), Reader),
         ("GET", on(&format!("manifests/{digest}")), Reader),
+        ("GET", on("manifests/latest?ns=docker.io"), Reader),
         ("HEAD", on("manifests/latest"), Reader),
         ("HEAD", on(&format!("manifests/{digest}")), Reader),
         ("PUT", on("manifests/latest"), Writer),

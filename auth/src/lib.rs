@@ -8,7 +8,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | `identity` | who somebody is, and which roles that gives |
-//! | `access` | what may be done, by which rule |
+//! | `access`, `patterns` | what may be done, by which rule, on which repositories |
 //! | `scope` | the grammar of scopes in Docker's token flow |
 //! | `token` | signed bearer tokens, ES256 |
 //! | `oidc`, `trust` | tokens of issuers that vouch for workloads, and which of those are trusted with what |
@@ -25,16 +25,18 @@ mod htpasswd;
 mod identity;
 mod oidc;
 mod password;
+mod patterns;
 mod scope;
 mod token;
 mod trust;
 
-pub use access::{Access, Action, Denied, Mode, Patterns, Permit, Rule};
+pub use access::{Access, Action, Denied, Mode, Permit, Rule};
 pub use api_token::{ApiToken, fingerprint};
 pub use htpasswd::{Htpasswd, HtpasswdError};
 pub use identity::{Caller, Identity, NameError, OrganisationName, PrincipalName, Role};
 pub use oidc::{Claimed, IssuerKeys, OidcError, OidcIssuer, OidcToken, Workload};
 pub use password::{DUMMY_HASH, PasswordError, hash_password, verify_password};
+pub use patterns::Patterns;
 pub use scope::{Actions, Scope, ScopeError};
 pub use token::{Claims, IssuedToken, SigningKey, TokenError, TokenIssuer, TokenSettings};
 pub use trust::{TrustError, TrustRule};

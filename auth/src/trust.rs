@@ -11,9 +11,9 @@ use std::fmt;
 use rreg_oci::RepositoryName;
 use serde_json::{Map, Value};
 
-use crate::access::Patterns;
 use crate::api_token::fingerprint;
 use crate::identity::{OrganisationName, Role};
+use crate::patterns::Patterns;
 
 /// Longest pattern, and longest text that is compared with one, in bytes: the work is their product.
 const MAX_PATTERN: usize = 256;

@@ -179,9 +179,11 @@ async fn an_issuer_that_misbehaves(backend: Backend) {
     let signer = Signer::ec("k");
     let elsewhere = Issuer::start(&[&signer]).await;
     let away = Mood::Away(format!("{}/keys", elsewhere.address));
-    for (mood, why) in
-        [(Mood::Down, "503"), (away, "redirected to another server"), (Mood::Other, "another issuer")]
-    {
+    for (mood, why) in [
+        (Mood::Down, "the answer is 503"),
+        (away, "redirected to another server"),
+        (Mood::Other, "another issuer"),
+    ] {
         let Some((mut team, issuer)) = scene(backend, &[&signer]).await else { return };
         issuer.set(mood.clone());
         let as_workload = basic("oidc", &signer.sign(&signer.header(), &claims(&issuer)));

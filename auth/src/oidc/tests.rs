@@ -8,8 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use super::*;
-use crate::access::Patterns;
 use crate::identity::Role;
+use crate::patterns::Patterns;
 
 const NOW: u64 = 1_800_000_000;
 const ISSUER: &str = "https://issuer.example";

@@ -14,9 +14,11 @@ mod leases;
 mod lists;
 mod manifest_deletes;
 mod manifests;
+mod memberships;
 mod principals;
 mod reviews;
 mod sessions;
+mod signing_keys;
 mod tags;
 mod uploads;
 
@@ -35,8 +37,10 @@ pub use judge::{Holder, Presence, Verdict};
 pub use leases::FillLease;
 pub use lists::{CatalogPage, Referrer, ReferrerPage, TagPage};
 pub use manifests::{NewManifest, StoredManifest};
-pub use principals::{Membership, NewCredential, Principal, StoredKey, expiry_in};
+pub use memberships::Membership;
+pub use principals::{NewCredential, Principal, expiry_in};
 pub use reviews::{Review, ReviewKind, Settled};
+pub use signing_keys::StoredKey;
 pub use tags::TagChange;
 pub use uploads::{UploadProgress, UploadSession};
 

@@ -1,4 +1,4 @@
-//! Users, robots, their secrets and their roles. What the words mean is the business of `auth`; here they are text. Each
+//! Users, robots and their secrets. What the words mean is the business of `auth`; here they are text. Each
 //! change goes into the audit trail in its own transaction.
 
 use sqlx::any::AnyRow;
@@ -38,32 +38,6 @@ pub struct NewCredential {
 impl std::fmt::Debug for NewCredential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "NewCredential({}, {:?})", self.kind, self.expires_at)
-    }
-}
-
-/// A member of an organisation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Membership {
-    /// The organisation.
-    pub organisation: String,
-    /// The member's name; empty for an organisation without members.
-    pub principal: String,
-    /// The role's word; empty likewise.
-    pub role: String,
-}
-
-/// A token's private key.
-#[derive(Clone)]
-pub struct StoredKey {
-    /// PKCS#8.
-    pub private: Vec<u8>,
-    /// Milliseconds since the Unix epoch.
-    pub created_at: i64,
-}
-
-impl std::fmt::Debug for StoredKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "StoredKey({})", self.created_at)
     }
 }
 
@@ -233,156 +207,6 @@ impl MetadataStore {
         let expires: i64 = row.try_get(1)?;
         Ok(Some((row.try_get(0)?, (expires > 0).then_some(expires))))
     }
-
-    /// Makes `principal` a member, or changes its role; makes the organisation if need be.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn set_membership(
-        &self,
-        membership: Membership,
-        audit: AuditEvent,
-    ) -> Result<(), StorageError> {
-        self.db
-            .write(
-                (membership, audit),
-                |conn, (new, audit)| {
-                    Box::pin(async move {
-                        let id = ensure_organisation(conn, &new.organisation).await?;
-                        if new.principal.is_empty() {
-                            return add(conn, audit).await;
-                        }
-                        sqlx::query(
-                            "INSERT INTO memberships (organisation_id, principal, role) VALUES ($1, $2, $3) \
-                             ON CONFLICT (organisation_id, principal) DO UPDATE SET role = excluded.role",
-                        )
-                        .bind(id)
-                        .bind(&new.principal)
-                        .bind(&new.role)
-                        .execute(&mut *conn)
-                        .await?;
-                        add(conn, audit).await
-                    })
-                },
-                |_, ()| {},
-            )
-            .await
-    }
-
-    /// Ends a membership; without a principal, the organisation and all its memberships. `false`: there is none.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn end_membership(
-        &self,
-        organisation: &str,
-        principal: Option<&str>,
-        audit: AuditEvent,
-    ) -> Result<bool, StorageError> {
-        self.db
-            .write(
-                (organisation.to_owned(), principal.map(str::to_owned), audit),
-                |conn, (organisation, principal, audit)| {
-                    Box::pin(async move {
-                        let query = match principal {
-                            Some(principal) => sqlx::query(
-                                "DELETE FROM memberships WHERE principal = $2 AND organisation_id IN \
-                                 (SELECT id FROM organisations WHERE name = $1)",
-                            )
-                            .bind(organisation)
-                            .bind(principal),
-                            None => {
-                                sqlx::query("DELETE FROM organisations WHERE name = $1").bind(organisation)
-                            }
-                        };
-                        let ended = query.execute(&mut *conn).await?.rows_affected() > 0;
-                        if ended {
-                            add(conn, audit).await?;
-                        }
-                        Ok(ended)
-                    })
-                },
-                |_, _| {},
-            )
-            .await
-    }
-
-    /// Memberships, of one principal or all; with all, organisations without members too.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn memberships(&self, principal: Option<&str>) -> Result<Vec<Membership>, StorageError> {
-        let query = match principal {
-            Some(name) => sqlx::query(
-                "SELECT o.name, m.principal, m.role FROM memberships m \
-                 JOIN organisations o ON o.id = m.organisation_id WHERE m.principal = $1 ORDER BY o.name",
-            )
-            .bind(name.to_owned()),
-            None => sqlx::query(
-                "SELECT o.name, COALESCE(m.principal, ''), COALESCE(m.role, '') FROM organisations o \
-                 LEFT JOIN memberships m ON m.organisation_id = o.id ORDER BY o.name, m.principal",
-            ),
-        };
-        let rows = query.fetch_all(&mut *self.db.read().await?).await?;
-        rows.iter()
-            .map(|row| {
-                let (organisation, principal) = (row.try_get(0)?, row.try_get(1)?);
-                Ok(Membership { organisation, principal, role: row.try_get(2)? })
-            })
-            .collect()
-    }
-
-    /// Keys of bearer tokens, oldest first.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn signing_keys(&self) -> Result<Vec<StoredKey>, StorageError> {
-        let rows = sqlx::query("SELECT private_key, created_at FROM signing_keys ORDER BY created_at, id")
-            .fetch_all(&mut *self.db.read().await?)
-            .await?;
-        rows.iter()
-            .map(|row| Ok(StoredKey { private: row.try_get(0)?, created_at: row.try_get(1)? }))
-            .collect()
-    }
-
-    /// Adds a key, unless a younger one than `newer_than` is there already, and forgets keys older than `older_than`.
-    /// Both in milliseconds since the Unix epoch.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn rotate_signing_key(
-        &self,
-        private: Vec<u8>,
-        newer_than: i64,
-        older_than: i64,
-    ) -> Result<(), StorageError> {
-        self.db
-            .write(
-                (private, newer_than, older_than),
-                |conn, (private, newer_than, older_than)| {
-                    Box::pin(async move {
-                        sqlx::query("DELETE FROM signing_keys WHERE created_at < $1")
-                            .bind(*older_than)
-                            .execute(&mut *conn)
-                            .await?;
-                        let row = sqlx::query("SELECT COUNT(*) FROM signing_keys WHERE created_at > $1")
-                            .bind(*newer_than)
-                            .fetch_one(&mut *conn)
-                            .await?;
-                        if row.try_get::<i64, _>(0)? == 0 {
-                            sqlx::query("INSERT INTO signing_keys (private_key, created_at) VALUES ($1, $2)")
-                                .bind(private.clone())
-                                .bind(now_ms())
-                                .execute(&mut *conn)
-                                .await?;
-                        }
-                        Ok(())
-                    })
-                },
-                |_, ()| {},
-            )
-            .await
-    }
 }
 
 /// `false`: the name is taken.
@@ -438,16 +262,6 @@ async fn add_credential(
     .execute(conn)
     .await?;
     Ok(())
-}
-
-async fn ensure_organisation(conn: &mut AnyConnection, name: &str) -> Result<i64, StorageError> {
-    sqlx::query("INSERT INTO organisations (name, created_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
-        .bind(name)
-        .bind(now_ms())
-        .execute(&mut *conn)
-        .await?;
-    let row = sqlx::query("SELECT id FROM organisations WHERE name = $1").bind(name).fetch_one(conn).await?;
-    Ok(row.try_get(0)?)
 }
 
 /// Milliseconds since the Unix epoch, `seconds` from now.

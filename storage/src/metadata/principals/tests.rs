@@ -1,5 +1,6 @@
 //! Accounts, roles, keys and the trail, on SQLite.
 
+use super::super::memberships::Membership;
 use super::*;
 use crate::CacheLimits;
 
