@@ -22,6 +22,13 @@ CREATE TABLE credentials (
 );
 CREATE INDEX credentials_by_principal ON credentials (principal_id);
 
+-- Offers to make the first administrator. Any of them will do, once.
+CREATE TABLE bootstrap (
+    -- SHA-256 of what was offered.
+    secret TEXT PRIMARY KEY,
+    expires_at BIGINT NOT NULL
+);
+
 CREATE TABLE organisations (
     id {{id}},
     name TEXT {{ordered}} NOT NULL UNIQUE,

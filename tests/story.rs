@@ -157,7 +157,8 @@ impl Actors<'_> {
         let by_digest = self.here(&format!("team/app@{}", image.root().digest));
         self.succeed(&["rm", &by_digest]);
         wait_for("the bytes of what was deleted stay", async || (objects() == before).then_some(())).await;
-        let gone = self.there.api().head(blob("team/app", &large.digest));
+        let api = self.there.api();
+        let gone = api.head(blob("team/app", &large.digest));
         gone.header("authorization", &basic("reader", crate::auth::PASSWORD)).expect(404).await;
         assert_eq!(self.here.rreg(&["gc", "why", &large.digest.to_string()]).status.code(), Some(1));
     }

@@ -41,6 +41,7 @@ fn table() -> Vec<(&'static str, String, Needs)> {
         ("GET", on(&format!("referrers/{digest}?artifactType=a/b")), Reader),
         ("GET", on("manifests/latest"), Reader),
         ("GET", on(&format!("manifests/{digest}")), Reader),
+        ("GET", on("manifests/latest?ns=docker.io"), Reader),
         ("HEAD", on("manifests/latest"), Reader),
         ("HEAD", on(&format!("manifests/{digest}")), Reader),
         ("PUT", on("manifests/latest"), Writer),

@@ -32,8 +32,8 @@ pub enum HtpasswdError {
 #[derive(Clone, Default)]
 pub struct Htpasswd {
     hashes: BTreeMap<PrincipalName, String>,
-    /// A hash as costly as the costliest of the file.
-    dummy: String,
+    /// Cost of the costliest hash.
+    highest: u32,
 }
 
 impl Htpasswd {
@@ -62,7 +62,7 @@ impl Htpasswd {
                 return Err(wrong("the name is there twice"));
             }
         }
-        Ok(Self { hashes, dummy: format!("$2b${highest:02}${DUMMY}") })
+        Ok(Self { hashes, highest })
     }
 
     /// Whether there is nobody in it.
@@ -81,8 +81,21 @@ impl Htpasswd {
             return false;
         }
         let hash = name.and_then(|name| self.hashes.get(name));
-        let right = bcrypt::verify(password, hash.unwrap_or(&self.dummy)).unwrap_or(false);
-        right && hash.is_some()
+        let right = hash.is_some_and(|hash| bcrypt::verify(password, hash).unwrap_or(false));
+        for cost in self.rest(hash) {
+            let _ = bcrypt::verify(password, &dummy(cost));
+        }
+        right
+    }
+
+    /// Costs of the hashes that are checked in vain, so that together with `hash` (of nobody: alone) they are as much
+    /// work as one of the highest cost in the file. The work of a cost is 2^cost: c, then c, c+1, … up to below the
+    /// highest.
+    fn rest(&self, hash: Option<&String>) -> std::ops::Range<u32> {
+        match hash.and_then(|hash| cost(hash)) {
+            Some(cost) => cost..self.highest,
+            None => self.highest..self.highest + 1,
+        }
     }
 }
 
@@ -90,6 +103,11 @@ impl fmt::Debug for Htpasswd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Htpasswd({} users)", self.hashes.len())
     }
+}
+
+/// A hash of this cost that is nobody's.
+fn dummy(cost: u32) -> String {
+    format!("$2b${cost:02}${DUMMY}")
 }
 
 /// Cost of a bcrypt hash in one of the forms that htpasswd and its relatives write.
@@ -115,7 +133,7 @@ mod tests {
         assert!(!file.verify(Some(&name("alice")), "Secret"));
         assert!(!file.verify(Some(&name("bob")), "secret") && !file.verify(None, "secret"));
         assert!(
-            bcrypt::verify("secret", &file.dummy).is_ok_and(|right| !right),
+            bcrypt::verify("secret", &dummy(file.highest)).is_ok_and(|right| !right),
             "the dummy is hashed against"
         );
         assert!(!format!("{file:?}").contains(&hash));
@@ -138,5 +156,19 @@ mod tests {
             assert!(!error.to_string().contains("$2y$"));
         }
         assert!(Htpasswd::parse("").unwrap().is_empty());
+    }
+
+    /// By the work: whose hash is cheap must not be told from who is not there.
+    #[test]
+    fn everybody_is_as_much_work() {
+        let hash = |cost: u32| format!("$2y${cost:02}${}", "a".repeat(53));
+        let text = format!("a:{}\nb:{}\nc:{}\n", hash(4), hash(9), hash(12));
+        let file = Htpasswd::parse(&text).unwrap();
+        let work = |name: &str| {
+            let hash = file.hashes.get(&name.parse::<PrincipalName>().unwrap());
+            let own = hash.and_then(|hash| cost(hash)).map_or(0, |cost| 1u32 << cost);
+            own + file.rest(hash).map(|cost| 1u32 << cost).sum::<u32>()
+        };
+        assert_eq!(["a", "b", "c", "nobody"].map(work), [1 << 12; 4]);
     }
 }

@@ -8,7 +8,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | `identity` | who somebody is, and which roles that gives |
-//! | `access` | what may be done, by which rule |
+//! | `access`, `patterns` | what may be done, by which rule, on which repositories |
 //! | `scope` | the grammar of scopes in Docker's token flow |
 //! | `token` | signed bearer tokens, ES256 |
 //! | `oidc`, `trust` | tokens of issuers that vouch for workloads, and which of those are trusted with what |

@@ -17,7 +17,7 @@ use rreg_storage::Storage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Authenticator, Context, serve_token};
+use crate::auth::{Authenticator, Context, serve_bootstrap, serve_token};
 use crate::config::Config;
 use crate::error::{ApiError, Cause};
 use crate::handlers;
@@ -89,6 +89,7 @@ impl App {
             .route("/v2", any(serve))
             .route("/v2/", any(serve))
             .route("/v2/token", any(serve_token))
+            .route("/bootstrap", any(serve_bootstrap))
             .route("/v2/{*path}", any(serve))
             .fallback(serve)
             .with_state(self)
@@ -141,16 +142,15 @@ impl App {
                 return self.auth.denied(denied, uri, headers, &operation).into_response();
             }
         };
-        let rule = permit.rule().clone();
-        let answer = handlers::dispatch(self, permit, request).await;
-        if let Some(why) = answer.as_ref().err().and_then(ApiError::denial) {
-            self.auth.trail.refused(&context, &caller.identity, &operation, why).await;
+        match handlers::dispatch(self, permit, &context, request).await {
+            Ok(response) => response,
+            Err(error) => {
+                if let Some(why) = error.denial() {
+                    self.auth.trail.refused(&context, &caller.identity, &operation, why).await;
+                }
+                error.into_response()
+            }
         }
-        let response = answer.unwrap_or_else(ApiError::into_response);
-        let digest = response.headers().get(handlers::CONTENT_DIGEST).and_then(|digest| digest.to_str().ok());
-        let outcome = (response.status(), digest);
-        self.auth.trail.written(&context, &caller.identity, &operation, &rule, outcome).await;
-        response
     }
 
     /// What is to be remembered of a request that is no operation.

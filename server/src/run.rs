@@ -83,7 +83,7 @@ pub async fn run(
     let opened = open(&config).await?;
     let storage = opened.storage.clone();
     let tasks = TaskTracker::new();
-    let auth = Arc::new(Authenticator::new(&config, storage.clone(), read_htpasswd(&config)?)?);
+    let auth = Arc::new(Authenticator::new(&config, storage.clone(), read_htpasswd(&config)?, &metrics)?);
     auth.start(shutdown.clone()).await?;
     let mirror = Mirror::new(&config).map_err(|error| RunError::Upstream(Box::new(error)))?;
     mirror.prepare()?;
@@ -108,6 +108,8 @@ pub async fn run(
     let listing = listing.start(&config.sbom, &shutdown);
     let options = Options::new(&config.server, tls);
     tracing::info!(%address, tls = options.tls.is_some(), "listening");
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
+    auth.offer_bootstrap(&format!("{scheme}://{address}")).await?;
     ready(address);
     let result = listen::serve(listener, site, options, shutdown).await;
     // Uploads whose clients have left are still being made durable.

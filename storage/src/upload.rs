@@ -13,7 +13,7 @@ use rreg_oci::{Algorithm, ContentRange, Digest, Hasher, RepositoryName, UploadId
 use crate::Storage;
 use crate::blob::{Written, WrittenContent};
 use crate::error::StorageError;
-use crate::metadata::{BlobContent, BlobRecord, NewBlob, Segment, UploadProgress, UploadSession};
+use crate::metadata::{AuditEvent, BlobContent, BlobRecord, NewBlob, Segment, UploadProgress, UploadSession};
 
 /// What a request says about the length of its body.
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,7 +103,7 @@ impl Storage {
     }
 
     /// Adds the body, closes the session, and makes its content the blob `digest`. If the digest is wrong, the
-    /// session stays as it was before this request.
+    /// session stays as it was before this request. `audit` goes into the trail with the blob.
     ///
     /// # Errors
     /// As [`Storage::append`], and [`StorageError::DigestMismatch`].
@@ -114,6 +114,7 @@ impl Storage {
         digest: &Digest,
         headers: ChunkHeaders,
         body: B,
+        audit: Option<AuditEvent>,
     ) -> Result<(), StorageError>
     where
         B: Stream<Item = Result<Bytes, E>> + Send + Unpin,
@@ -123,10 +124,10 @@ impl Storage {
         headers.check_begin(&session)?;
         let hasher = self.hasher_for(&session, digest.algorithm()).await?;
         let received = self.receive(&session, hasher, body).await?;
-        self.finish(repository, digest, headers, received, Some(&session)).await
+        self.finish((repository, digest), headers, received, Some(&session), audit).await
     }
 
-    /// Stores a blob that comes in one request, without a session.
+    /// Stores a blob that comes in one request, without a session. `audit` goes into the trail with it.
     ///
     /// # Errors
     /// [`StorageError::DigestMismatch`], [`StorageError::LengthMismatch`], [`StorageError::TooLarge`],
@@ -137,6 +138,7 @@ impl Storage {
         digest: &Digest,
         headers: ChunkHeaders,
         body: B,
+        audit: Option<AuditEvent>,
     ) -> Result<(), StorageError>
     where
         B: Stream<Item = Result<Bytes, E>> + Send + Unpin,
@@ -145,7 +147,7 @@ impl Storage {
         let hasher = Hasher::new(digest.algorithm());
         let nothing = UploadSession::new(UploadId::random(), repository.clone(), hasher);
         let received = self.receive(&nothing, nothing.hasher.clone(), body).await?;
-        self.finish(repository, digest, headers, received, None).await
+        self.finish((repository, digest), headers, received, None, audit).await
     }
 
     async fn receive<B, E>(
@@ -229,11 +231,11 @@ impl Storage {
     /// Judges what was received and enters it into the database.
     async fn finish(
         &self,
-        repository: &RepositoryName,
-        digest: &Digest,
+        (repository, digest): (&RepositoryName, &Digest),
         headers: ChunkHeaders,
         received: Received,
         session: Option<&UploadSession>,
+        audit: Option<AuditEvent>,
     ) -> Result<(), StorageError> {
         let (object, tail) = match received.written.content {
             WrittenContent::Object(segment) => (Some(segment), Bytes::new()),
@@ -268,7 +270,7 @@ impl Storage {
         let replace = self.is_doubtful(digest).await?;
         let blob = NewBlob { digest: *digest, size: before + received.bytes, content, replace };
         let upload = session.map(|s| (s.id, s.size));
-        let result = self.metadata.commit_blob(repository, blob, upload).await;
+        let result = self.metadata.commit_blob(repository, blob, upload, audit).await;
         if matches!(result, Err(StorageError::UnknownUpload(_))) {
             self.drop_object(object).await;
         }

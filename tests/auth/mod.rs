@@ -19,6 +19,7 @@ macro_rules! on_both {
 use on_both;
 
 mod audit;
+mod bootstrap;
 mod cves;
 mod issuer;
 mod oidc;

@@ -157,6 +157,24 @@ async fn robots_and_htpasswd(backend: Backend) {
 /// bcrypt of "secret" with a cost of 4, by another implementation (crypt(3) of glibc's libcrypt).
 const HTPASSWD: &str = "$2y$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";
 
+/// containerd's `?ns=` makes another repository of the one in the path, and that one is judged.
+async fn a_namespace_is_judged_by_what_it_means(backend: Backend) {
+    let upstreams = r#"[{name="hub", url="http://127.0.0.1:1", ns=["docker.io"]}]"#;
+    let Some(team) = Team::start(backend, &[("RREG_UPSTREAMS", upstreams)]).await else { return };
+    let api = team.0.api();
+    by(api.get_manifest("team/app", "v1"), "reader").refused(404, "MANIFEST_UNKNOWN").await;
+    let target = format!("{}?ns=docker.io", manifest("team/app", "v1"));
+    for name in ["reader", "writer", "maintainer", "stranger"] {
+        let refused = by(api.get(&target), name).refused(403, "DENIED").await;
+        assert!(String::from_utf8_lossy(&refused.body).contains("organisation hub"), "{refused}");
+    }
+    let challenge = api.get(&target).refused(401, "UNAUTHORIZED").await;
+    let scope = "scope=\"repository:hub/team/app:pull\"";
+    assert!(challenge.header("www-authenticate").contains(scope), "{challenge}");
+    let bearer = token(&team, "root", &["repository:team/app:pull"]).await;
+    bearing(api.get(&target), &bearer).refused(401, "UNAUTHORIZED").await;
+}
+
 async fn open_asks_nobody(backend: Backend) {
     let Some(registry) = crate::harness::Registry::start_with(backend, &[]).await else { return };
     let api = registry.api();
@@ -170,5 +188,6 @@ super::on_both!(
     lists,
     public_repositories_and_immediate_answers,
     robots_and_htpasswd,
+    a_namespace_is_judged_by_what_it_means,
     open_asks_nobody
 );

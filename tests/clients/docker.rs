@@ -1,7 +1,7 @@
 //! docker with a dockerd of its own: load, push, remove, pull; and manifest lists.
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
@@ -13,7 +13,7 @@ on_each_backend!(round_trip);
 
 /// A dockerd without network, storage driver `vfs`: images only.
 pub(crate) struct Daemon {
-    home: Home,
+    pub(super) home: Home,
     _process: Child,
 }
 
@@ -56,8 +56,15 @@ impl Daemon {
         Some(Self { home, _process: process })
     }
 
+    /// `docker`, talking to this daemon.
+    pub(super) fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.home.command("docker");
+        command.arg("-H").arg(socket(&self.home)).args(args);
+        command
+    }
+
     pub(crate) fn docker(&self, args: &[&str]) -> String {
-        tool::run(self.home.command("docker").arg("-H").arg(socket(&self.home)).args(args)).trim().to_owned()
+        tool::run(&mut self.command(args)).trim().to_owned()
     }
 }
 
@@ -66,7 +73,7 @@ fn socket(home: &Home) -> String {
 }
 
 /// What `docker load` reads: the layers' tars, the config, and a list that names them.
-fn archive(image: &Image, name: &str) -> Vec<u8> {
+pub(super) fn archive(image: &Image, name: &str) -> Vec<u8> {
     let (config, layers) = image.blobs.split_last().unwrap();
     let config_name = format!("{}.json", config.digest.hex());
     let names: Vec<String> = layers.iter().map(|layer| format!("{}/layer.tar", layer.digest.hex())).collect();

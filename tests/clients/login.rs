@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
+use super::docker::{Daemon, archive};
 use super::{Home, shapes};
 use crate::harness::image::Image;
 use crate::harness::{Backend, Registry, tool};
@@ -78,6 +79,60 @@ async fn podman() {
     };
     assert!(!login("wrong password").1.status.success());
     succeed(login(PASSWORD));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn buildah() {
+    let Some((registry, home, _)) = scene(&["buildah"]).await else { return };
+    let address = registry.address();
+    let buildah = |args: &[&str]| {
+        let mut command = home.command("buildah");
+        command.arg("--root").arg(home.path("root")).arg("--runroot").arg(home.path("run"));
+        command.args(["--storage-driver", "vfs"]).env("BUILDAH_ISOLATION", "chroot").args(args);
+        command
+    };
+    let container = tool::run(&mut buildah(&["from", "scratch"])).trim().to_owned();
+    let image = tool::run(&mut buildah(&["commit", "--quiet", "--rm", &container])).trim().to_owned();
+    let push = |to: &str| {
+        buildah(&["push", "--quiet", "--tls-verify=false", &image, &format!("docker://{address}/{to}:v1")])
+    };
+    refused(&mut push("team/app"));
+    let login = ["login", "--tls-verify=false", "--username", "alice", "--password-stdin", address];
+    assert!(!feed(&mut buildah(&login), "wrong password").1.status.success());
+    succeed(feed(&mut buildah(&login), PASSWORD));
+    tool::run(&mut push("team/app"));
+    refused(&mut push("other/app"));
+    tool::run(&mut buildah(&["rmi", "--all", "--force"]));
+    let remote = format!("{address}/team/app:v1");
+    let pulled = tool::run(&mut buildah(&["pull", "--quiet", "--tls-verify=false", &remote]));
+    assert_eq!(pulled.trim(), image);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn docker() {
+    let Some((registry, ..)) = scene(&["docker"]).await else { return };
+    let Some(daemon) = Daemon::start() else { return };
+    let address = registry.address();
+    let image = Image::docker("login", 2);
+    for name in ["team/app", "other/app"] {
+        let remote = format!("{address}/{name}:v1");
+        std::fs::write(daemon.home.path("image.tar"), archive(&image, &remote)).unwrap();
+        daemon.docker(&["load", "--input", "image.tar"]);
+    }
+    let push = |name: &str| daemon.command(&["push", "--quiet", &format!("{address}/{name}:v1")]);
+    refused(&mut push("team/app"));
+    let login = ["login", "--username", "alice", "--password-stdin", address];
+    assert!(!feed(&mut daemon.command(&login), "wrong password").1.status.success());
+    succeed(feed(&mut daemon.command(&login), PASSWORD));
+    tool::run(&mut push("team/app"));
+    refused(&mut push("other/app"));
+    let remote = format!("{address}/team/app:v1");
+    let id = daemon.docker(&["image", "inspect", "--format", "{{.Id}}", &remote]);
+    daemon.docker(&["image", "rm", "--force", &id]);
+    daemon.docker(&["pull", "--quiet", &remote]);
+    assert_eq!(daemon.docker(&["image", "inspect", "--format", "{{.Id}}", &remote]), id);
+    daemon.docker(&["logout", address]);
+    refused(&mut daemon.command(&["pull", "--quiet", &remote]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

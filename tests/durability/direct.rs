@@ -112,7 +112,7 @@ impl Target for Direct {
     async fn commit(&self, repository: &str, upload: &str, last: Bytes, digest: &Digest) -> Answer<()> {
         let headers = ChunkHeaders { range: None, length: Some(last.len() as u64) };
         let (repository, upload) = (name(repository), upload.parse().unwrap());
-        self.run(self.storage.commit(&repository, &upload, digest, headers, body(&last, false))).await
+        self.run(self.storage.commit(&repository, &upload, digest, headers, body(&last, false), None)).await
     }
 
     async fn status(&self, repository: &str, upload: &str) -> Answer<u64> {
@@ -127,12 +127,12 @@ impl Target for Direct {
 
     async fn post(&self, repository: &str, digest: &Digest, content: Bytes) -> Answer<()> {
         let body = body(&content, false);
-        self.run(self.storage.store(&name(repository), digest, ChunkHeaders::default(), body)).await
+        self.run(self.storage.store(&name(repository), digest, ChunkHeaders::default(), body, None)).await
     }
 
     async fn mount(&self, repository: &str, digest: &Digest, from: Option<&str>) -> Answer<bool> {
         let (from, to) = (from.map(name), name(repository));
-        match self.run(self.storage.metadata().mount(digest, from.as_ref(), &to, |_| true)).await {
+        match self.run(self.storage.metadata().mount(digest, from.as_ref(), &to, |_| true, None)).await {
             Ok(()) => Ok(true),
             Err(Fail::Refused(404)) => Ok(false),
             Err(fail) => Err(fail),
@@ -150,7 +150,7 @@ impl Target for Direct {
             tags: push.tags.iter().map(|tag| tag.parse().unwrap()).collect(),
             allow_sparse: false,
             list_packages: false,
-            actor: None,
+            audit: None,
         };
         self.run(self.storage.metadata().put_manifest(new)).await
     }
@@ -161,7 +161,7 @@ impl Target for Direct {
     }
 
     async fn delete_blob(&self, repository: &str, digest: &Digest) -> Answer<()> {
-        self.run(self.storage.metadata().delete_blob(&name(repository), digest, 0)).await
+        self.run(self.storage.metadata().delete_blob(&name(repository), digest, 0, None)).await
     }
 
     async fn blob(&self, repository: &str, digest: &Digest) -> Answer<Bytes> {

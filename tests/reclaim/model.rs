@@ -130,7 +130,7 @@ impl Walk {
         let headers = ChunkHeaders { range: Some(range), length: Some(cut as u64) };
         self.storage().append(&name, &id, headers, pieces(&content.slice(..cut))).await.unwrap();
         let rest = pieces(&content.slice(cut..));
-        self.storage().commit(&name, &id, &digest, ChunkHeaders::default(), rest).await.unwrap();
+        self.storage().commit(&name, &id, &digest, ChunkHeaders::default(), rest, None).await.unwrap();
         self.model[at].blobs.insert(digest);
     }
 
@@ -139,7 +139,7 @@ impl Walk {
         let (digest, from) = (Digest::sha256(content), self.random.below(self.names.len()));
         let storage = self.storage();
         let mounted =
-            storage.metadata().mount(&digest, Some(&self.names[from]), &self.names[at], |_| true).await;
+            storage.metadata().mount(&digest, Some(&self.names[from]), &self.names[at], |_| true, None).await;
         let expected = self.model[from].blobs.contains(&digest);
         assert_eq!(mounted.is_ok(), expected, "{mounted:?}");
         if expected {
@@ -222,7 +222,7 @@ impl Walk {
 
     async fn delete_blob(&mut self, at: usize) {
         let digest = Digest::sha256(self.random.pick(&self.contents).unwrap());
-        let deleted = self.storage().metadata().delete_blob(&self.names[at], &digest, 0).await;
+        let deleted = self.storage().metadata().delete_blob(&self.names[at], &digest, 0, None).await;
         let (there, needed) = (self.model[at].blobs.contains(&digest), self.model[at].needs(&digest));
         assert_eq!(deleted.is_ok(), there && !needed, "{deleted:?}");
         if there && !needed {

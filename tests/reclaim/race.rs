@@ -56,7 +56,7 @@ impl Client {
                 let mounted = self
                     .settled(async |s| {
                         s.metadata()
-                            .mount(&Digest::sha256(content), Some(from), &self.names[at], |_| true)
+                            .mount(&Digest::sha256(content), Some(from), &self.names[at], |_| true, None)
                             .await
                     })
                     .await;

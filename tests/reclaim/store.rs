@@ -69,7 +69,7 @@ pub(super) async fn push(
     content: &Bytes,
 ) -> Result<(), StorageError> {
     let digest = Digest::sha256(content);
-    storage.store(repository, &digest, ChunkHeaders::default(), pieces(content)).await
+    storage.store(repository, &digest, ChunkHeaders::default(), pieces(content), None).await
 }
 
 /// Pushes a manifest and gives its digest.
@@ -90,7 +90,7 @@ pub(super) async fn put(
         tags: tag.into_iter().map(|tag| tag.parse().unwrap()).collect(),
         allow_sparse: false,
         list_packages: false,
-        actor: None,
+        audit: None,
     };
     storage.metadata().put_manifest(new).await.map(|()| digest)
 }

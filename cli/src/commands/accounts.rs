@@ -34,14 +34,17 @@ impl Accounts {
         Ok(Self { config, metadata, htpasswd })
     }
 
-    /// Ends the command: what was done goes into the audit trail.
-    pub(super) async fn done(self, event: &str, target: &str) -> Result<(), Failure> {
+    /// What a change leaves in the audit trail.
+    pub(super) fn event(&self, event: &str, target: impl Into<String>) -> AuditEvent {
         let mut done = AuditEvent::new(event, "allowed", "command line");
         done.actor = operator();
-        done.target = Some(target.to_owned());
-        self.metadata.audit(vec![done]).await?;
+        done.target = Some(target.into());
+        done
+    }
+
+    /// Ends the command.
+    pub(super) async fn close(self) {
         self.metadata.close().await;
-        Ok(())
     }
 
     /// Whether there is an account of this name.

@@ -66,28 +66,32 @@ impl Org {
                     principal: String::new(),
                     role: String::new(),
                 };
-                accounts.metadata.set_membership(empty).await?;
-                accounts.done("org create", name.as_str()).await?;
+                let event = accounts.event("org create", name.as_str());
+                accounts.metadata.set_membership(empty, event).await?;
+                accounts.close().await;
                 output.done(&json!({"organisation": name.as_str()}), || format!("organisation {name}\n"))
             }
             Self::Ls { place } => list(output, place).await,
             Self::Rm { name, place } => {
                 let name = organisation(name)?;
                 let accounts = Accounts::open(place).await?;
-                if !accounts.metadata.end_membership(name.as_str(), None).await? {
+                let event = accounts.event("org rm", name.as_str());
+                if !accounts.metadata.end_membership(name.as_str(), None, event).await? {
                     return Err(unknown("organisation", name.as_str()));
                 }
-                accounts.done("org rm", name.as_str()).await?;
+                accounts.close().await;
                 output.done(&json!({"removed": name.as_str()}), || format!("removed organisation {name}\n"))
             }
             Self::Add { name, member, role, place } => add(output, name, member, role, place).await,
             Self::Remove { name, member, place } => {
                 let (name, member) = (organisation(name)?, principal(member)?);
                 let accounts = Accounts::open(place).await?;
-                if !accounts.metadata.end_membership(name.as_str(), Some(member.as_str())).await? {
+                let event = accounts.event("org remove", format!("{name} {member}"));
+                let who = Some(member.as_str());
+                if !accounts.metadata.end_membership(name.as_str(), who, event).await? {
                     return Err(unknown("member", &format!("{member} in organisation {name}")));
                 }
-                accounts.done("org remove", &format!("{name} {member}")).await?;
+                accounts.close().await;
                 let value = json!({"organisation": name.as_str(), "removed": member.as_str()});
                 output.done(&value, || format!("{member} has no role in {name} any more\n"))
             }
@@ -106,8 +110,9 @@ async fn add(output: &Output, name: &str, member: &str, role: &str, place: &Plac
         principal: member.as_str().to_owned(),
         role: role.as_str().to_owned(),
     };
-    accounts.metadata.set_membership(membership).await?;
-    accounts.done("org add", &format!("{name} {member} {role}")).await?;
+    let event = accounts.event("org add", format!("{name} {member} {role}"));
+    accounts.metadata.set_membership(membership, event).await?;
+    accounts.close().await;
     let value = json!({"organisation": name.as_str(), "member": member.as_str(), "role": role.as_str()});
     output.done(&value, || format!("{member} is {role} in {name}\n"))
 }

@@ -55,10 +55,11 @@ impl Robot {
             Self::Rm { name, place } => {
                 let name = principal(name)?;
                 let accounts = Accounts::open(place).await?;
-                if !accounts.metadata.delete_principal(name.as_str(), "robot").await? {
+                let event = accounts.event("robot rm", name.as_str());
+                if !accounts.metadata.delete_principal(name.as_str(), "robot", event).await? {
                     return Err(unknown("robot", name.as_str()));
                 }
-                accounts.done("robot rm", name.as_str()).await?;
+                accounts.close().await;
                 output.done(&json!({"removed": name.as_str()}), || format!("removed robot {name}\n"))
             }
         }
@@ -81,16 +82,19 @@ async fn create(
     let expires_at = expiry_in(expires);
     let (token, credential) = fresh_token(Some(expires_at));
     let taken = accounts.htpasswd.contains(&name);
-    if taken || !accounts.metadata.create_principal(name.as_str(), "robot", false, credential).await? {
+    let event = accounts.event("robot create", name.as_str());
+    let metadata = &accounts.metadata;
+    if taken || !metadata.create_principal(name.as_str(), "robot", false, credential, event).await? {
         let why = format!("the name {name} is taken by a user, a robot or the htpasswd file");
         return Err(Failure::new(Exit::Refused, why));
     }
     if let Some((org, role)) = member {
         let (organisation, role) = (org.as_str().to_owned(), role.as_str().to_owned());
+        let event = accounts.event("org add", format!("{organisation} {name} {role}"));
         let membership = Membership { organisation, principal: name.as_str().to_owned(), role };
-        accounts.metadata.set_membership(membership).await?;
+        accounts.metadata.set_membership(membership, event).await?;
     }
-    accounts.done("robot create", name.as_str()).await?;
+    accounts.close().await;
     let until = timestamp(expires_at);
     let value = json!({"robot": name.as_str(), "token": token.expose(), "expires": until});
     output.result(&value, || {

@@ -60,17 +60,19 @@ impl Rule {
                     except: except.clone(),
                 };
                 let accounts = Accounts::open(place).await?;
-                accounts.metadata.put_tag_rule(rule.clone()).await?;
-                accounts.done("tag rule add", name.as_str()).await?;
+                let audit = accounts.event("tag rule add", name.as_str());
+                accounts.metadata.put_tag_rule(rule.clone(), audit).await?;
+                accounts.close().await;
                 output.done(&view(&rule, "database"), || format!("rule {name}\n"))
             }
             Self::Rm { name, place } => {
                 let accounts = Accounts::open(place).await?;
-                if !accounts.metadata.delete_tag_rule(name.as_str()).await? {
+                let audit = accounts.event("tag rule rm", name.as_str());
+                if !accounts.metadata.delete_tag_rule(name.as_str(), audit).await? {
                     return Err(unknown("rule", name.as_str())
                         .hint("rreg tag rule list shows all; those of the configuration are changed there"));
                 }
-                accounts.done("tag rule rm", name.as_str()).await?;
+                accounts.close().await;
                 output.done(&json!({"removed": name.as_str()}), || format!("removed rule {name}\n"))
             }
         }

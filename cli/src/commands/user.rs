@@ -57,10 +57,12 @@ impl User {
                 let accounts = Accounts::open(place).await?;
                 let password = Password::new(*password_stdin)?;
                 let taken = accounts.htpasswd.contains(&name);
+                let event = accounts.event("user create", name.as_str());
+                let credential = password.credential.clone();
                 let made = !taken
                     && accounts
                         .metadata
-                        .create_principal(name.as_str(), "user", *admin, password.credential.clone())
+                        .create_principal(name.as_str(), "user", *admin, credential, event)
                         .await?;
                 if !made {
                     let why = format!("the name {name} is taken by a user, a robot or the htpasswd file");
@@ -68,7 +70,7 @@ impl User {
                         Failure::new(Exit::Refused, why).hint("`rreg user passwd` sets a new password")
                     );
                 }
-                accounts.done("user create", name.as_str()).await?;
+                accounts.close().await;
                 show(output, name.as_str(), password.shown)
             }
             Self::Ls { place } => {
@@ -92,10 +94,11 @@ impl User {
             Self::Rm { name, place } => {
                 let name = principal(name)?;
                 let accounts = Accounts::open(place).await?;
-                if !accounts.metadata.delete_principal(name.as_str(), "user").await? {
+                let event = accounts.event("user rm", name.as_str());
+                if !accounts.metadata.delete_principal(name.as_str(), "user", event).await? {
                     return Err(unknown("user", name.as_str()));
                 }
-                accounts.done("user rm", name.as_str()).await?;
+                accounts.close().await;
                 output.done(&json!({"removed": name.as_str()}), || format!("removed user {name}\n"))
             }
             Self::Passwd { name, password_stdin, place } => {
@@ -103,10 +106,12 @@ impl User {
                 let accounts = Accounts::open(place).await?;
                 let password = Password::new(*password_stdin)?;
                 let credential = password.credential.clone();
-                if !accounts.metadata.replace_credentials(name.as_str(), "user", credential).await? {
+                let event = accounts.event("user passwd", name.as_str());
+                let metadata = &accounts.metadata;
+                if !metadata.replace_credentials(name.as_str(), "user", credential, event).await? {
                     return Err(unknown("user", name.as_str()));
                 }
-                accounts.done("user passwd", name.as_str()).await?;
+                accounts.close().await;
                 show(output, name.as_str(), password.shown)
             }
         }

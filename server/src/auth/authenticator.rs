@@ -25,6 +25,7 @@ use super::passwords::Passwords;
 use super::trail::{Context, Trail};
 use crate::config;
 use crate::error::ApiError;
+use crate::telemetry::Metrics;
 
 /// What was found right is believed for so long: a user who is removed, or a role that is taken away, counts until then.
 const BELIEVED: Duration = Duration::from_secs(30);
@@ -63,11 +64,13 @@ pub(crate) struct Authenticator {
     pub(crate) access: Arc<Access>,
     pub(crate) trail: Trail,
     anonymous: Arc<Caller>,
-    storage: Storage,
+    pub(super) storage: Storage,
     pub(super) keys: Keys,
-    passwords: Passwords,
+    pub(super) passwords: Passwords,
     workloads: Workloads,
     challenge: Challenge,
+    /// `auth.bootstrap_link`
+    pub(super) offers: bool,
     known: Cache<[u8; 32], Known>,
     /// Makes the keys of `known` worth nothing outside this process.
     salt: [u8; 16],
@@ -79,6 +82,7 @@ impl Authenticator {
         config: &config::Config,
         storage: Storage,
         htpasswd: Htpasswd,
+        metrics: &Metrics,
     ) -> Result<Self, StorageError> {
         let auth = &config.auth;
         let settings = TokenSettings {
@@ -88,17 +92,18 @@ impl Authenticator {
         };
         Ok(Self {
             access: Arc::new(access(config)),
-            trail: Trail::start(storage.clone()),
+            trail: Trail::new(storage.clone(), metrics.auth.clone()),
             anonymous: Arc::new(Caller::anonymous()),
             keys: Keys::new(settings, storage.clone()),
             storage,
-            passwords: Passwords::new(htpasswd),
+            passwords: Passwords::new(htpasswd, metrics.auth.password_checks.clone()),
             workloads: Workloads::new(&auth.oidc.0).map_err(StorageError::Setting)?,
             challenge: Challenge {
                 url: auth.url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
                 tls: config.server.tls.is_enabled(),
                 service: auth.service().to_owned(),
             },
+            offers: auth.bootstrap_link,
             known: Cache::new(KNOWN),
             salt: *uuid::Uuid::new_v4().as_bytes(),
         })
@@ -109,15 +114,17 @@ impl Authenticator {
         self.access.mode != rreg_auth::Mode::Open
     }
 
+    /// `auth.url`
+    pub(super) fn url(&self) -> Option<&str> {
+        self.challenge.url.as_deref()
+    }
+
     /// Reads the signing keys, and again now and then.
     pub(crate) async fn start(self: &Arc<Self>, shutdown: CancellationToken) -> Result<(), StorageError> {
         if !self.asks() {
             return Ok(());
         }
         self.keys.refresh().await?;
-        if self.storage.metadata().principals("user").await?.is_empty() {
-            tracing::warn!("nobody can log in yet: make a user with `rreg user create NAME --admin`");
-        }
         let this = Arc::clone(self);
         tokio::spawn(async move {
             loop {

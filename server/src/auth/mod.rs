@@ -9,10 +9,12 @@
 //! | `oidc` | tokens of issuers that vouch for workloads |
 //! | `challenge` | what a 401 tells the client to do |
 //! | `token` | `/v2/token` |
+//! | `bootstrap` | `/bootstrap`, the first administrator |
 //! | `trail` | the audit trail |
 
 mod accounts;
 mod authenticator;
+mod bootstrap;
 mod challenge;
 mod keys;
 mod oidc;
@@ -22,5 +24,6 @@ mod trail;
 
 pub use accounts::{access, caller_of};
 pub(crate) use authenticator::Authenticator;
+pub(crate) use bootstrap::serve as serve_bootstrap;
 pub(crate) use token::serve as serve_token;
-pub(crate) use trail::Context;
+pub(crate) use trail::{Context, allowed};

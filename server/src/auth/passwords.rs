@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rreg_auth::{DUMMY_HASH, Htpasswd, PrincipalName, verify_password};
+use prometheus::IntCounter;
+use rreg_auth::{DUMMY_HASH, Htpasswd, PasswordError, PrincipalName, hash_password, verify_password};
 use tokio::sync::Semaphore;
 
 /// Checks at a time: 76 MiB.
@@ -20,14 +21,17 @@ pub(super) struct Busy;
 
 pub(super) struct Passwords {
     htpasswd: Arc<Htpasswd>,
+    /// Counts the costly work, which must not depend on who has an account.
+    checks: IntCounter,
     running: Arc<Semaphore>,
     waiting: Semaphore,
 }
 
 impl Passwords {
-    pub(super) fn new(htpasswd: Htpasswd) -> Self {
+    pub(super) fn new(htpasswd: Htpasswd, checks: IntCounter) -> Self {
         Self {
             htpasswd: Arc::new(htpasswd),
+            checks,
             running: Arc::new(Semaphore::new(RUNNING)),
             waiting: Semaphore::new(WAITING),
         }
@@ -46,15 +50,29 @@ impl Passwords {
         name: Option<PrincipalName>,
         password: String,
     ) -> Result<bool, Busy> {
+        let (file, checks) = (self.htpasswd.clone(), self.checks.clone());
+        self.in_turn(move || {
+            let stored = verify_password(&password, hash.as_deref().unwrap_or(DUMMY_HASH));
+            checks.inc();
+            let filed = file.verify(name.as_ref(), &password);
+            if hash.is_some() { stored } else { filed }
+        })
+        .await
+    }
+
+    /// The hash to be stored of a new password, or why it cannot be one.
+    pub(super) async fn hash(&self, password: String) -> Result<Result<String, PasswordError>, Busy> {
+        self.in_turn(move || hash_password(&password, rand::random())).await
+    }
+
+    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
         let _waiting = self.waiting.try_acquire().map_err(|_| Busy)?;
         let permit = tokio::time::timeout(PATIENCE, self.running.clone().acquire_owned()).await;
         let permit = permit.map_err(|_| Busy)?.map_err(|_| Busy)?;
-        let file = self.htpasswd.clone();
         let work = tokio::task::spawn_blocking(move || {
-            let stored = verify_password(&password, hash.as_deref().unwrap_or(DUMMY_HASH));
-            let filed = file.verify(name.as_ref(), &password);
+            let done = work();
             drop(permit);
-            if hash.is_some() { stored } else { filed }
+            done
         });
         work.await.map_err(|_| Busy)
     }
@@ -64,11 +82,15 @@ impl Passwords {
 mod tests {
     use super::*;
 
+    fn counter() -> IntCounter {
+        IntCounter::new("checks", "checks").unwrap()
+    }
+
     #[tokio::test]
     async fn a_stored_hash_goes_before_the_file_and_nobody_gets_in_by_the_dummy() {
         let hash = rreg_auth::hash_password("from the database", [1; 16]).unwrap();
         let file = format!("alice:$2y$04${}", ".".repeat(53));
-        let passwords = Passwords::new(Htpasswd::parse(&file).unwrap());
+        let passwords = Passwords::new(Htpasswd::parse(&file).unwrap(), counter());
         let name = || "alice".parse::<PrincipalName>().ok();
         assert!(passwords.file().contains(&name().unwrap()));
         let check = async |hash: Option<&String>, password: &str| {
@@ -82,7 +104,7 @@ mod tests {
 
     #[tokio::test]
     async fn few_wait() {
-        let passwords = Passwords::new(Htpasswd::default());
+        let passwords = Passwords::new(Htpasswd::default(), counter());
         let _all = passwords.waiting.acquire_many(u32::try_from(WAITING).unwrap()).await.unwrap();
         assert!(passwords.check(None, None, String::new()).await.is_err());
     }

@@ -1,27 +1,30 @@
-//! The audit trail: rows for writes, logins and denials, written behind the answers in batches.
+//! The audit trail: rows for writes, logins and denials.
 //!
-//! A row is in the database a moment after the answer; a crash can lose those of that moment. Writes and logins wait
-//! for a place in the queue, so none is dropped; denials cost a stranger nothing, so so many are kept a second and the
-//! rest is counted.
+//! The row of a write is stored in the transaction of that write ([`allowed`] makes it). Logins and denials are stored
+//! before they are answered, by a task that goes on when the client leaves; those tasks are bounded in number and waited
+//! for at a clean end. A row that cannot be stored is logged and counted. Denials cost a stranger nothing, so so many
+//! are kept a second and the rest is counted.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use http::{HeaderValue, StatusCode};
-use rreg_auth::{Action, Denied, Identity, Rule};
+use http::HeaderValue;
+use rreg_auth::{Action, Denied, Identity, Permit};
 use rreg_oci::{Operation, UploadStart};
 use rreg_storage::{AuditEvent, Storage};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
-/// Events that wait for the database.
-const QUEUE: usize = 4096;
-/// Events in one transaction.
-const BATCH: usize = 256;
+use crate::telemetry::AuthMetrics;
+
+/// Rows that wait for the database.
+const WAITING: usize = 4096;
 /// Denials kept in one second.
 const DENIALS: u64 = 100;
-/// Longest claimed name that is kept, in characters.
-const MAX_CLAIM: usize = 100;
+/// Longest claimed name or reason that is kept, in characters.
+const MAX_TEXT: usize = 300;
 
 /// Where a request comes from.
 #[derive(Clone, Debug)]
@@ -30,13 +33,22 @@ pub(crate) struct Context {
     pub(crate) request_id: HeaderValue,
 }
 
-enum Message {
-    Event(Box<AuditEvent>),
-    Flush(oneshot::Sender<()>),
+impl Context {
+    pub(super) fn of(&self, actor: String, event: AuditEvent) -> AuditEvent {
+        AuditEvent {
+            actor,
+            address: self.address.map(|address| address.to_string()),
+            request_id: self.request_id.to_str().ok().map(str::to_owned),
+            ..event
+        }
+    }
 }
 
 pub(crate) struct Trail {
-    queue: mpsc::Sender<Message>,
+    storage: Storage,
+    metrics: AuthMetrics,
+    waiting: Arc<Semaphore>,
+    tasks: TaskTracker,
     started: Instant,
     /// The second of the last denial, and how many it has had.
     second: AtomicU64,
@@ -45,11 +57,12 @@ pub(crate) struct Trail {
 }
 
 impl Trail {
-    pub(super) fn start(storage: Storage) -> Self {
-        let (queue, messages) = mpsc::channel(QUEUE);
-        tokio::spawn(write(storage, messages));
+    pub(super) fn new(storage: Storage, metrics: AuthMetrics) -> Self {
         Self {
-            queue,
+            storage,
+            metrics,
+            waiting: Arc::new(Semaphore::new(WAITING)),
+            tasks: TaskTracker::new(),
             started: Instant::now(),
             second: AtomicU64::new(0),
             denials: AtomicU64::new(0),
@@ -57,17 +70,26 @@ impl Trail {
         }
     }
 
-    async fn record(&self, context: &Context, actor: String, mut event: AuditEvent) {
-        event.actor = actor;
-        event.address = context.address.map(|address| address.to_string());
-        event.request_id = context.request_id.to_str().ok().map(str::to_owned);
-        // The writer ends with the process only.
-        let _ = self.queue.send(Message::Event(Box::new(event))).await;
+    /// Stores the row, and returns when it is stored or cannot be.
+    async fn record(&self, event: AuditEvent) {
+        // Never closed.
+        let Ok(place) = Arc::clone(&self.waiting).acquire_owned().await else { return };
+        let (storage, failures) = (self.storage.clone(), self.metrics.audit_failures.clone());
+        let work = async move {
+            if let Err(error) = storage.metadata().audit(vec![event.clone()]).await {
+                failures.inc();
+                // The log is the trail of last resort.
+                tracing::error!(%error, ?event, "an audit event cannot be stored");
+            }
+            drop(place);
+        };
+        let _ = self.tasks.spawn(work).await;
     }
 
     /// Somebody has shown that they are who they say. `how` is by what.
     pub(super) async fn login(&self, context: &Context, identity: &Identity, how: &str) {
-        self.record(context, identity.to_string(), AuditEvent::new("login", "allowed", how)).await;
+        let event = AuditEvent::new("login", "allowed", how);
+        self.record(context.of(identity.to_string(), event)).await;
     }
 
     /// Somebody has shown credentials that are not right. `claimed` is who they said they were.
@@ -75,10 +97,11 @@ impl Trail {
         if self.suppress() {
             return;
         }
-        let claimed: String =
-            claimed.chars().take(MAX_CLAIM).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-        let event = AuditEvent { target: Some(claimed), ..AuditEvent::new("login", "failed", why) };
-        self.record(context, Identity::Anonymous.to_string(), event).await;
+        let event = AuditEvent {
+            target: Some(printable(claimed)),
+            ..AuditEvent::new("login", "failed", printable(why))
+        };
+        self.record(context.of(Identity::Anonymous.to_string(), event)).await;
     }
 
     /// Somebody may not do what they asked for. A first request without credentials to `/v2/` is how every client finds
@@ -90,14 +113,12 @@ impl Trail {
         operation: &Operation,
         denied: &Denied,
     ) {
-        if Action::of(operation) == Action::Ping || self.suppress() {
-            return;
+        if Action::of(operation) != Action::Ping {
+            self.refused(context, identity, operation, denied.rule()).await;
         }
-        let event = about(operation, AuditEvent::new(operation.name(), "denied", denied.rule()));
-        self.record(context, identity.to_string(), event).await;
     }
 
-    /// A role would have allowed it, and the content does not: an immutable tag, something that is in use.
+    /// A rule of the registry refuses what somebody may ask for: an immutable tag, a mirrored repository.
     pub(crate) async fn refused(
         &self,
         context: &Context,
@@ -106,29 +127,8 @@ impl Trail {
         why: &str,
     ) {
         if !self.suppress() {
-            let event = about(operation, AuditEvent::new(operation.name(), "denied", why));
-            self.record(context, identity.to_string(), event).await;
-        }
-    }
-
-    /// Content was added or removed, if it was: `status` says so.
-    pub(crate) async fn written(
-        &self,
-        context: &Context,
-        identity: &Identity,
-        operation: &Operation,
-        rule: &Rule,
-        (status, digest): (StatusCode, Option<&str>),
-    ) {
-        let mut event = about(operation, AuditEvent::new(operation.name(), "allowed", rule.to_string()));
-        if let (Some(target), Some(digest)) = (&mut event.target, digest)
-            && target != digest
-        {
-            target.push('@');
-            target.push_str(digest);
-        }
-        if changes(operation, status) {
-            self.record(context, identity.to_string(), event).await;
+            let event = about(operation, AuditEvent::new(operation.name(), "denied", printable(why)));
+            self.record(context.of(identity.to_string(), event)).await;
         }
     }
 
@@ -144,42 +144,28 @@ impl Trail {
         let over = self.denials.fetch_add(1, Ordering::Relaxed) >= DENIALS;
         if over {
             self.suppressed.fetch_add(1, Ordering::Relaxed);
+            self.metrics.audit_suppressed.inc();
         }
         over
     }
 
-    /// Waits until all that was recorded so far is in the database.
+    /// Waits for the rows that are being stored.
     pub(crate) async fn flush(&self) {
-        let (done, written) = oneshot::channel();
-        if self.queue.send(Message::Flush(done)).await.is_ok() {
-            let _ = written.await;
-        }
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 }
 
-/// Whether the answer means that what can be read has changed. Opening, filling and dropping an upload does not.
-pub(super) fn changes(operation: &Operation, status: StatusCode) -> bool {
-    match operation {
-        Operation::ManifestPut { .. }
-        | Operation::UploadCommit { .. }
-        | Operation::UploadStart { .. }
-        | Operation::TagRulePut { .. } => status == StatusCode::CREATED,
-        Operation::ManifestDelete { .. } | Operation::BlobDelete { .. } | Operation::TagRuleDelete { .. } => {
-            status == StatusCode::ACCEPTED
-        }
-        Operation::Ping
-        | Operation::Catalog { .. }
-        | Operation::TagList { .. }
-        | Operation::Referrers { .. }
-        | Operation::ManifestGet { .. }
-        | Operation::ManifestHead { .. }
-        | Operation::BlobGet { .. }
-        | Operation::BlobHead { .. }
-        | Operation::UploadChunk { .. }
-        | Operation::UploadStatus { .. }
-        | Operation::UploadCancel { .. }
-        | Operation::TagRuleList => false,
-    }
+/// A stranger's text, fit for a row.
+fn printable(text: &str) -> String {
+    text.chars().take(MAX_TEXT).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// The row of a change that `permit` allows.
+pub(crate) fn allowed(permit: &Permit, context: &Context) -> AuditEvent {
+    let operation = permit.operation();
+    let event = AuditEvent::new(operation.name(), "allowed", permit.rule().to_string());
+    context.of(permit.caller().identity.to_string(), about(operation, event))
 }
 
 fn about(operation: &Operation, event: AuditEvent) -> AuditEvent {
@@ -210,26 +196,4 @@ fn about(operation: &Operation, event: AuditEvent) -> AuditEvent {
         | Operation::TagRuleList => None,
     };
     AuditEvent { repository: operation.repository().map(|name| name.as_str().to_owned()), target, ..event }
-}
-
-async fn write(storage: Storage, mut messages: mpsc::Receiver<Message>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while messages.recv_many(&mut batch, BATCH).await > 0 {
-        let (mut events, mut waiting) = (Vec::new(), Vec::new());
-        for message in batch.drain(..) {
-            match message {
-                Message::Event(event) => events.push(*event),
-                Message::Flush(done) => waiting.push(done),
-            }
-        }
-        if !events.is_empty()
-            && let Err(error) = storage.metadata().audit(events.clone()).await
-        {
-            // The log is the trail of last resort.
-            tracing::error!(%error, ?events, "audit events cannot be stored");
-        }
-        for done in waiting {
-            let _ = done.send(());
-        }
-    }
 }

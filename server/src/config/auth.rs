@@ -70,6 +70,8 @@ section! {
         /// Address under which clients reach this registry, such as https://registry.example. Not set: what the
         /// client's Host header says, with https where TLS is on.
         url: Option<String> = None,
+        /// Whether a server without users prints a link at its start that makes the first administrator, once.
+        bootstrap_link: bool = true,
         /// Issuers whose OIDC tokens are accepted as passwords of workloads.
         oidc: OidcIssuers = OidcIssuers::default(),
     }

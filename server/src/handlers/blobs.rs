@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, LOCATION, RANGE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use rreg_oci::{ByteRange, Digest, ErrorCode, RepositoryName};
-use rreg_storage::{BlobContent, BlobRecord, StorageError};
+use rreg_storage::{AuditEvent, BlobContent, BlobRecord, StorageError};
 
 use super::{Answer, content_headers, empty, not_modified, set};
 use crate::app::App;
@@ -169,8 +169,13 @@ pub(super) fn requested_part(
     Ok(Some(part))
 }
 
-pub(super) async fn delete(app: &App, repository: &RepositoryName, digest: &Digest) -> Answer {
+pub(super) async fn delete(
+    app: &App,
+    repository: &RepositoryName,
+    digest: &Digest,
+    audit: AuditEvent,
+) -> Answer {
     let grace = u64::try_from(app.reclaim_grace.as_millis()).unwrap_or(u64::MAX);
-    app.storage.metadata().delete_blob(repository, digest, grace).await?;
+    app.storage.metadata().delete_blob(repository, digest, grace, Some(audit)).await?;
     Ok(empty(StatusCode::ACCEPTED))
 }

@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, StatusCode};
 use rreg_auth::Permit;
 use rreg_oci::{Digest, ErrorCode, Manifest, Operation, Reference, RepositoryName, Tag};
-use rreg_storage::{NewManifest, StoredManifest};
+use rreg_storage::{AuditEvent, NewManifest, StoredManifest};
 
 use super::{Answer, content_headers, created, empty, not_modified, set};
 use crate::app::App;
@@ -83,7 +83,7 @@ pub(super) fn answer(app: &App, manifest: &StoredManifest, headers: &HeaderMap, 
     response
 }
 
-pub(super) async fn put(app: &Arc<App>, permit: &Permit, request: Request) -> Answer {
+pub(super) async fn put(app: &Arc<App>, permit: &Permit, mut audit: AuditEvent, request: Request) -> Answer {
     let Operation::ManifestPut { repository, reference, tags } = permit.operation() else {
         return Err(super::wrong_operation());
     };
@@ -115,6 +115,7 @@ pub(super) async fn put(app: &Arc<App>, permit: &Permit, request: Request) -> An
     let subject = manifest.subject.as_ref().map(|subject| subject.digest);
     let accepted = if reference.digest().is_some() { tag_list(&tags) } else { None };
     let list_packages = manifest.is_container() && app.sbom.covers(repository);
+    audit.target = Some(target(&tags, &digest));
     let new = NewManifest {
         repository: repository.clone(),
         digest,
@@ -122,7 +123,7 @@ pub(super) async fn put(app: &Arc<App>, permit: &Permit, request: Request) -> An
         manifest,
         tags,
         allow_sparse: app.allow_sparse,
-        actor: actor(permit),
+        audit: Some(audit),
         list_packages,
     };
     app.storage.metadata().put_manifest(new).await?;
@@ -136,20 +137,20 @@ pub(super) async fn put(app: &Arc<App>, permit: &Permit, request: Request) -> An
     Ok(response)
 }
 
-/// Who is at it, for the history of tags.
-fn actor(permit: &Permit) -> Option<String> {
-    let caller = permit.caller();
-    (!caller.is_anonymous()).then(|| caller.identity.to_string())
+/// What the trail says was pushed: `v1,latest@sha256:…`.
+fn target(tags: &[Tag], digest: &Digest) -> String {
+    let tags = tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(",");
+    if tags.is_empty() { digest.to_string() } else { format!("{tags}@{digest}") }
 }
 
 fn tag_list(tags: &[Tag]) -> Option<String> {
     (!tags.is_empty()).then(|| tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(", "))
 }
 
-pub(super) async fn delete(app: &App, permit: &Permit) -> Answer {
+pub(super) async fn delete(app: &App, permit: &Permit, audit: AuditEvent) -> Answer {
     let Operation::ManifestDelete { repository, reference } = permit.operation() else {
         return Err(super::wrong_operation());
     };
-    app.storage.metadata().delete_manifest(repository, reference, actor(permit).as_deref()).await?;
+    app.storage.metadata().delete_manifest(repository, reference, Some(audit)).await?;
     Ok(empty(StatusCode::ACCEPTED))
 }

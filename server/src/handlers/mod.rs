@@ -19,9 +19,10 @@ use rreg_auth::Permit;
 use rreg_oci::{Digest, Operation};
 
 use crate::app::App;
+use crate::auth::{Context, allowed};
 use crate::error::ApiError;
 
-pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 type Answer = Result<Response, ApiError>;
 
@@ -47,8 +48,10 @@ pub(crate) fn immediate(app: &App, permit: &Permit, headers: &HeaderMap) -> Opti
 }
 
 /// Hands a permitted request to its handler.
-pub(crate) async fn dispatch(app: &Arc<App>, permit: Permit, request: Request) -> Answer {
+pub(crate) async fn dispatch(app: &Arc<App>, permit: Permit, context: &Context, request: Request) -> Answer {
     app.mirror.refuse_push(permit.operation())?;
+    // What a change leaves in the audit trail, written in that change's own transaction.
+    let audit = || allowed(&permit, context);
     match permit.operation() {
         Operation::Ping => Ok(json(Bytes::from_static(b"{}"))),
         Operation::Catalog { page } => lists::catalog(app, &permit, page).await,
@@ -60,24 +63,28 @@ pub(crate) async fn dispatch(app: &Arc<App>, permit: Permit, request: Request) -
         Operation::ManifestHead { repository, reference } => {
             manifests::read(app, repository, reference, request.headers(), false).await
         }
-        Operation::ManifestPut { .. } => manifests::put(app, &permit, request).await,
-        Operation::ManifestDelete { .. } => manifests::delete(app, &permit).await,
+        Operation::ManifestPut { .. } => manifests::put(app, &permit, audit(), request).await,
+        Operation::ManifestDelete { .. } => manifests::delete(app, &permit, audit()).await,
         Operation::BlobGet { repository, digest } => {
             blobs::read(app, repository, digest, request.headers(), true).await
         }
         Operation::BlobHead { repository, digest } => {
             blobs::read(app, repository, digest, request.headers(), false).await
         }
-        Operation::BlobDelete { repository, digest } => blobs::delete(app, repository, digest).await,
-        Operation::UploadStart { .. } => uploads::start(app, permit, request).await,
+        Operation::BlobDelete { repository, digest } => blobs::delete(app, repository, digest, audit()).await,
+        Operation::UploadStart { .. } => {
+            let audit = audit();
+            uploads::start(app, permit, audit, request).await
+        }
         Operation::UploadChunk { .. } | Operation::UploadCommit { .. } => {
-            uploads::receive(app, permit, request).await
+            let audit = audit();
+            uploads::receive(app, permit, audit, request).await
         }
         Operation::UploadStatus { repository, upload } => uploads::status(app, repository, upload).await,
         Operation::UploadCancel { repository, upload } => uploads::cancel(app, repository, upload).await,
         Operation::TagRuleList => rules::list(app).await,
-        Operation::TagRulePut { .. } => rules::put(app, &permit, request).await,
-        Operation::TagRuleDelete { .. } => rules::delete(app, &permit).await,
+        Operation::TagRulePut { .. } => rules::put(app, &permit, audit(), request).await,
+        Operation::TagRuleDelete { .. } => rules::delete(app, &permit, audit()).await,
     }
 }
 

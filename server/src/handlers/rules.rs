@@ -7,7 +7,7 @@ use http::StatusCode;
 use rreg_auth::Permit;
 use rreg_oci::Glob;
 use rreg_oci::{ErrorCode, Operation, Tag};
-use rreg_storage::TagRule;
+use rreg_storage::{AuditEvent, TagRule};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -47,14 +47,14 @@ pub(super) async fn list(app: &App) -> Answer {
     Ok(json_answer(Bytes::from(json!({"rules": rules}).to_string())))
 }
 
-pub(super) async fn put(app: &App, permit: &Permit, request: Request) -> Answer {
+pub(super) async fn put(app: &App, permit: &Permit, audit: AuditEvent, request: Request) -> Answer {
     let Operation::TagRulePut { rule } = permit.operation() else { return Err(super::wrong_operation()) };
     let body = IncomingBody::new(request.into_body(), app.body_idle, app.metrics.request_bytes.clone())
         .collect(MAX_RULE);
     let rule = parse(rule, &body.await?)
         .map_err(|message| ApiError::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message))?;
     let shown = view(&rule, "database");
-    app.storage.metadata().put_tag_rule(rule).await?;
+    app.storage.metadata().put_tag_rule(rule, audit).await?;
     let mut response: Response = json_answer(Bytes::from(shown.to_string()));
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
@@ -79,9 +79,9 @@ fn parse(name: &Tag, body: &[u8]) -> Result<TagRule, String> {
     })
 }
 
-pub(super) async fn delete(app: &App, permit: &Permit) -> Answer {
+pub(super) async fn delete(app: &App, permit: &Permit, audit: AuditEvent) -> Answer {
     let Operation::TagRuleDelete { rule } = permit.operation() else { return Err(super::wrong_operation()) };
-    if app.storage.metadata().delete_tag_rule(rule.as_str()).await? {
+    if app.storage.metadata().delete_tag_rule(rule.as_str(), audit).await? {
         return Ok(empty(StatusCode::ACCEPTED));
     }
     let configured = app.storage.metadata().configured_tag_rules().iter().any(|r| r.name == rule.as_str());

@@ -10,7 +10,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_RANGE, LOCATION, RANGE};
 use http::{HeaderMap, HeaderName, StatusCode};
 use rreg_auth::Permit;
 use rreg_oci::{Algorithm, Digest, ErrorCode, Operation, RepositoryName, UploadId, UploadStart};
-use rreg_storage::{ChunkHeaders, StorageError};
+use rreg_storage::{AuditEvent, ChunkHeaders, StorageError};
 
 use super::{Answer, created, empty, set};
 use crate::app::App;
@@ -33,17 +33,17 @@ fn blob_created(repository: &RepositoryName, digest: &Digest) -> Response {
     created(format!("/v2/{repository}/blobs/{digest}"), digest)
 }
 
-pub(super) async fn start(app: &Arc<App>, permit: Permit, request: Request) -> Answer {
+pub(super) async fn start(app: &Arc<App>, permit: Permit, audit: AuditEvent, request: Request) -> Answer {
     let Operation::UploadStart { repository, start } = permit.operation() else {
         return Err(super::wrong_operation());
     };
     match start {
         UploadStart::Session { algorithm } => begin(app, repository, *algorithm).await,
-        UploadStart::Monolithic { .. } => receive(app, permit, request).await,
+        UploadStart::Monolithic { .. } => receive(app, permit, audit, request).await,
         UploadStart::Mount { digest, from } => {
             let may_read = |name: &RepositoryName| permit.may_read(name);
             let metadata = app.storage.metadata();
-            match metadata.mount(digest, from.as_ref(), repository, may_read).await {
+            match metadata.mount(digest, from.as_ref(), repository, may_read, Some(audit)).await {
                 Ok(()) => Ok(blob_created(repository, digest)),
                 // Nothing to mount: the client uploads it (distribution-spec, end-11).
                 Err(StorageError::UnknownBlob { .. }) => begin(app, repository, digest.algorithm()).await,
@@ -59,7 +59,7 @@ async fn begin(app: &App, repository: &RepositoryName, algorithm: Algorithm) -> 
 }
 
 /// Takes the body of a chunk, a closing request or a single POST.
-pub(super) async fn receive(app: &Arc<App>, permit: Permit, request: Request) -> Answer {
+pub(super) async fn receive(app: &Arc<App>, permit: Permit, audit: AuditEvent, request: Request) -> Answer {
     let slot = app.upload_slot()?;
     let (parts, body) = request.into_parts();
     let headers = chunk_headers(&parts.headers)?;
@@ -67,7 +67,7 @@ pub(super) async fn receive(app: &Arc<App>, permit: Permit, request: Request) ->
     let task_app = app.clone();
     let work = async move {
         task_app.metrics.uploads_in_progress.inc();
-        let answer = store(&task_app, &permit, headers, body).await;
+        let answer = store(&task_app, &permit, audit, headers, body).await;
         task_app.metrics.uploads_in_progress.dec();
         drop(slot);
         answer
@@ -75,7 +75,14 @@ pub(super) async fn receive(app: &Arc<App>, permit: Permit, request: Request) ->
     app.tasks.spawn(work).await.unwrap_or_else(|_| Err(StorageError::Closed.into()))
 }
 
-async fn store(app: &App, permit: &Permit, headers: ChunkHeaders, body: IncomingBody) -> Answer {
+async fn store(
+    app: &App,
+    permit: &Permit,
+    audit: AuditEvent,
+    headers: ChunkHeaders,
+    body: IncomingBody,
+) -> Answer {
+    let audit = Some(audit);
     match permit.operation() {
         Operation::UploadChunk { repository, upload } => {
             match app.storage.append(repository, upload, headers, body).await {
@@ -84,13 +91,13 @@ async fn store(app: &App, permit: &Permit, headers: ChunkHeaders, body: Incoming
             }
         }
         Operation::UploadCommit { repository, upload, digest } => {
-            match app.storage.commit(repository, upload, digest, headers, body).await {
+            match app.storage.commit(repository, upload, digest, headers, body, audit).await {
                 Ok(()) => Ok(blob_created(repository, digest)),
                 Err(error) => Err(with_place(error, repository, upload)),
             }
         }
         Operation::UploadStart { repository, start: UploadStart::Monolithic { digest } } => {
-            app.storage.store(repository, digest, headers, body).await?;
+            app.storage.store(repository, digest, headers, body, audit).await?;
             Ok(blob_created(repository, digest))
         }
         _ => Err(super::wrong_operation()),

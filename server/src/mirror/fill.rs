@@ -219,7 +219,7 @@ impl Running {
         let stored = {
             let tee = Tee { running: self, reader, writer, growing: &growing, cause: &mut cause };
             let body = std::pin::pin!(tee.into_body());
-            app.storage.store(&copy.local, &digest, headers, body).await
+            app.storage.store(&copy.local, &digest, headers, body, None).await
         };
         if let Some(cause) = cause {
             let error = match cause {

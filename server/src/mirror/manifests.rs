@@ -159,7 +159,7 @@ async fn keep(
         allow_sparse: true,
         // A copy is what its upstream has, and no more.
         list_packages: false,
-        actor: None,
+        audit: None,
     };
     app.storage.metadata().cache_manifest(new, &copy.upstream.name).await?;
     let stored = app.storage.metadata().manifest(&copy.local, &Reference::Digest(digest)).await?;

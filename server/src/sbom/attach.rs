@@ -168,6 +168,10 @@ async fn push(
     // Deleted meanwhile? Then its list is of no use.
     storage.metadata().manifest(&job.repository, &Reference::Digest(job.digest)).await?;
     let digest = Digest::sha256(&body);
+    let mut event = AuditEvent::new("sbom.attach", "allowed", "sbom.attach");
+    event.actor = CREATOR.to_owned();
+    event.repository = Some(job.repository.to_string());
+    event.target = Some(digest.to_string());
     let new = NewManifest {
         repository: job.repository.clone(),
         digest,
@@ -175,20 +179,15 @@ async fn push(
         manifest: parsed,
         tags: Vec::new(),
         allow_sparse: false,
-        actor: Some(CREATOR.to_owned()),
+        audit: Some(event),
         list_packages: false,
     };
-    storage.metadata().put_manifest(new).await?;
-    let mut event = AuditEvent::new("sbom.attach", "allowed", "sbom.attach");
-    event.actor = CREATOR.to_owned();
-    event.repository = Some(job.repository.to_string());
-    event.target = Some(digest.to_string());
-    Ok(storage.metadata().audit(vec![event]).await?)
+    Ok(storage.metadata().put_manifest(new).await?)
 }
 
 async fn store(storage: &Storage, repository: &RepositoryName, bytes: Bytes) -> Result<(), StorageError> {
     let digest = Digest::sha256(&bytes);
     let headers = ChunkHeaders { range: None, length: Some(bytes.len() as u64) };
     let body = stream::iter([Ok::<_, StorageError>(bytes)]);
-    storage.store(repository, &digest, headers, body).await
+    storage.store(repository, &digest, headers, body, None).await
 }

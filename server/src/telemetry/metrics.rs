@@ -56,6 +56,17 @@ pub struct SbomMetrics {
     pub given_up: IntCounter,
 }
 
+/// Logins and the audit trail.
+#[derive(Clone, Debug)]
+pub struct AuthMetrics {
+    /// Passwords that were hashed to be compared, right or wrong, of users or of nobody.
+    pub password_checks: IntCounter,
+    /// Audit events that could not be stored.
+    pub audit_failures: IntCounter,
+    /// Denials that were too many to be stored.
+    pub audit_suppressed: IntCounter,
+}
+
 struct PerOperation {
     requests: [IntCounter; CLASSES.len()],
     duration: Histogram,
@@ -79,6 +90,8 @@ pub struct Metrics {
     pub mirror: MirrorMetrics,
     /// Lists of packages.
     pub sbom: SbomMetrics,
+    /// Logins and the audit trail.
+    pub auth: AuthMetrics,
     /// The cache of manifests.
     pub manifest_cache: CacheMetrics,
     /// The cache of small blobs.
@@ -135,6 +148,19 @@ impl Registrar {
         })
     }
 
+    fn auth(&self) -> prometheus::Result<AuthMetrics> {
+        Ok(AuthMetrics {
+            password_checks: self
+                .counter("rreg_password_checks_total", "Passwords hashed to be compared, right or wrong.")?,
+            audit_failures: self.counter(
+                "rreg_audit_failures_total",
+                "Audit events that could not be stored; the log has them.",
+            )?,
+            audit_suppressed: self
+                .counter("rreg_audit_suppressed_total", "Denials that were too many to be stored.")?,
+        })
+    }
+
     fn operations(&self) -> prometheus::Result<Vec<PerOperation>> {
         let requests = self.counters(
             "rreg_requests_total",
@@ -188,6 +214,7 @@ impl Metrics {
                 .counter("rreg_integrity_failures_total", "Stored content that did not match its digest.")?,
             mirror: registrar.mirror()?,
             sbom: registrar.sbom()?,
+            auth: registrar.auth()?,
             manifest_cache: cache("manifests"),
             blob_cache: cache("blobs"),
             tag_cache: cache("tags"),

@@ -1,4 +1,5 @@
-//! The audit trail: who wrote, who logged in, who was refused. Rows are added and never changed.
+//! The audit trail: who wrote, who logged in, who was refused. Rows are added and never changed. The row of a change is
+//! written in the transaction of that change.
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
@@ -38,7 +39,7 @@ impl AuditEvent {
         Self {
             id: 0,
             at: now_ms(),
-            actor: "anonymous".to_owned(),
+            actor: ANONYMOUS.to_owned(),
             event: event.into(),
             outcome: outcome.into(),
             rule: rule.into(),
@@ -49,6 +50,16 @@ impl AuditEvent {
         }
     }
 }
+
+impl AuditEvent {
+    /// Who did it, if they have said who they are.
+    pub(super) fn author(&self) -> Option<&str> {
+        Some(self.actor.as_str()).filter(|actor| *actor != ANONYMOUS)
+    }
+}
+
+/// Actor of those who have not said who they are.
+const ANONYMOUS: &str = "anonymous";
 
 const COLUMNS: &str = "at, actor, event, outcome, rule, COALESCE(repository, ''), COALESCE(target, ''), \
      COALESCE(address, ''), COALESCE(request_id, '')";
@@ -111,7 +122,15 @@ impl MetadataStore {
     }
 }
 
-async fn add(conn: &mut AnyConnection, event: &AuditEvent) -> Result<(), StorageError> {
+/// Adds the event of a change inside that change's transaction: both are there, or neither.
+pub(super) async fn note(conn: &mut AnyConnection, event: Option<&AuditEvent>) -> Result<(), StorageError> {
+    match event {
+        Some(event) => add(conn, event).await,
+        None => Ok(()),
+    }
+}
+
+pub(super) async fn add(conn: &mut AnyConnection, event: &AuditEvent) -> Result<(), StorageError> {
     sqlx::query(
         "INSERT INTO audit_events (at, actor, event, outcome, rule, repository, target, address, request_id) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use sqlx::Row as _;
 
+use super::audit::{AuditEvent, note};
 use super::blob_writes::{delete_blob, insert_blob, mount_blob, quarantine};
 use super::promises::Promised;
 use super::sessions::Held;
@@ -160,6 +161,7 @@ impl MetadataStore {
         repository: &RepositoryName,
         blob: NewBlob,
         upload: Option<(UploadId, u64)>,
+        audit: Option<AuditEvent>,
     ) -> Result<(), StorageError> {
         let cache = self.cache.clone();
         let held = match &upload {
@@ -170,16 +172,18 @@ impl MetadataStore {
         let upload = upload.filter(|_| held.is_none());
         self.db
             .write(
-                (repository.clone(), blob, upload, held),
-                |conn, (repository, blob, upload, _)| {
+                (repository.clone(), blob, upload, held, audit),
+                |conn, (repository, blob, upload, _, audit)| {
                     Box::pin(async move {
                         if let Some((id, size)) = upload {
                             super::uploads::close(conn, repository, id, *size).await?;
                         }
-                        insert_blob(conn, repository, blob).await
+                        let healed = insert_blob(&mut *conn, repository, blob).await?;
+                        note(conn, audit.as_ref()).await?;
+                        Ok(healed)
                     })
                 },
-                move |(repository, blob, _, held), healed| {
+                move |(repository, blob, _, held, _), healed| {
                     held.iter().for_each(Held::end);
                     cache.committed(|forget| match healed {
                         true => forget.all_blobs(),
@@ -201,6 +205,7 @@ impl MetadataStore {
         from: Option<&RepositoryName>,
         to: &RepositoryName,
         may_read: impl Fn(&RepositoryName) -> bool,
+        audit: Option<AuditEvent>,
     ) -> Result<(), StorageError> {
         // Read first: most mounts that clients try have no source, and those shall not wait for the writer.
         let unknown =
@@ -210,9 +215,14 @@ impl MetadataStore {
         let cache = self.cache.clone();
         self.db
             .write(
-                (*digest, source, to.clone()),
-                |conn, (digest, from, to)| Box::pin(mount_blob(conn, digest, from, to)),
-                move |(digest, _, to), ()| cache.committed(|forget| forget.blob(to, digest)),
+                (*digest, source, to.clone(), audit),
+                |conn, (digest, from, to, audit)| {
+                    Box::pin(async move {
+                        mount_blob(&mut *conn, digest, from, to).await?;
+                        note(conn, audit.as_ref()).await
+                    })
+                },
+                move |(digest, _, to, _), ()| cache.committed(|forget| forget.blob(to, digest)),
             )
             .await
     }
@@ -247,15 +257,19 @@ impl MetadataStore {
         repository: &RepositoryName,
         digest: &Digest,
         grace_ms: u64,
+        audit: Option<AuditEvent>,
     ) -> Result<(), StorageError> {
         let cache = self.cache.clone();
         self.db
             .write(
-                (repository.clone(), *digest, grace_ms),
-                |conn, (repository, digest, grace_ms)| {
-                    Box::pin(delete_blob(conn, repository, digest, *grace_ms))
+                (repository.clone(), *digest, grace_ms, audit),
+                |conn, (repository, digest, grace_ms, audit)| {
+                    Box::pin(async move {
+                        delete_blob(&mut *conn, repository, digest, *grace_ms).await?;
+                        note(conn, audit.as_ref()).await
+                    })
                 },
-                move |(repository, digest, _), ()| cache.committed(|forget| forget.blob(repository, digest)),
+                move |(repository, digest, ..), ()| cache.committed(|forget| forget.blob(repository, digest)),
             )
             .await
     }

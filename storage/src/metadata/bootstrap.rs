@@ -69,7 +69,13 @@ impl MetadataStore {
         audit: AuditEvent,
     ) -> Result<bool, StorageError> {
         let new = NewPrincipal { name: name.to_owned(), kind: "user", admin: true, credential, audit };
-        self.db.write((secret.to_owned(), new), |conn, (secret, new)| Box::pin(take(conn, secret, new)), |_, _| {}).await
+        self.db
+            .write(
+                (secret.to_owned(), new),
+                |conn, (secret, new)| Box::pin(take(conn, secret, new)),
+                |_, _| {},
+            )
+            .await
     }
 }
 

@@ -8,6 +8,7 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
+use super::audit::{AuditEvent, note};
 use super::manifest_deletes::{delete_by_digest, delete_tag};
 use super::promises::Promised;
 use super::reviews::{ReviewKind, queue};
@@ -49,10 +50,10 @@ pub struct NewManifest {
     pub tags: Vec<Tag>,
     /// Whether an index may refer to manifests that are not here.
     pub allow_sparse: bool,
-    /// Who pushes it, for the history of its tags.
-    pub actor: Option<String>,
     /// Whether its packages are to be listed, if it is new here.
     pub list_packages: bool,
+    /// What goes into the audit trail with it. Its actor goes into the history of the tags.
+    pub audit: Option<AuditEvent>,
 }
 
 const SELECT_BY_DIGEST: &str = "SELECT m.digest, m.media_type, m.body FROM repositories r \
@@ -160,7 +161,8 @@ impl MetadataStore {
             .await
     }
 
-    /// Deletes a tag, or a manifest with all its tags. `actor` is who does it, for the tags' history.
+    /// Deletes a tag, or a manifest with all its tags. `audit` goes into the trail with it, its actor into the history
+    /// of the tags.
     ///
     /// # Errors
     /// [`StorageError::UnknownManifest`], [`StorageError::InUse`] for a child of an index,
@@ -169,21 +171,22 @@ impl MetadataStore {
         &self,
         repository: &RepositoryName,
         reference: &Reference,
-        actor: Option<&str>,
+        audit: Option<AuditEvent>,
     ) -> Result<(), StorageError> {
         let cache = self.cache.clone();
-        let actor = actor.map(str::to_owned);
         self.db
             .write(
-                (repository.clone(), reference.clone(), self.rules.clone(), actor),
-                |conn, (repository, reference, rules, actor)| {
+                (repository.clone(), reference.clone(), self.rules.clone(), audit),
+                |conn, (repository, reference, rules, audit)| {
                     Box::pin(async move {
                         let rules = rules.now(conn).await?;
-                        let scope = Scope { repository, rules: &rules, actor: actor.as_deref() };
+                        let actor = audit.as_ref().and_then(AuditEvent::author);
+                        let scope = Scope { repository, rules: &rules, actor };
                         match reference {
-                            Reference::Tag(tag) => delete_tag(conn, scope, tag).await,
-                            Reference::Digest(digest) => delete_by_digest(conn, scope, digest).await,
+                            Reference::Tag(tag) => delete_tag(&mut *conn, scope, tag).await?,
+                            Reference::Digest(digest) => delete_by_digest(&mut *conn, scope, digest).await?,
                         }
+                        note(conn, audit.as_ref()).await
                     })
                 },
                 move |(repository, reference, ..), ()| {
@@ -223,7 +226,8 @@ async fn put_manifest(
     rules: &RuleBook,
 ) -> Result<(), StorageError> {
     let rules = if new.tags.is_empty() { Arc::default() } else { rules.now(conn).await? };
-    let scope = Scope { repository: &new.repository, rules: &rules, actor: new.actor.as_deref() };
+    let actor = new.audit.as_ref().and_then(AuditEvent::author);
+    let scope = Scope { repository: &new.repository, rules: &rules, actor };
     let known = find_repository(conn, &new.repository).await?;
     let mut missing = Vec::new();
     let mut blobs = Vec::new();
@@ -270,7 +274,8 @@ async fn put_manifest(
             unrecorded::queue(conn, repository, &digest).await?;
         }
     }
-    unrecorded::queue(conn, repository, &new.digest).await
+    unrecorded::queue(conn, repository, &new.digest).await?;
+    note(conn, new.audit.as_ref()).await
 }
 
 /// Writes down what the manifest needs.

@@ -1,8 +1,10 @@
-//! Users, robots, their secrets and their roles. What the words mean is the business of `auth`; here they are text.
+//! Users, robots and their secrets. What the words mean is the business of `auth`; here they are text. Each
+//! change goes into the audit trail in its own transaction.
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
+use super::audit::{AuditEvent, add};
 use super::{MetadataStore, to_sql};
 use crate::db::now_ms;
 use crate::error::StorageError;
@@ -39,30 +41,13 @@ impl std::fmt::Debug for NewCredential {
     }
 }
 
-/// A member of an organisation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Membership {
-    /// The organisation.
-    pub organisation: String,
-    /// The member's name; empty for an organisation without members.
-    pub principal: String,
-    /// The role's word; empty likewise.
-    pub role: String,
-}
-
-/// A token's private key.
-#[derive(Clone)]
-pub struct StoredKey {
-    /// PKCS#8.
-    pub private: Vec<u8>,
-    /// Milliseconds since the Unix epoch.
-    pub created_at: i64,
-}
-
-impl std::fmt::Debug for StoredKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "StoredKey({})", self.created_at)
-    }
+/// A user or robot that shall be.
+pub(super) struct NewPrincipal {
+    pub(super) name: String,
+    pub(super) kind: &'static str,
+    pub(super) admin: bool,
+    pub(super) credential: NewCredential,
+    pub(super) audit: AuditEvent,
 }
 
 impl MetadataStore {
@@ -76,30 +61,10 @@ impl MetadataStore {
         kind: &'static str,
         admin: bool,
         credential: NewCredential,
+        audit: AuditEvent,
     ) -> Result<bool, StorageError> {
-        self.db
-            .write(
-                (name.to_owned(), kind, admin, credential),
-                |conn, (name, kind, admin, credential)| {
-                    Box::pin(async move {
-                        let row = sqlx::query(
-                            "INSERT INTO principals (name, kind, admin, created_at) VALUES ($1, $2, $3, $4) \
-                             ON CONFLICT (name) DO NOTHING RETURNING id",
-                        )
-                        .bind(name)
-                        .bind(*kind)
-                        .bind(i64::from(*admin))
-                        .bind(now_ms())
-                        .fetch_optional(&mut *conn)
-                        .await?;
-                        let Some(row) = row else { return Ok(false) };
-                        add_credential(conn, row.try_get(0)?, credential).await?;
-                        Ok(true)
-                    })
-                },
-                |_, _| {},
-            )
-            .await
+        let new = NewPrincipal { name: name.to_owned(), kind, admin, credential, audit };
+        self.db.write(new, |conn, new| Box::pin(insert_principal(conn, new)), |_, _| {}).await
     }
 
     /// Replaces all secrets of a principal. `false`: there is none of that name and kind.
@@ -111,11 +76,12 @@ impl MetadataStore {
         name: &str,
         kind: &'static str,
         credential: NewCredential,
+        audit: AuditEvent,
     ) -> Result<bool, StorageError> {
         self.db
             .write(
-                (name.to_owned(), kind, credential),
-                |conn, (name, kind, credential)| {
+                (name.to_owned(), kind, credential, audit),
+                |conn, (name, kind, credential, audit)| {
                     Box::pin(async move {
                         let row = sqlx::query("SELECT id FROM principals WHERE name = $1 AND kind = $2")
                             .bind(name)
@@ -128,7 +94,8 @@ impl MetadataStore {
                             .bind(id)
                             .execute(&mut *conn)
                             .await?;
-                        add_credential(conn, id, credential).await?;
+                        add_credential(&mut *conn, id, credential).await?;
+                        add(conn, audit).await?;
                         Ok(true)
                     })
                 },
@@ -142,11 +109,16 @@ impl MetadataStore {
     ///
     /// # Errors
     /// A database failure.
-    pub async fn delete_principal(&self, name: &str, kind: &'static str) -> Result<bool, StorageError> {
+    pub async fn delete_principal(
+        &self,
+        name: &str,
+        kind: &'static str,
+        audit: AuditEvent,
+    ) -> Result<bool, StorageError> {
         self.db
             .write(
-                (name.to_owned(), kind),
-                |conn, (name, kind)| {
+                (name.to_owned(), kind, audit),
+                |conn, (name, kind, audit)| {
                     Box::pin(async move {
                         let gone = sqlx::query("DELETE FROM principals WHERE name = $1 AND kind = $2")
                             .bind(name)
@@ -160,6 +132,7 @@ impl MetadataStore {
                             .bind(name)
                             .execute(&mut *conn)
                             .await?;
+                        add(conn, audit).await?;
                         Ok(true)
                     })
                 },
@@ -234,147 +207,31 @@ impl MetadataStore {
         let expires: i64 = row.try_get(1)?;
         Ok(Some((row.try_get(0)?, (expires > 0).then_some(expires))))
     }
+}
 
-    /// Makes `principal` a member, or changes its role; makes the organisation if need be.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn set_membership(&self, membership: Membership) -> Result<(), StorageError> {
-        self.db
-            .write(
-                membership,
-                |conn, new| {
-                    Box::pin(async move {
-                        let id = ensure_organisation(conn, &new.organisation).await?;
-                        if new.principal.is_empty() {
-                            return Ok(());
-                        }
-                        sqlx::query(
-                            "INSERT INTO memberships (organisation_id, principal, role) VALUES ($1, $2, $3) \
-                             ON CONFLICT (organisation_id, principal) DO UPDATE SET role = excluded.role",
-                        )
-                        .bind(id)
-                        .bind(&new.principal)
-                        .bind(&new.role)
-                        .execute(&mut *conn)
-                        .await?;
-                        Ok(())
-                    })
-                },
-                |_, ()| {},
-            )
-            .await
+/// `false`: the name is taken.
+pub(super) async fn insert_principal(
+    conn: &mut AnyConnection,
+    new: &NewPrincipal,
+) -> Result<bool, StorageError> {
+    let row = sqlx::query(
+        "INSERT INTO principals (name, kind, admin, created_at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (name) DO NOTHING RETURNING id",
+    )
+    .bind(&new.name)
+    .bind(new.kind)
+    .bind(i64::from(new.admin))
+    .bind(now_ms())
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(false) };
+    add_credential(&mut *conn, row.try_get(0)?, &new.credential).await?;
+    if new.kind == "user" {
+        // There is a user now: offers to make the first one are void.
+        sqlx::query("DELETE FROM bootstrap").execute(&mut *conn).await?;
     }
-
-    /// Ends a membership; without a principal, the organisation and all its memberships. `false`: there is none.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn end_membership(
-        &self,
-        organisation: &str,
-        principal: Option<&str>,
-    ) -> Result<bool, StorageError> {
-        self.db
-            .write(
-                (organisation.to_owned(), principal.map(str::to_owned)),
-                |conn, (organisation, principal)| {
-                    Box::pin(async move {
-                        let query = match principal {
-                            Some(principal) => sqlx::query(
-                                "DELETE FROM memberships WHERE principal = $2 AND organisation_id IN \
-                                 (SELECT id FROM organisations WHERE name = $1)",
-                            )
-                            .bind(organisation)
-                            .bind(principal),
-                            None => {
-                                sqlx::query("DELETE FROM organisations WHERE name = $1").bind(organisation)
-                            }
-                        };
-                        Ok(query.execute(&mut *conn).await?.rows_affected() > 0)
-                    })
-                },
-                |_, _| {},
-            )
-            .await
-    }
-
-    /// Memberships, of one principal or all; with all, organisations without members too.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn memberships(&self, principal: Option<&str>) -> Result<Vec<Membership>, StorageError> {
-        let query = match principal {
-            Some(name) => sqlx::query(
-                "SELECT o.name, m.principal, m.role FROM memberships m \
-                 JOIN organisations o ON o.id = m.organisation_id WHERE m.principal = $1 ORDER BY o.name",
-            )
-            .bind(name.to_owned()),
-            None => sqlx::query(
-                "SELECT o.name, COALESCE(m.principal, ''), COALESCE(m.role, '') FROM organisations o \
-                 LEFT JOIN memberships m ON m.organisation_id = o.id ORDER BY o.name, m.principal",
-            ),
-        };
-        let rows = query.fetch_all(&mut *self.db.read().await?).await?;
-        rows.iter()
-            .map(|row| {
-                let (organisation, principal) = (row.try_get(0)?, row.try_get(1)?);
-                Ok(Membership { organisation, principal, role: row.try_get(2)? })
-            })
-            .collect()
-    }
-
-    /// Keys of bearer tokens, oldest first.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn signing_keys(&self) -> Result<Vec<StoredKey>, StorageError> {
-        let rows = sqlx::query("SELECT private_key, created_at FROM signing_keys ORDER BY created_at, id")
-            .fetch_all(&mut *self.db.read().await?)
-            .await?;
-        rows.iter()
-            .map(|row| Ok(StoredKey { private: row.try_get(0)?, created_at: row.try_get(1)? }))
-            .collect()
-    }
-
-    /// Adds a key, unless a younger one than `newer_than` is there already, and forgets keys older than `older_than`.
-    /// Both in milliseconds since the Unix epoch.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn rotate_signing_key(
-        &self,
-        private: Vec<u8>,
-        newer_than: i64,
-        older_than: i64,
-    ) -> Result<(), StorageError> {
-        self.db
-            .write(
-                (private, newer_than, older_than),
-                |conn, (private, newer_than, older_than)| {
-                    Box::pin(async move {
-                        sqlx::query("DELETE FROM signing_keys WHERE created_at < $1")
-                            .bind(*older_than)
-                            .execute(&mut *conn)
-                            .await?;
-                        let row = sqlx::query("SELECT COUNT(*) FROM signing_keys WHERE created_at > $1")
-                            .bind(*newer_than)
-                            .fetch_one(&mut *conn)
-                            .await?;
-                        if row.try_get::<i64, _>(0)? == 0 {
-                            sqlx::query("INSERT INTO signing_keys (private_key, created_at) VALUES ($1, $2)")
-                                .bind(private.clone())
-                                .bind(now_ms())
-                                .execute(&mut *conn)
-                                .await?;
-                        }
-                        Ok(())
-                    })
-                },
-                |_, ()| {},
-            )
-            .await
-    }
+    add(conn, &new.audit).await?;
+    Ok(true)
 }
 
 fn principal_of(row: &AnyRow) -> Result<Principal, StorageError> {
@@ -407,116 +264,10 @@ async fn add_credential(
     Ok(())
 }
 
-async fn ensure_organisation(conn: &mut AnyConnection, name: &str) -> Result<i64, StorageError> {
-    sqlx::query("INSERT INTO organisations (name, created_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
-        .bind(name)
-        .bind(now_ms())
-        .execute(&mut *conn)
-        .await?;
-    let row = sqlx::query("SELECT id FROM organisations WHERE name = $1").bind(name).fetch_one(conn).await?;
-    Ok(row.try_get(0)?)
-}
-
 /// Milliseconds since the Unix epoch, `seconds` from now.
 pub fn expiry_in(seconds: u64) -> i64 {
     now_ms().saturating_add(to_sql(seconds.saturating_mul(1000)))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::CacheLimits;
-    use crate::metadata::audit::AuditEvent;
-
-    async fn store() -> (tempfile::TempDir, MetadataStore) {
-        let dir = tempfile::tempdir().unwrap();
-        let store = MetadataStore::sqlite(&dir.path().join("rreg.db"), CacheLimits::default()).await.unwrap();
-        (dir, store)
-    }
-
-    fn secret(kind: &'static str, secret: &str, expires_at: Option<i64>) -> NewCredential {
-        NewCredential { kind, secret: secret.into(), expires_at }
-    }
-
-    fn member(organisation: &str, principal: &str, role: &str) -> Membership {
-        Membership { organisation: organisation.into(), principal: principal.into(), role: role.into() }
-    }
-
-    #[tokio::test]
-    async fn principals_and_their_secrets() {
-        let (_dir, store) = store().await;
-        assert!(store.create_principal("alice", "user", true, secret("password", "h1", None)).await.unwrap());
-        assert!(!store.create_principal("alice", "robot", false, secret("token", "h2", None)).await.unwrap());
-        assert_eq!(store.token_owner("h2").await.unwrap(), None, "nothing is left of what was refused");
-        assert_eq!(store.password_hash("alice").await.unwrap().as_deref(), Some("h1"));
-        assert_eq!(store.password_hash("bob").await.unwrap(), None);
-        let alice = store.principal("alice").await.unwrap().unwrap();
-        assert!(alice.admin && alice.kind == "user" && alice.expires_at.is_none());
-        let (later, earlier) = (expiry_in(60), now_ms() - 1);
-        store.create_principal("ci", "robot", false, secret("token", "t1", Some(later))).await.unwrap();
-        assert_eq!(store.token_owner("t1").await.unwrap(), Some(("ci".into(), Some(later))));
-        assert_eq!(store.principals("robot").await.unwrap()[0].expires_at, Some(later));
-        assert!(
-            store.replace_credentials("ci", "robot", secret("token", "t2", Some(earlier))).await.unwrap()
-        );
-        assert_eq!(store.token_owner("t1").await.unwrap(), None, "replaced");
-        assert_eq!(store.token_owner("t2").await.unwrap(), None, "expired");
-        assert!(!store.replace_credentials("ci", "user", secret("password", "x", None)).await.unwrap());
-        assert_eq!(store.token_owner("h1").await.unwrap(), None, "a password's hash is no token");
-    }
-
-    #[tokio::test]
-    async fn whoever_gets_a_name_next_inherits_nothing() {
-        let (_dir, store) = store().await;
-        store.create_principal("bob", "user", false, secret("password", "h", None)).await.unwrap();
-        store.set_membership(member("team", "bob", "reader")).await.unwrap();
-        store.set_membership(member("team", "bob", "writer")).await.unwrap();
-        store.set_membership(member("empty", "", "")).await.unwrap();
-        assert_eq!(store.memberships(Some("bob")).await.unwrap(), [member("team", "bob", "writer")]);
-        let all = [member("empty", "", ""), member("team", "bob", "writer")];
-        assert_eq!(store.memberships(None).await.unwrap(), all);
-        assert!(store.delete_principal("bob", "user").await.unwrap());
-        assert!(!store.delete_principal("bob", "user").await.unwrap());
-        assert_eq!(store.memberships(Some("bob")).await.unwrap(), []);
-        assert_eq!(store.password_hash("bob").await.unwrap(), None);
-        store.set_membership(member("team", "eve", "reader")).await.unwrap();
-        assert!(store.end_membership("team", Some("eve")).await.unwrap());
-        assert!(!store.end_membership("team", Some("eve")).await.unwrap());
-        assert!(store.end_membership("team", None).await.unwrap());
-        assert_eq!(store.memberships(None).await.unwrap(), [member("empty", "", "")]);
-    }
-
-    #[tokio::test]
-    async fn keys_rotate_once() {
-        let (_dir, store) = store().await;
-        for key in [1, 2] {
-            store.rotate_signing_key(vec![key], now_ms() - 60_000, 0).await.unwrap();
-        }
-        let keys = store.signing_keys().await.unwrap();
-        assert_eq!(keys.iter().map(|key| key.private.clone()).collect::<Vec<_>>(), [vec![1]]);
-        store.rotate_signing_key(vec![3], i64::MAX, 0).await.unwrap();
-        assert_eq!(store.signing_keys().await.unwrap().len(), 2);
-        store.rotate_signing_key(vec![4], i64::MAX, i64::MAX).await.unwrap();
-        assert_eq!(store.signing_keys().await.unwrap()[0].private, [4]);
-    }
-
-    #[tokio::test]
-    async fn a_second_process_writes_beside_the_first_and_the_trail_is_read_in_order() {
-        let (dir, server) = store().await;
-        let path = dir.path().join("rreg.db");
-        let other = MetadataStore::sqlite(&path, CacheLimits::default()).await.unwrap();
-        let event =
-            |actor: &str| AuditEvent { actor: actor.into(), ..AuditEvent::new("login", "allowed", "x") };
-        server.audit(vec![event("a"), event("b")]).await.unwrap();
-        other.audit(vec![event("c")]).await.unwrap();
-        other.create_principal("alice", "user", false, secret("password", "h", None)).await.unwrap();
-        assert!(server.principal("alice").await.unwrap().is_some());
-        let actors = |events: Vec<AuditEvent>| events.into_iter().map(|e| e.actor).collect::<String>();
-        let all = server.audit_events(0, 0, 10).await.unwrap();
-        let second = all[1].id;
-        assert_eq!(actors(all), "abc");
-        assert_eq!(actors(server.audit_events(second, 0, 10).await.unwrap()), "c");
-        assert_eq!(actors(server.audit_events(0, i64::MAX, 10).await.unwrap()), "");
-        assert_eq!(actors(server.last_audit_events(2).await.unwrap()), "bc");
-    }
-}
+mod tests;

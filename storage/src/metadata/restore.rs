@@ -110,7 +110,7 @@ impl MetadataStore {
             manifest: Manifest { media_type: record.media_type, ..manifest },
             tags: Vec::new(),
             allow_sparse: true,
-            actor: None,
+            audit: None,
             list_packages: false,
         };
         self.db

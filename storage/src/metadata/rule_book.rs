@@ -8,6 +8,7 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::MetadataStore;
+use super::audit::{AuditEvent, note};
 use crate::db::Engine;
 use crate::error::StorageError;
 use crate::tag_rules::{TagRule, TagRules};
@@ -68,22 +69,47 @@ impl MetadataStore {
     ///
     /// # Errors
     /// [`StorageError::TagRule`] if there are too many rules or patterns, or a database failure.
-    pub async fn put_tag_rule(&self, rule: TagRule) -> Result<(), StorageError> {
+    pub async fn put_tag_rule(&self, rule: TagRule, audit: AuditEvent) -> Result<(), StorageError> {
         if [&rule.repositories, &rule.tags, &rule.except].iter().any(|list| list.len() > MAX_PATTERNS) {
             return Err(StorageError::TagRule(format!(
                 "rule {:?} has a list of more than {MAX_PATTERNS} patterns",
                 rule.name
             )));
         }
-        self.db.write(rule, |conn, rule| Box::pin(put(conn, rule)), |_, ()| {}).await
+        self.db
+            .write(
+                (rule, audit),
+                |conn, (rule, audit)| {
+                    Box::pin(async move {
+                        put(&mut *conn, rule).await?;
+                        note(conn, Some(audit)).await
+                    })
+                },
+                |_, ()| {},
+            )
+            .await
     }
 
     /// Takes a rule out of the database. Tells whether it was there.
     ///
     /// # Errors
     /// A database failure.
-    pub async fn delete_tag_rule(&self, name: &str) -> Result<bool, StorageError> {
-        self.db.write(name.to_owned(), |conn, name| Box::pin(delete(conn, name)), |_, _| {}).await
+    pub async fn delete_tag_rule(&self, name: &str, audit: AuditEvent) -> Result<bool, StorageError> {
+        self.db
+            .write(
+                (name.to_owned(), audit),
+                |conn, (name, audit)| {
+                    Box::pin(async move {
+                        let deleted = delete(&mut *conn, name).await?;
+                        if deleted {
+                            note(conn, Some(audit)).await?;
+                        }
+                        Ok(deleted)
+                    })
+                },
+                |_, _| {},
+            )
+            .await
     }
 }
 
