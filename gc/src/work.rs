@@ -10,8 +10,12 @@ use crate::{Schedule, ms};
 
 /// Uploads, reviews and objects handled in one round.
 const ROUND: u32 = 500;
+/// Reviews claimed at once, in a transaction that pushes wait for.
+const CLAIMED: u32 = 64;
 /// Reviews settled at once: with SQLite they share transactions, as many as leave room for pushes in between.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 16;
+/// Objects taken off the list in one transaction, for the same reason.
+const FORGOTTEN: usize = 32;
 /// A worker that has not settled a review by then is taken for dead.
 const LEASE: Duration = Duration::from_secs(60);
 /// Time between two looks at which records are to be written: what a lost database takes with it.
@@ -73,7 +77,7 @@ async fn settle_all(
 ) -> Result<(), StorageError> {
     let metadata = storage.metadata();
     loop {
-        let reviews = metadata.claim_reviews(kind, age, ms(LEASE), ROUND).await?;
+        let reviews = metadata.claim_reviews(kind, age, ms(LEASE), CLAIMED).await?;
         if reviews.is_empty() {
             return Ok(());
         }
@@ -117,7 +121,9 @@ async fn delete_objects(storage: &Storage, report: &mut Report) -> Result<(), St
         drop(deleted);
         report.objects += keys.len();
         // Bytes first: a crash in between deletes them once more, and deleting twice is no error.
-        storage.metadata().forget_objects(keys).await?;
+        for some in keys.chunks(FORGOTTEN) {
+            storage.metadata().forget_objects(some.to_vec()).await?;
+        }
     }
 }
 

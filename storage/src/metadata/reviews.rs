@@ -7,6 +7,8 @@
 //! first and the worker finds the review too young, or the worker comes first and the push finds the content gone
 //! and adds it. What a manifest refers to is protected by foreign keys besides.
 
+use std::collections::HashMap;
+
 use rreg_oci::{Digest, RepositoryName};
 use sqlx::AnyConnection;
 use sqlx::Row as _;
@@ -175,12 +177,22 @@ async fn claim(
     .fetch_all(&mut *conn)
     .await?;
     let mut reviews = Vec::with_capacity(rows.len());
+    let mut names: HashMap<i64, RepositoryName> = HashMap::new();
     for row in &rows {
-        let name = sqlx::query("SELECT name FROM repositories WHERE id = $1")
-            .bind(row.try_get::<i64, _>(1)?)
-            .fetch_one(&mut *conn)
-            .await?;
-        reviews.push(review(row, kind, text_column(&name, 0)?)?);
+        let repository = row.try_get::<i64, _>(1)?;
+        let name = match names.get(&repository) {
+            Some(name) => name.clone(),
+            None => {
+                let name = sqlx::query("SELECT name FROM repositories WHERE id = $1")
+                    .bind(repository)
+                    .fetch_one(&mut *conn)
+                    .await?;
+                let name: RepositoryName = text_column(&name, 0)?;
+                names.insert(repository, name.clone());
+                name
+            }
+        };
+        reviews.push(review(row, kind, name)?);
     }
     Ok(reviews)
 }
