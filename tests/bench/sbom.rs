@@ -123,7 +123,7 @@ fn write_layout(root: &Path) -> Result<u64, Failure> {
     fs::create_dir_all(&blobs)?;
     let put = |bytes: &[u8]| -> Result<Digest, Failure> {
         let digest = Digest::sha256(bytes);
-        File::create(blobs.join(digest.hex().to_string()))?.write_all(bytes)?;
+        File::create(blobs.join(digest.hex()))?.write_all(bytes)?;
         Ok(digest)
     };
     let described = |kind: &str, digest: &Digest, size: usize| json!({"mediaType": kind, "digest": digest.to_string(), "size": size});
