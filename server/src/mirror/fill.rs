@@ -210,7 +210,7 @@ impl Running {
         app.metrics.mirror.fills.inc();
         let descriptor = Descriptor::new("application/octet-stream", digest, size);
         let reader = copy.upstream.client.read_blob(&copy.remote, &descriptor);
-        let reader = copy.upstream.ask(None, reader).await?;
+        let reader = copy.upstream.begin(None, reader).await?;
         let writer = SpoolWriter::new(app.mirror.spool(), size);
         let growing = Growing { size, spool: writer.reader() };
         self.sender.send_replace(State::Growing(growing.clone(), 0));
@@ -229,6 +229,7 @@ impl Running {
             copy.upstream.judge(&error);
             return Err(Arc::new(error));
         }
+        copy.upstream.succeeded();
         stored.map_err(MirrorError::from)?;
         app.storage.metadata().blob_arrived(&copy.local, &digest).await.map_err(MirrorError::from)?;
         Ok(growing)

@@ -149,6 +149,20 @@ impl Upstream {
         within: Option<Duration>,
         request: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, MirrorError> {
+        let result = self.begin(within, request).await;
+        if result.is_ok() {
+            self.succeeded();
+        }
+        result
+    }
+
+    /// The same where an answer is only the beginning: whether all is well shows at its end ([`Self::succeeded`],
+    /// [`Self::judge`]).
+    pub(super) async fn begin<T>(
+        &self,
+        within: Option<Duration>,
+        request: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, MirrorError> {
         self.admit()?;
         let result = match within {
             Some(within) => match tokio::time::timeout(within, request).await {
@@ -157,11 +171,15 @@ impl Upstream {
             },
             None => request.await.map_err(|error| self.failure(error)),
         };
-        match &result {
-            Ok(_) => self.breaker.succeeded(),
-            Err(error) => self.judge(error),
+        if let Err(error) = &result {
+            self.judge(error);
         }
         result
+    }
+
+    /// The upstream has answered as it should, to the end.
+    pub(super) fn succeeded(&self) {
+        self.breaker.succeeded();
     }
 
     fn admit(&self) -> Result<(), MirrorError> {
