@@ -211,6 +211,53 @@ fn plain(status: u16) -> Response {
     Response::builder().status(status).body(Body::empty()).unwrap()
 }
 
+fn challenge(text: &str) -> Response {
+    let answer = Response::builder().status(401).header("www-authenticate", text);
+    answer.body(Body::empty()).unwrap()
+}
+
+/// What is answered before anything is looked for.
+fn instead(fault: &Fault, request: &Parts) -> Option<Response> {
+    let path = request.uri.path();
+    match fault {
+        Fault::Status(status) => return Some(plain(*status)),
+        Fault::Busy(status) => {
+            let answer = Response::builder().status(*status).header("retry-after", "60");
+            return Some(answer.body(Body::empty()).unwrap());
+        }
+        Fault::Redirect(to) => {
+            let location = format!("{to}{path}");
+            let answer = Response::builder().status(307).header("location", location);
+            return Some(answer.body(Body::empty()).unwrap());
+        }
+        Fault::Challenge if !request.headers.contains_key("authorization") => {
+            return Some(challenge("Basic realm=origin"));
+        }
+        Fault::Token => {
+            let shown = request.headers.get("authorization").map_or("", |it| it.to_str().unwrap());
+            match (path, shown) {
+                ("/token", BASIC) => {
+                    let token = json!({"token": "let-me-in"});
+                    return Some(Response::new(Body::from(token.to_string())));
+                }
+                ("/token", _) => return Some(plain(401)),
+                (_, "Bearer let-me-in") => {}
+                _ => {
+                    let host = request.headers["host"].to_str().unwrap();
+                    return Some(challenge(&format!(
+                        "Bearer realm=\"https://{host}/token\",service=\"origin\""
+                    )));
+                }
+            }
+        }
+        Fault::Realm(realm) if !request.headers.contains_key("authorization") => {
+            return Some(challenge(&format!("Bearer realm=\"{realm}\",service=\"origin\"")));
+        }
+        _ => {}
+    }
+    None
+}
+
 async fn answer(content: &Mutex<Content>, request: &Parts) -> Response {
     let path = request.uri.path().to_owned();
     let (fault, gate) = {
@@ -218,46 +265,11 @@ async fn answer(content: &Mutex<Content>, request: &Parts) -> Response {
         content.asked.push((format!("{} {path}", request.method), request.headers.clone()));
         (content.fault.clone(), content.gate.clone())
     };
-    match &fault {
-        Fault::Silent => std::future::pending().await,
-        Fault::Status(status) => return plain(*status),
-        Fault::Busy(status) => {
-            return Response::builder()
-                .status(*status)
-                .header("retry-after", "60")
-                .body(Body::empty())
-                .unwrap();
-        }
-        Fault::Redirect(to) => {
-            let location = format!("{to}{path}");
-            return Response::builder().status(307).header("location", location).body(Body::empty()).unwrap();
-        }
-        Fault::Challenge if !request.headers.contains_key("authorization") => {
-            let answer = Response::builder().status(401).header("www-authenticate", "Basic realm=origin");
-            return answer.body(Body::empty()).unwrap();
-        }
-        Fault::Token => {
-            let shown = request.headers.get("authorization").map_or("", |it| it.to_str().unwrap());
-            match (path.as_str(), shown) {
-                ("/token", BASIC) => {
-                    return Response::new(Body::from(json!({"token": "let-me-in"}).to_string()));
-                }
-                ("/token", _) => return plain(401),
-                (_, "Bearer let-me-in") => {}
-                _ => {
-                    let host = request.headers["host"].to_str().unwrap();
-                    let challenge = format!("Bearer realm=\"https://{host}/token\",service=\"origin\"");
-                    let answer = Response::builder().status(401).header("www-authenticate", challenge);
-                    return answer.body(Body::empty()).unwrap();
-                }
-            }
-        }
-        Fault::Realm(realm) if !request.headers.contains_key("authorization") => {
-            let challenge = format!("Bearer realm=\"{realm}\",service=\"origin\"");
-            let answer = Response::builder().status(401).header("www-authenticate", challenge);
-            return answer.body(Body::empty()).unwrap();
-        }
-        _ => {}
+    if matches!(fault, Fault::Silent) {
+        std::future::pending().await
+    }
+    if let Some(answer) = instead(&fault, request) {
+        return answer;
     }
     let Some((kind, reference)) =
         path.strip_prefix(&format!("/v2/{REPOSITORY}/")).and_then(|rest| rest.split_once('/'))
@@ -284,6 +296,15 @@ async fn answer(content: &Mutex<Content>, request: &Parts) -> Response {
     response
 }
 
+/// A pause before each piece.
+fn in_pieces(bytes: &Bytes, length: usize, pause: Duration) -> Body {
+    let pieces: Vec<Bytes> = bytes.chunks(length).map(Bytes::copy_from_slice).collect();
+    Body::from_stream(stream::iter(pieces).then(move |piece| async move {
+        tokio::time::sleep(pause).await;
+        Ok::<_, io::Error>(piece)
+    }))
+}
+
 fn respond(
     request: &Parts,
     fault: &Fault,
@@ -304,22 +325,8 @@ fn respond(
     let half = bytes.slice(..bytes.len() / 2);
     let ok = |piece: Bytes| Ok::<_, io::Error>(piece);
     let (length, body) = match fault {
-        Fault::Slow => {
-            let pieces: Vec<Bytes> = bytes.chunks(bytes.len() / 5 + 1).map(Bytes::copy_from_slice).collect();
-            let slow = stream::iter(pieces).then(move |piece| async move {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                ok(piece)
-            });
-            (Some(bytes.len()), Body::from_stream(slow))
-        }
-        Fault::Trickle => {
-            let pieces: Vec<Bytes> = bytes.chunks(1).map(Bytes::copy_from_slice).collect();
-            let slow = stream::iter(pieces).then(move |piece| async move {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                ok(piece)
-            });
-            (Some(bytes.len()), Body::from_stream(slow))
-        }
+        Fault::Slow => (Some(bytes.len()), in_pieces(&bytes, bytes.len() / 5 + 1, Duration::from_millis(20))),
+        Fault::Trickle => (Some(bytes.len()), in_pieces(&bytes, 1, Duration::from_millis(100))),
         Fault::Short => {
             let short = bytes.slice(..bytes.len() - 1);
             (Some(short.len()), Body::from(short))

@@ -4,7 +4,7 @@
 //! acknowledged with a tag stays. The object store fails now and then, before or after it did what was asked.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use rreg_gc::{Damage, Depth};
@@ -17,6 +17,8 @@ use crate::durability::random::{Random, rounds, seed};
 use crate::harness::postgres;
 
 const CLIENTS: usize = 6;
+/// So many times the steps, at the most, for workers and faults to show up.
+const PATIENCE: u64 = 100;
 
 struct Client {
     storage: Storage,
@@ -107,18 +109,18 @@ impl Client {
     }
 }
 
-/// Reclaims without patience; gives how much.
-async fn reclaim_until(storage: Storage, stop: Arc<AtomicBool>) -> usize {
-    let mut reclaimed = 0;
+/// Reclaims without patience; counts how much.
+async fn reclaim_until(storage: Storage, stop: Arc<AtomicBool>, reclaimed: Arc<AtomicUsize>) {
     while !stop.load(Ordering::Relaxed) {
         match rreg_gc::sweep(&storage, &at_once(true)).await {
-            Ok(report) => reclaimed += report.blobs + report.manifests,
+            Ok(report) => {
+                reclaimed.fetch_add(report.blobs + report.manifests, Ordering::Relaxed);
+            }
             Err(StorageError::Object(_)) => {}
             Err(error) => panic!("{error}"),
         }
         tokio::task::yield_now().await;
     }
-    reclaimed
 }
 
 async fn race(rows: Rows, replicas: usize, steps: u64) {
@@ -136,8 +138,11 @@ async fn race(rows: Rows, replicas: usize, steps: u64) {
         Arc::new((0..6).map(|n| random.bytes(if n % 2 == 0 { 100 } else { 2000 }).into()).collect());
     let names: Arc<Vec<_>> = Arc::new((0..2).map(|n| format!("race/r{n}").parse().unwrap()).collect());
     let stop = Arc::new(AtomicBool::new(false));
-    let workers: Vec<_> =
-        storages.iter().map(|storage| tokio::spawn(reclaim_until(storage.clone(), stop.clone()))).collect();
+    let reclaimed = Arc::new(AtomicUsize::new(0));
+    let workers: Vec<_> = storages
+        .iter()
+        .map(|storage| tokio::spawn(reclaim_until(storage.clone(), stop.clone(), reclaimed.clone())))
+        .collect();
     let retries = Arc::new(AtomicU64::new(0));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|n| {
@@ -150,8 +155,13 @@ async fn race(rows: Rows, replicas: usize, steps: u64) {
                 acknowledged: vec![None; names.len()],
                 retries: retries.clone(),
             };
+            // On a busy machine the workers may get no turn for a while.
+            let raced = || reclaimed.load(Ordering::Relaxed) > 0 && dice.thrown.load(Ordering::Relaxed) > 0;
             async move {
-                for _ in 0..steps {
+                for step in 0..steps * PATIENCE {
+                    if step >= steps && raced() {
+                        break;
+                    }
                     client.step().await;
                 }
                 client
@@ -160,11 +170,11 @@ async fn race(rows: Rows, replicas: usize, steps: u64) {
         .collect();
     let done = futures_util::future::join_all(clients).await;
     stop.store(true, Ordering::Relaxed);
-    let mut reclaimed = 0;
     for worker in workers {
-        reclaimed += worker.await.unwrap();
+        worker.await.unwrap();
     }
     dice.on.store(false, Ordering::Relaxed);
+    let reclaimed = reclaimed.load(Ordering::Relaxed);
     let (retries, thrown) = (retries.load(Ordering::Relaxed), dice.thrown.load(Ordering::Relaxed));
     eprintln!("{rows:?}: {reclaimed} reclaimed, {retries} retries, {thrown} faults");
     assert!(reclaimed > 0 && thrown > 0, "nothing raced");
