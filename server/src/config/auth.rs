@@ -67,7 +67,7 @@ section! {
         /// Whom tokens are for and from. Replicas have the same one, different registries different ones. Not set:
         /// rreg.
         service: Option<String> = None,
-        /// Address under which clients reach this registry, such as https://registry.example. Not set: what the
+        /// Address under which clients reach this registry, such as `https://registry.example`. Not set: what the
         /// client's Host header says, with https where TLS is on.
         url: Option<String> = None,
         /// Whether a server without users prints a link at its start that makes the first administrator, once.
