@@ -5,7 +5,7 @@
 //! a signature: that a document is signed is said, and that nobody checked it too.
 //!
 //! How to add a format: a file with a function from bytes to [`Document`], its media type and the key that gives
-//! it away in [`document`].
+//! it away in `document`.
 
 mod attestation;
 mod bounded;
