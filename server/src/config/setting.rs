@@ -119,7 +119,8 @@ impl Setting for Vec<Glob> {
     fn assign(&mut self, value: &Value) -> Result<(), String> {
         let mut texts = Vec::<String>::new();
         texts.assign(value)?;
-        let globs = texts.iter().map(|text| text.parse().map_err(|why| format!("has {text:?}: {why}")));
+        let globs =
+            texts.iter().map(|text| text.parse().map_err(|why| format!("{text:?} is no pattern: {why}")));
         *self = globs.collect::<Result<_, _>>()?;
         Ok(())
     }

@@ -291,7 +291,7 @@ fn who_may_do_what() {
     assert!(refused("[auth]\nmode = 'none'").contains("allowed: open or local"));
     assert!(refused("[auth]\npublic = ['a[']").contains("\"a[\" is no pattern"));
     assert!(refused("[auth]\npublic = 'a'").contains("auth.public"));
-    assert!(refused("[auth]\npublic = [1]").contains("has an item of type integer"));
+    assert!(refused("[auth]\npublic = [1]").contains("has an entry that is no text"));
     assert!(refused("[auth]\ntoken_lifetime = '2h'").contains("allowed: 1m to 1h"));
     for url in ["registry.example", "ftp://h", "https://h/path", "https://h?q"] {
         assert!(refused(&format!("[auth]\nurl = '{url}'")).contains("auth.url"), "{url}");
