@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use rreg_storage::{ReviewKind, Settled, Storage, StorageError, Verdict};
+use rreg_storage::{Review, ReviewKind, Settled, Storage, StorageError, Verdict};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Schedule, ms};
@@ -75,14 +75,17 @@ async fn settle_all(
     (kind, age): (ReviewKind, u64),
     report: &mut Report,
 ) -> Result<(), StorageError> {
-    let metadata = storage.metadata();
+    let grace = ms(schedule.grace);
     loop {
-        let reviews = metadata.claim_reviews(kind, age, ms(LEASE), CLAIMED).await?;
+        let reviews = storage.metadata().claim_reviews(kind, age, ms(LEASE), CLAIMED).await?;
         if reviews.is_empty() {
             return Ok(());
         }
-        let grace = ms(schedule.grace);
-        let mut settled = stream::iter(reviews)
+        let alone = match kind {
+            ReviewKind::Manifest => reviews,
+            ReviewKind::Blob => settle_together(storage, reviews, grace, report).await?,
+        };
+        let mut settled = stream::iter(alone)
             .map(|review| {
                 let storage = storage.clone();
                 async move { storage.metadata().settle_review(&review, grace).await }
@@ -102,6 +105,30 @@ async fn settle_all(
             }
         }
     }
+}
+
+/// Settles reviews of blobs, those of each repository together. Gives those that have to be tried alone, because one
+/// of their company met somebody else's transaction.
+async fn settle_together(
+    storage: &Storage,
+    mut reviews: Vec<Review>,
+    grace: u64,
+    report: &mut Report,
+) -> Result<Vec<Review>, StorageError> {
+    let mut alone = Vec::new();
+    reviews.sort_by(|a, b| a.repository.cmp(&b.repository));
+    for same in reviews.chunk_by(|a, b| a.repository == b.repository) {
+        match storage.metadata().settle_blobs(same.to_vec(), grace).await {
+            Ok(settled) => {
+                report.blobs += settled.reclaimed;
+                report.bytes += settled.bytes;
+                report.kept += settled.kept;
+            }
+            Err(StorageError::Conflict) => alone.extend_from_slice(same),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(alone)
 }
 
 async fn delete_objects(storage: &Storage, report: &mut Report) -> Result<(), StorageError> {

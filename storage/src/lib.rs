@@ -32,8 +32,8 @@ pub use error::StorageError;
 pub use metadata::{
     AuditEvent, BlobContent, BlobRecord, CatalogPage, Content, Evicted, FailedSbom, FillLease, Holder,
     Membership, MetadataStore, NewBlob, NewCredential, NewManifest, Presence, Principal, Referrer,
-    ReferrerPage, Restored, Review, ReviewKind, SbomJob, Segment, Settled, Stored, StoredKey, StoredManifest,
-    TagChange, TagPage, UploadProgress, UploadSession, Verdict, expiry_in,
+    ReferrerPage, Restored, Review, ReviewKind, SbomJob, Segment, Settled, SettledBlobs, Stored, StoredKey,
+    StoredManifest, TagChange, TagPage, UploadProgress, UploadSession, Verdict, expiry_in,
 };
 pub use records::{RecordedBlob, RecordedContent, RecordedManifest, RecordedTag};
 pub use tag_rules::{TagRule, TagRules};

@@ -14,6 +14,9 @@ const READ_BUFFER: usize = 256 << 10;
 /// What is written at once.
 const WRITE_PIECE: usize = 1 << 20;
 
+/// What a client that takes images sends; without it, some registries answer with other manifests or none.
+pub(crate) const ACCEPT: &str = "Accept: application/vnd.oci.image.manifest.v1+json\r\n";
+
 /// Writes a request's head.
 pub(crate) fn head(out: &mut Vec<u8>, method: &str, path: &str, headers: &str, length: Option<usize>) {
     // Writing to a Vec cannot fail.
@@ -75,7 +78,7 @@ impl Client {
     /// Gets a path and throws the content away; how many bytes it had.
     pub(crate) fn discard(&mut self, path: &str) -> Result<u64, Failure> {
         let mut request = Vec::with_capacity(512);
-        head(&mut request, "GET", path, "", None);
+        head(&mut request, "GET", path, ACCEPT, None);
         self.stream.write_all(&request)?;
         let received = self.receive(false, false)?;
         match self.response.status() {

@@ -153,7 +153,7 @@ fn small(address: SocketAddr) -> Result<f64, Failure> {
     pull(&mut Client::connect(address)?, &paths)?;
     let next = |number: u64, out: &mut Vec<u8>| {
         let path = &paths[usize::try_from(number).unwrap_or_default() % paths.len()];
-        http::head(out, "GET", path, "", None);
+        http::head(out, "GET", path, http::ACCEPT, None);
     };
     let until = Until::Elapsed(Duration::from_secs(2));
     let outcome = load::run(address, CONNECTIONS, until, &[200], next)?;

@@ -23,11 +23,13 @@ mod reviews;
 mod rule_book;
 mod sbom_jobs;
 mod sessions;
+mod settle_blobs;
 mod signing_keys;
 mod tags;
 mod unrecorded;
 mod uploads;
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,6 +51,7 @@ pub use principals::{NewCredential, Principal, expiry_in};
 pub use restore::Restored;
 pub use reviews::{Review, ReviewKind, Settled};
 pub use sbom_jobs::{FailedSbom, SbomJob};
+pub use settle_blobs::SettledBlobs;
 pub use signing_keys::StoredKey;
 pub use tags::TagChange;
 pub(crate) use unrecorded::Unrecorded;
@@ -199,4 +202,15 @@ fn size_column(row: &AnyRow, column: usize) -> Result<u64, StorageError> {
 /// Sizes are stored as signed integers; nothing larger than 8 EiB is ever accepted.
 fn to_sql(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+/// `$first, …`: placeholders for `count` values.
+fn list(first: usize, count: usize) -> String {
+    let mut text = String::with_capacity(count * 5);
+    for number in first..first + count {
+        let comma = if number == first { "" } else { ", " };
+        // Writing into memory cannot fail.
+        let _ = write!(text, "{comma}${number}");
+    }
+    text
 }

@@ -51,6 +51,8 @@ pub struct Review {
     pub digest: Digest,
     /// When it was queued, in milliseconds since the Unix epoch.
     pub queued_at: i64,
+    /// Until when its worker has it; 0 for one that was only looked at. Queueing it anew takes it from the worker.
+    pub(super) leased_until: i64,
 }
 
 /// What became of a review.
@@ -131,7 +133,7 @@ impl MetadataStore {
         .bind(i64::from(limit))
         .fetch_all(&mut *conn)
         .await?;
-        rows.iter().map(|row| review(row, kind, text_column(row, 4)?)).collect()
+        rows.iter().map(|row| review(row, kind, text_column(row, 4)?, 0)).collect()
     }
 
     /// What settling the review would do now.
@@ -144,7 +146,12 @@ impl MetadataStore {
     }
 }
 
-fn review(row: &AnyRow, kind: ReviewKind, repository: RepositoryName) -> Result<Review, StorageError> {
+fn review(
+    row: &AnyRow,
+    kind: ReviewKind,
+    repository: RepositoryName,
+    leased_until: i64,
+) -> Result<Review, StorageError> {
     Ok(Review {
         id: row.try_get(0)?,
         repository_id: row.try_get(1)?,
@@ -152,6 +159,7 @@ fn review(row: &AnyRow, kind: ReviewKind, repository: RepositoryName) -> Result<
         repository,
         digest: digest_column(row, 2)?,
         queued_at: row.try_get(3)?,
+        leased_until,
     })
 }
 
@@ -164,12 +172,13 @@ async fn claim(
     limit: u32,
 ) -> Result<Vec<Review>, StorageError> {
     let now = now_ms();
+    let leased_until = now.saturating_add(to_sql(lease_ms));
     let rows = sqlx::query(
         "UPDATE reviews SET leased_until = $1 WHERE leased_until <= $2 AND id IN \
          (SELECT id FROM reviews WHERE kind = $3 AND queued_at <= $4 AND leased_until <= $2 \
           ORDER BY queued_at LIMIT $5) RETURNING id, repository_id, digest, queued_at",
     )
-    .bind(now.saturating_add(to_sql(lease_ms)))
+    .bind(leased_until)
     .bind(now)
     .bind(kind.as_str())
     .bind(now.saturating_sub(to_sql(age_ms)))
@@ -192,16 +201,15 @@ async fn claim(
                 name
             }
         };
-        reviews.push(review(row, kind, name)?);
+        reviews.push(review(row, kind, name, leased_until)?);
     }
     Ok(reviews)
 }
 
 async fn settle(conn: &mut AnyConnection, review: &Review, grace_ms: u64) -> Result<Settled, StorageError> {
-    let taken = sqlx::query("DELETE FROM reviews WHERE id = $1 AND digest = $2 AND queued_at = $3")
+    let taken = sqlx::query("DELETE FROM reviews WHERE id = $1 AND leased_until = $2")
         .bind(review.id)
-        .bind(review.digest.to_string())
-        .bind(review.queued_at)
+        .bind(review.leased_until)
         .execute(&mut *conn)
         .await?;
     if taken.rows_affected() == 0 {

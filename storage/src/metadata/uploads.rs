@@ -7,7 +7,7 @@ use sqlx::Row as _;
 
 use super::blobs::Segment;
 use super::sessions::Held;
-use super::{MetadataStore, size_column, text_column, to_sql};
+use super::{MetadataStore, list, size_column, text_column, to_sql};
 use crate::db::now_ms;
 use crate::error::StorageError;
 
@@ -234,12 +234,11 @@ impl MetadataStore {
                 keys,
                 |conn, keys| {
                     Box::pin(async move {
-                        for key in keys {
-                            sqlx::query("DELETE FROM reclaim WHERE object_key = $1")
-                                .bind(key)
-                                .execute(&mut *conn)
-                                .await?;
-                        }
+                        let sql =
+                            format!("DELETE FROM reclaim WHERE object_key IN ({})", list(1, keys.len()));
+                        let query = sqlx::query(sqlx::AssertSqlSafe(sql));
+                        let query = keys.iter().fold(query, |query, key| query.bind(key.clone()));
+                        query.execute(conn).await?;
                         Ok(())
                     })
                 },

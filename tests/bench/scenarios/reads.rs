@@ -3,16 +3,13 @@
 use crate::Failure;
 use crate::content::{Random, digest};
 use crate::fixtures::{SMALL, TAGS, small_blob, small_manifest, tag};
-use crate::http::head;
+use crate::http::{ACCEPT, head};
 use crate::load::{self, Until};
 use crate::measure::{CpuClock, Sample};
 
 use super::Run;
 
 const CONNECTIONS: usize = 32;
-/// What a client that takes images sends; without it, some registries answer with other manifests.
-const ACCEPT: &str = "Accept: application/vnd.oci.image.manifest.v1+json\r\n";
-
 /// Warms up, then measures requests that `next` writes.
 fn measure(
     run: &Run,
