@@ -17,5 +17,6 @@ pub mod tls;
 
 pub use auth::{access, caller_of};
 pub use config::Config;
+pub use handlers::tag_rule_view;
 pub use open::{Opened, open, open_metadata, open_to_read, read_htpasswd};
 pub use run::{RunError, run};

@@ -4,6 +4,7 @@
 use clap::Subcommand;
 use rreg_oci::Glob;
 use rreg_oci::Tag as RuleName;
+use rreg_server::tag_rule_view;
 use rreg_storage::TagRule;
 use serde_json::{Value, json};
 
@@ -63,7 +64,7 @@ impl Rule {
                 let audit = accounts.event("tag rule add", name.as_str());
                 accounts.metadata.put_tag_rule(rule.clone(), audit).await?;
                 accounts.close().await;
-                output.done(&view(&rule, "database"), || format!("rule {name}\n"))
+                output.done(&tag_rule_view(&rule, "database"), || format!("rule {name}\n"))
             }
             Self::Rm { name, place } => {
                 let accounts = Accounts::open(place).await?;
@@ -83,16 +84,6 @@ fn texts(globs: &[Glob]) -> Vec<String> {
     globs.iter().map(Glob::to_string).collect()
 }
 
-fn view(rule: &TagRule, source: &str) -> Value {
-    json!({
-        "name": rule.name,
-        "source": source,
-        "repositories": texts(&rule.repositories),
-        "tags": texts(&rule.tags),
-        "except": texts(&rule.except),
-    })
-}
-
 async fn list(output: &Output, place: &Place) -> Result<Exit, Failure> {
     let accounts = Accounts::open(place).await?;
     let configured = accounts.config.tags.immutable.rules();
@@ -102,7 +93,7 @@ async fn list(output: &Output, place: &Place) -> Result<Exit, Failure> {
     let all: Vec<(&TagRule, &str)> = (configured.all().iter().map(|rule| (rule, "configuration")))
         .chain(stored.iter().map(|rule| (rule, "database")))
         .collect();
-    let value: Vec<Value> = all.iter().map(|(rule, source)| view(rule, source)).collect();
+    let value: Vec<Value> = all.iter().map(|(rule, source)| tag_rule_view(rule, source)).collect();
     output.result(&value, || {
         let rows: Vec<_> = all
             .iter()

@@ -18,6 +18,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use rreg_auth::Permit;
 use rreg_oci::{Digest, Operation};
 
+pub use rules::tag_rule_view;
+
 use crate::app::App;
 use crate::auth::{Context, allowed};
 use crate::error::ApiError;

@@ -28,7 +28,8 @@ struct Sent {
     except: Option<Vec<String>>,
 }
 
-fn view(rule: &TagRule, source: &str) -> Value {
+/// A rule as JSON; `source` is where it stands: `configuration` or `database`.
+pub fn tag_rule_view(rule: &TagRule, source: &str) -> Value {
     let texts = |globs: &[Glob]| globs.iter().map(Glob::to_string).collect::<Vec<_>>();
     json!({
         "name": rule.name,
@@ -42,8 +43,9 @@ fn view(rule: &TagRule, source: &str) -> Value {
 pub(super) async fn list(app: &App) -> Answer {
     let metadata = app.storage.metadata();
     let stored = metadata.stored_tag_rules().await?;
-    let configured = metadata.configured_tag_rules().iter().map(|rule| view(rule, "configuration"));
-    let rules: Vec<Value> = configured.chain(stored.iter().map(|rule| view(rule, "database"))).collect();
+    let configured = metadata.configured_tag_rules().iter().map(|rule| tag_rule_view(rule, "configuration"));
+    let rules: Vec<Value> =
+        configured.chain(stored.iter().map(|rule| tag_rule_view(rule, "database"))).collect();
     Ok(json_answer(Bytes::from(json!({"rules": rules}).to_string())))
 }
 
@@ -53,7 +55,7 @@ pub(super) async fn put(app: &App, permit: &Permit, audit: AuditEvent, request: 
         .collect(MAX_RULE);
     let rule = parse(rule, &body.await?)
         .map_err(|message| ApiError::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message))?;
-    let shown = view(&rule, "database");
+    let shown = tag_rule_view(&rule, "database");
     app.storage.metadata().put_tag_rule(rule, audit).await?;
     let mut response: Response = json_answer(Bytes::from(shown.to_string()));
     *response.status_mut() = StatusCode::CREATED;

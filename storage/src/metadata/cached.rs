@@ -10,7 +10,9 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 
 use super::evictions::{note_copy, note_use};
-use super::manifests::{BLOB_MEMBER, MANIFEST_MEMBER, insert_manifest, member, unique};
+use super::manifests::{
+    BLOB_MEMBER, MANIFEST_MEMBER, insert_manifest, link_blob, link_child, member, unique,
+};
 use super::reviews::{ReviewKind, queue};
 use super::tags::{Scope, set_tag};
 use super::{MetadataStore, NewManifest, ensure_repository, find_repository, size_column, to_sql};
@@ -206,35 +208,6 @@ async fn arrived(conn: &mut AnyConnection, repository: i64, digest: &Digest) -> 
         .bind(digest.to_string())
         .execute(conn)
         .await?;
-    Ok(())
-}
-
-pub(super) async fn link_blob(
-    conn: &mut AnyConnection,
-    manifest: i64,
-    repository: i64,
-    blob: i64,
-) -> Result<(), StorageError> {
-    sqlx::query(
-        "INSERT INTO manifest_blobs (manifest_id, repository_id, blob_id) VALUES ($1, $2, $3) \
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(manifest)
-    .bind(repository)
-    .bind(blob)
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-async fn link_child(conn: &mut AnyConnection, parent: i64, child: i64) -> Result<(), StorageError> {
-    sqlx::query(
-        "INSERT INTO manifest_children (manifest_id, child_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-    )
-    .bind(parent)
-    .bind(child)
-    .execute(conn)
-    .await?;
     Ok(())
 }
 

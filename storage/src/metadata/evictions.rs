@@ -11,8 +11,7 @@ use rreg_oci::{Digest, RepositoryName};
 use sqlx::AnyConnection;
 use sqlx::Row as _;
 
-use super::cached::link_blob;
-use super::manifests::{MANIFEST_MEMBER, member};
+use super::manifests::{MANIFEST_MEMBER, link_blob, member};
 use super::{MetadataStore, digest_column, find_repository, size_column, text_column, to_sql};
 use crate::db::now_ms;
 use crate::error::StorageError;

@@ -287,25 +287,44 @@ pub(super) async fn refer(
     children: &[i64],
 ) -> Result<(), StorageError> {
     for blob in blobs {
-        sqlx::query(
-            "INSERT INTO manifest_blobs (manifest_id, repository_id, blob_id) VALUES ($1, $2, $3) \
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(id)
-        .bind(repository)
-        .bind(blob)
-        .execute(&mut *conn)
-        .await?;
+        link_blob(&mut *conn, id, repository, *blob).await?;
     }
     for child in children {
-        sqlx::query(
-            "INSERT INTO manifest_children (manifest_id, child_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-        )
-        .bind(id)
-        .bind(child)
-        .execute(&mut *conn)
-        .await?;
+        link_child(&mut *conn, id, *child).await?;
     }
+    Ok(())
+}
+
+pub(super) async fn link_blob(
+    conn: &mut AnyConnection,
+    manifest: i64,
+    repository: i64,
+    blob: i64,
+) -> Result<(), StorageError> {
+    sqlx::query(
+        "INSERT INTO manifest_blobs (manifest_id, repository_id, blob_id) VALUES ($1, $2, $3) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(manifest)
+    .bind(repository)
+    .bind(blob)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn link_child(
+    conn: &mut AnyConnection,
+    parent: i64,
+    child: i64,
+) -> Result<(), StorageError> {
+    sqlx::query(
+        "INSERT INTO manifest_children (manifest_id, child_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+    )
+    .bind(parent)
+    .bind(child)
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
