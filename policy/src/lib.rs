@@ -1,4 +1,32 @@
 //! Is this content fit to serve or to run?
 //!
-//! Signatures, attestations, rules and decisions belong here. None of it exists yet: today the registry serves what
-//! was pushed, and `rreg` has no command that judges content.
+//! Facts about a digest come in ([`Facts`]), a [`Decision`] with its reasons goes out. Nothing here touches a network,
+//! a disk or a clock: callers pass bytes, trust material and the time.
+//!
+//! The way through: [`gather`] finds [`Evidence`] through [`Content`]; [`verify`] judges a piece of it under a
+//! [`TrustRoot`] and answers a [`Verification`]; both become [`Facts`]; a [`Policy`] asks its rules about them. How
+//! something is signed is known only in [`sigstore`] and [`notation`], what a policy may say only in [`rules`].
+
+pub mod certificates;
+mod content;
+mod decision;
+mod evidence;
+mod facts;
+pub mod key;
+mod limits;
+pub mod notation;
+pub mod sigstore;
+mod signer;
+mod statement;
+mod trust;
+mod verdict;
+
+pub use content::{Content, ManifestContent, ReadError};
+pub use decision::{Decision, Mode, Outcome, Outturn, Point, PolicyResult, Reason};
+pub use evidence::{Evidence, EvidenceKind, Found, is_evidence_type};
+pub use facts::{ConfigFacts, EvidenceFact, Fact, Facts, FindingFact, ImageFacts, SbomFacts};
+pub use limits::Limits;
+pub use signer::Signer;
+pub use statement::{COSIGN_SIGN, PAYLOAD_TYPE, Statement, StatementError};
+pub use trust::{TrustError, TrustRoot};
+pub use verdict::{Check, Checks, Verdict, Verification};

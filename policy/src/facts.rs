@@ -1,0 +1,207 @@
+//! What is known of a digest in a repository: everything that rules may ask about.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use rreg_oci::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::{EvidenceKind, Found};
+use crate::statement::Statement;
+use crate::verdict::Verification;
+
+/// A fact that may not be there. The three ways of not being there are told apart: a rule on what was not gathered is
+/// an error, never a pass.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Fact<T> {
+    /// It was gathered.
+    Known(T),
+    /// It was looked for and there is none.
+    Absent,
+    /// It was not looked for, or could not be had: says why.
+    NotGathered(String),
+}
+
+/// Everything known of one digest in one repository. `serde` of this is also what `rreg policy test` reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Facts {
+    /// The image itself.
+    pub image: ImageFacts,
+    /// Signatures and attestations with what their verification found.
+    #[serde(default)]
+    pub evidence: Vec<EvidenceFact>,
+    /// Why the list of evidence is not whole (a limit was passed, a part could not be read). Rules that would need
+    /// more than what is there answer `error` then.
+    #[serde(default)]
+    pub incomplete: Vec<String>,
+    /// What is inside.
+    #[serde(default = "Fact::absent")]
+    pub sbom: Fact<SbomFacts>,
+    /// Known vulnerabilities.
+    #[serde(default = "Fact::no_findings")]
+    pub findings: Fact<Vec<FindingFact>>,
+}
+
+impl<T> Fact<T> {
+    fn absent() -> Self {
+        Self::Absent
+    }
+
+    /// Vulnerabilities are not matched yet.
+    pub fn no_findings() -> Self {
+        Self::NotGathered("vulnerabilities are not gathered by this version".into())
+    }
+}
+
+/// The image as its manifest and config describe it. Nothing of it is proved by anybody.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageFacts {
+    /// Registry host of the reference, where there is one (empty for the registry's own).
+    #[serde(default)]
+    pub registry: String,
+    /// Repository without the registry.
+    pub repository: String,
+    /// Tags that name the digest, or an index that has it.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// The digest judged.
+    pub digest: Digest,
+    /// Indexes that have it as a child: a signature on one of them covers it.
+    #[serde(default)]
+    pub parents: Vec<Digest>,
+    /// Media type of the manifest.
+    pub media_type: String,
+    /// Artifact type, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// Whether the request named it by digest. `None` where no request is judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<bool>,
+    /// `os/architecture[/variant]`: its own, or those of an index's children.
+    #[serde(default)]
+    pub platforms: Vec<String>,
+    /// Annotations of the manifest.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// Bytes of config and layers together; 0 for an index.
+    #[serde(default)]
+    pub size: u64,
+    /// Layers' digests, the lowest first.
+    #[serde(default)]
+    pub layers: Vec<Digest>,
+    /// The configs: one for an image, one for each child of an index, none for an artifact.
+    #[serde(default)]
+    pub configs: Vec<ConfigFacts>,
+    /// Name of the image that it is built on (`org.opencontainers.image.base.name`), where it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_name: Option<String>,
+    /// Digest of the image that it is built on (`org.opencontainers.image.base.digest`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_digest: Option<Digest>,
+}
+
+/// An image's config.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConfigFacts {
+    /// `os/architecture[/variant]`.
+    pub platform: String,
+    /// Who runs the process, as the config has it; empty is root.
+    pub user: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// When it says that it was made.
+    pub created: Option<DateTime<Utc>>,
+    /// Entry point and arguments.
+    pub command: Vec<String>,
+    /// Ports as `80/tcp`.
+    pub ports: Vec<String>,
+    /// Environment names; values may be secret and are not kept.
+    pub environment: Vec<String>,
+}
+
+/// One signature or attestation, and who vouches for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EvidenceFact {
+    /// [`crate::Evidence::id`].
+    pub id: Digest,
+    /// The manifest that carries it.
+    pub manifest: Digest,
+    /// The digest that it was attached to: the image, or an index that has it.
+    pub subject: Digest,
+    /// What it is.
+    pub kind: EvidenceKind,
+    /// How it was found.
+    #[serde(default)]
+    pub found: Vec<Found>,
+    /// What it says, where it is an attestation (or a signature in the form of one).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<Statement>,
+    /// What verification found, by trust root. Empty: nobody that is trusted here could be asked about it.
+    #[serde(default)]
+    pub verifications: BTreeMap<String, Verification>,
+}
+
+impl EvidenceFact {
+    /// Whether it says "signed" and nothing more.
+    pub fn is_signature(&self) -> bool {
+        match self.kind {
+            EvidenceKind::CosignSignature | EvidenceKind::Notation => true,
+            EvidenceKind::Bundle => self.statement.as_ref().is_none_or(Statement::is_signature),
+            EvidenceKind::CosignAttestation | EvidenceKind::Statement | EvidenceKind::Sbom => false,
+        }
+    }
+
+    /// Whether it was signed at all, by whomever.
+    pub fn is_signed(&self) -> bool {
+        !matches!(self.kind, EvidenceKind::Statement | EvidenceKind::Sbom)
+    }
+
+    /// What verification under a trust root found.
+    pub fn under(&self, trust: &Digest) -> Option<&Verification> {
+        self.verifications.get(&trust.to_string())
+    }
+}
+
+/// What the SBOM of an image says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SbomFacts {
+    /// `cyclonedx` or `spdx`.
+    pub format: String,
+    /// How many packages it lists.
+    pub packages: u64,
+    /// 0 to 10, see [`crate::quality`].
+    pub quality: f64,
+    /// What the score misses.
+    pub missing: Vec<String>,
+    /// Licence expressions with the packages that have them.
+    pub licenses: BTreeMap<String, Vec<String>>,
+    /// The evidence that has it, where it was attached; none where rreg made it.
+    pub evidence: Option<Digest>,
+}
+
+/// One vulnerability of one package.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FindingFact {
+    /// `CVE-…`, `GHSA-…`.
+    pub id: String,
+    /// Package URL.
+    pub purl: String,
+    /// `unknown`, `low`, `medium`, `high` or `critical`.
+    pub severity: String,
+    /// Version that mends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<String>,
+    /// Known to be exploited.
+    #[serde(default)]
+    pub kev: bool,
+    /// When it was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<DateTime<Utc>>,
+}
