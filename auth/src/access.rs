@@ -33,14 +33,15 @@ impl Action {
     /// role whether or not the tag is there already and whatever it is called (zot CVE-2026-31801).
     pub fn of(operation: &Operation) -> Self {
         match operation {
-            Operation::Ping => Self::Ping,
+            Operation::Ping | Operation::PolicySchema => Self::Ping,
             Operation::Catalog { .. } => Self::List,
             Operation::TagList { .. }
             | Operation::Referrers { .. }
             | Operation::ManifestGet { .. }
             | Operation::ManifestHead { .. }
             | Operation::BlobGet { .. }
-            | Operation::BlobHead { .. } => Self::Pull,
+            | Operation::BlobHead { .. }
+            | Operation::DecisionGet { .. } => Self::Pull,
             Operation::ManifestPut { .. }
             | Operation::UploadStart { .. }
             | Operation::UploadChunk { .. }
@@ -48,23 +49,34 @@ impl Action {
             | Operation::UploadStatus { .. }
             | Operation::UploadCancel { .. } => Self::Push,
             Operation::ManifestDelete { .. } | Operation::BlobDelete { .. } => Self::Delete,
-            Operation::TagRuleList | Operation::TagRulePut { .. } | Operation::TagRuleDelete { .. } => {
-                Self::Administer
-            }
+            Operation::TagRuleList
+            | Operation::TagRulePut { .. }
+            | Operation::TagRuleDelete { .. }
+            | Operation::PolicyList
+            | Operation::PolicyGet { .. }
+            | Operation::PolicyPut { .. }
+            | Operation::PolicyDelete { .. }
+            | Operation::WhatIf
+            | Operation::TrustList
+            | Operation::TrustPut { .. }
+            | Operation::TrustDelete { .. } => Self::Administer,
         }
     }
 
     /// The action of an operation's name ([`Operation::NAMES`]), or of one of the words pull, push and delete.
     pub fn named(name: &str) -> Option<Self> {
         match name {
-            "ping" => Some(Self::Ping),
+            "ping" | "policy_schema" => Some(Self::Ping),
             "catalog" => Some(Self::List),
             "pull" | "tag_list" | "referrers" | "manifest_get" | "manifest_head" | "blob_get"
-            | "blob_head" => Some(Self::Pull),
+            | "blob_head" | "decision_get" => Some(Self::Pull),
             "push" | "manifest_put" | "upload_start" | "upload_chunk" | "upload_commit" | "upload_status"
             | "upload_cancel" => Some(Self::Push),
             "delete" | "manifest_delete" | "blob_delete" => Some(Self::Delete),
-            "tag_rule_list" | "tag_rule_put" | "tag_rule_delete" => Some(Self::Administer),
+            "tag_rule_list" | "tag_rule_put" | "tag_rule_delete" | "policy_list" | "policy_get"
+            | "policy_put" | "policy_delete" | "what_if" | "trust_list" | "trust_put" | "trust_delete" => {
+                Some(Self::Administer)
+            }
             _ => None,
         }
     }

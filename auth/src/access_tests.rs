@@ -65,6 +65,17 @@ fn table() -> Vec<(&'static str, String, Needs)> {
         ("GET", "/v2/_rreg/tag-rules".into(), Administrator),
         ("PUT", "/v2/_rreg/tag-rules/releases".into(), Administrator),
         ("DELETE", "/v2/_rreg/tag-rules/releases".into(), Administrator),
+        ("GET", "/v2/_rreg/policies".into(), Administrator),
+        ("GET", "/v2/_rreg/policies/prod".into(), Administrator),
+        ("PUT", "/v2/_rreg/policies/prod".into(), Administrator),
+        ("DELETE", "/v2/_rreg/policies/prod".into(), Administrator),
+        ("GET", "/v2/_rreg/policy-schema".into(), Known),
+        ("POST", "/v2/_rreg/what-if".into(), Administrator),
+        ("GET", "/v2/_rreg/trust".into(), Administrator),
+        ("PUT", "/v2/_rreg/trust/team-a.pub".into(), Administrator),
+        ("DELETE", "/v2/_rreg/trust/team-a.pub".into(), Administrator),
+        ("GET", on("_rreg/decisions/v1"), Reader),
+        ("GET", on(&format!("_rreg/decisions/{digest}")), Reader),
     ]
 }
 

@@ -88,6 +88,11 @@ impl Cache {
         }
     }
 
+    /// Whether nobody else writes the database.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.exclusive
+    }
+
     /// To be taken before reading the database.
     pub(crate) fn epoch(&self) -> u64 {
         *self.epoch.lock().unwrap_or_else(PoisonError::into_inner)

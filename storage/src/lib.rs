@@ -31,9 +31,10 @@ pub use db::Engine;
 pub use error::StorageError;
 pub use metadata::{
     AuditEvent, BlobContent, BlobRecord, CatalogPage, Content, Evicted, FailedSbom, FillLease, Holder,
-    Membership, MetadataStore, NewBlob, NewCredential, NewManifest, Presence, Principal, Referrer,
-    ReferrerPage, Restored, Review, ReviewKind, SbomJob, Segment, Settled, SettledBlobs, Stored, StoredKey,
-    StoredManifest, TagChange, TagPage, UploadProgress, UploadSession, Verdict, expiry_in,
+    Membership, MetadataStore, NewBlob, NewCredential, NewDecision, NewManifest, PolicyTexts, Presence,
+    Principal, Referrer, ReferrerPage, Restored, Review, ReviewKind, SbomJob, Segment, Settled, SettledBlobs,
+    Stored, StoredDecision, StoredKey, StoredManifest, StoredPolicy, StoredTrust, StoredVerification,
+    TagChange, TagPage, Undecided, UploadProgress, UploadSession, Verdict, expiry_in,
 };
 pub use records::{RecordedBlob, RecordedContent, RecordedManifest, RecordedTag};
 pub use tag_rules::{TagRule, TagRules};

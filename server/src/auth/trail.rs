@@ -173,7 +173,8 @@ fn about(operation: &Operation, event: AuditEvent) -> AuditEvent {
         Operation::ManifestGet { reference, .. }
         | Operation::ManifestHead { reference, .. }
         | Operation::ManifestPut { reference, .. }
-        | Operation::ManifestDelete { reference, .. } => Some(reference.to_string()),
+        | Operation::ManifestDelete { reference, .. }
+        | Operation::DecisionGet { reference, .. } => Some(reference.to_string()),
         Operation::BlobGet { digest, .. }
         | Operation::BlobHead { digest, .. }
         | Operation::BlobDelete { digest, .. }
@@ -186,7 +187,15 @@ fn about(operation: &Operation, event: AuditEvent) -> AuditEvent {
         Operation::TagRulePut { rule } | Operation::TagRuleDelete { rule } => {
             Some(format!("tag rule {rule}"))
         }
-        Operation::Ping
+        Operation::PolicyGet { policy }
+        | Operation::PolicyPut { policy }
+        | Operation::PolicyDelete { policy } => Some(format!("policy {policy}")),
+        Operation::TrustPut { trust } | Operation::TrustDelete { trust } => Some(format!("trust {trust}")),
+        Operation::PolicyList
+        | Operation::PolicySchema
+        | Operation::WhatIf
+        | Operation::TrustList
+        | Operation::Ping
         | Operation::Catalog { .. }
         | Operation::TagList { .. }
         | Operation::UploadStart { start: UploadStart::Session { .. }, .. }

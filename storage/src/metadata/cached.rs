@@ -11,7 +11,7 @@ use sqlx::Row as _;
 
 use super::evictions::{note_copy, note_use};
 use super::manifests::{
-    BLOB_MEMBER, MANIFEST_MEMBER, insert_manifest, link_blob, link_child, member, unique,
+    BLOB_MEMBER, MANIFEST_MEMBER, insert_manifest, link_blob, link_child, member, tell_decisions, unique,
 };
 use super::reviews::{ReviewKind, queue};
 use super::tags::{Scope, set_tag};
@@ -161,6 +161,7 @@ async fn cache_manifest(
         link_child(conn, parent, id).await?;
     }
     arrived(conn, repository, &new.digest).await?;
+    tell_decisions(conn, repository, new).await?;
     // What a tag of a copy means is the upstream's decision; rules of immutability are for what is pushed here.
     let rules = TagRules::default();
     let scope = Scope { repository: &new.repository, rules: &rules, actor: Some(UPSTREAM) };

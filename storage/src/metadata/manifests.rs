@@ -9,6 +9,7 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::audit::{AuditEvent, note};
+use super::decisions::facts_changed;
 use super::manifest_deletes::{delete_by_digest, delete_tag};
 use super::promises::Promised;
 use super::reviews::{ReviewKind, queue};
@@ -267,6 +268,7 @@ async fn put_manifest(
         super::sbom_jobs::queue(conn, id).await?;
     }
     refer(conn, repository, id, &blobs, &children).await?;
+    tell_decisions(conn, repository, new).await?;
     for tag in &new.tags {
         let before = tags::set_tag(conn, scope, repository, tag, (id, &new.digest)).await?;
         if let Some(digest) = before {
@@ -276,6 +278,21 @@ async fn put_manifest(
     }
     unrecorded::queue(conn, repository, &new.digest).await?;
     note(conn, new.audit.as_ref()).await
+}
+
+/// Decisions about what this manifest is evidence of, and about its children, have to be made again.
+pub(super) async fn tell_decisions(
+    conn: &mut AnyConnection,
+    repository: i64,
+    new: &NewManifest,
+) -> Result<(), StorageError> {
+    if !new.manifest.manifests.is_empty() {
+        facts_changed(&mut *conn, repository, &new.digest).await?;
+    }
+    match &new.manifest.subject {
+        Some(subject) => facts_changed(conn, repository, &subject.digest).await,
+        None => Ok(()),
+    }
 }
 
 /// Writes down what the manifest needs.

@@ -8,6 +8,7 @@ mod blob_writes;
 mod blobs;
 mod bootstrap;
 mod cached;
+mod decisions;
 mod evictions;
 mod inspect;
 mod judge;
@@ -16,6 +17,7 @@ mod lists;
 mod manifest_deletes;
 mod manifests;
 mod memberships;
+mod policies;
 mod principals;
 mod promises;
 mod restore;
@@ -28,6 +30,7 @@ mod signing_keys;
 mod tags;
 mod unrecorded;
 mod uploads;
+mod verifications;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -40,6 +43,7 @@ use sqlx::any::AnyRow;
 
 pub use audit::AuditEvent;
 pub use blobs::{BlobContent, BlobRecord, NewBlob, Segment};
+pub use decisions::{NewDecision, StoredDecision, Undecided};
 pub use evictions::Evicted;
 pub use inspect::{Content, Stored};
 pub use judge::{Holder, Presence, Verdict};
@@ -47,6 +51,7 @@ pub use leases::FillLease;
 pub use lists::{CatalogPage, Referrer, ReferrerPage, TagPage};
 pub use manifests::{NewManifest, StoredManifest};
 pub use memberships::Membership;
+pub use policies::{PolicyTexts, StoredPolicy, StoredTrust};
 pub use principals::{NewCredential, Principal, expiry_in};
 pub use restore::Restored;
 pub use reviews::{Review, ReviewKind, Settled};
@@ -56,6 +61,7 @@ pub use signing_keys::StoredKey;
 pub use tags::TagChange;
 pub(crate) use unrecorded::Unrecorded;
 pub use uploads::{UploadProgress, UploadSession};
+pub use verifications::StoredVerification;
 
 use rule_book::RuleBook;
 

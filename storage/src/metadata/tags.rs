@@ -9,6 +9,7 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
+use super::decisions::tag_changed;
 use super::{MetadataStore, digest_column, find_repository, text_column, to_sql};
 use crate::db::now_ms;
 use crate::error::StorageError;
@@ -292,7 +293,7 @@ async fn record(
     .bind(now_ms())
     .bind(from.map(ToString::to_string))
     .bind(to.map(ToString::to_string))
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(())
+    tag_changed(conn, repository, tag, [from, to]).await
 }

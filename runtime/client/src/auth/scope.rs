@@ -9,14 +9,24 @@ pub(crate) fn of(operation: &Operation) -> Vec<String> {
         Operation::Ping
         | Operation::TagRuleList
         | Operation::TagRulePut { .. }
-        | Operation::TagRuleDelete { .. } => return Vec::new(),
+        | Operation::TagRuleDelete { .. }
+        | Operation::PolicyList
+        | Operation::PolicyGet { .. }
+        | Operation::PolicyPut { .. }
+        | Operation::PolicyDelete { .. }
+        | Operation::PolicySchema
+        | Operation::WhatIf
+        | Operation::TrustList
+        | Operation::TrustPut { .. }
+        | Operation::TrustDelete { .. } => return Vec::new(),
         Operation::Catalog { .. } => return vec!["registry:catalog:*".into()],
         Operation::TagList { .. }
         | Operation::Referrers { .. }
         | Operation::ManifestGet { .. }
         | Operation::ManifestHead { .. }
         | Operation::BlobGet { .. }
-        | Operation::BlobHead { .. } => "pull",
+        | Operation::BlobHead { .. }
+        | Operation::DecisionGet { .. } => "pull",
         Operation::ManifestPut { .. }
         | Operation::UploadStart { .. }
         | Operation::UploadChunk { .. }

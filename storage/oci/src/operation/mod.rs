@@ -120,6 +120,26 @@ pub enum Operation {
     TagRulePut { rule: Tag },
     /// `DELETE /v2/_rreg/tag-rules/<rule>`
     TagRuleDelete { rule: Tag },
+    /// `GET /v2/_rreg/policies`: rreg's own, as is all that follows. Policies and trust are named like tags.
+    PolicyList,
+    /// `GET /v2/_rreg/policies/<policy>`
+    PolicyGet { policy: Tag },
+    /// `PUT /v2/_rreg/policies/<policy>`
+    PolicyPut { policy: Tag },
+    /// `DELETE /v2/_rreg/policies/<policy>`
+    PolicyDelete { policy: Tag },
+    /// `GET /v2/_rreg/policy-schema`
+    PolicySchema,
+    /// `POST /v2/_rreg/what-if`
+    WhatIf,
+    /// `GET /v2/_rreg/trust`
+    TrustList,
+    /// `PUT /v2/_rreg/trust/<trust>`
+    TrustPut { trust: Tag },
+    /// `DELETE /v2/_rreg/trust/<trust>`
+    TrustDelete { trust: Tag },
+    /// `GET /v2/<name>/_rreg/decisions/<reference>`
+    DecisionGet { repository: RepositoryName, reference: Reference },
 }
 
 /// Why a request is no operation.
@@ -152,7 +172,16 @@ impl Operation {
             | Self::Catalog { .. }
             | Self::TagRuleList
             | Self::TagRulePut { .. }
-            | Self::TagRuleDelete { .. } => None,
+            | Self::TagRuleDelete { .. }
+            | Self::PolicyList
+            | Self::PolicyGet { .. }
+            | Self::PolicyPut { .. }
+            | Self::PolicyDelete { .. }
+            | Self::PolicySchema
+            | Self::WhatIf
+            | Self::TrustList
+            | Self::TrustPut { .. }
+            | Self::TrustDelete { .. } => None,
             Self::TagList { repository, .. }
             | Self::Referrers { repository, .. }
             | Self::ManifestGet { repository, .. }
@@ -166,7 +195,8 @@ impl Operation {
             | Self::UploadChunk { repository, .. }
             | Self::UploadCommit { repository, .. }
             | Self::UploadStatus { repository, .. }
-            | Self::UploadCancel { repository, .. } => Some(repository),
+            | Self::UploadCancel { repository, .. }
+            | Self::DecisionGet { repository, .. } => Some(repository),
         }
     }
 
@@ -178,7 +208,16 @@ impl Operation {
             | Self::Catalog { .. }
             | Self::TagRuleList
             | Self::TagRulePut { .. }
-            | Self::TagRuleDelete { .. } => {}
+            | Self::TagRuleDelete { .. }
+            | Self::PolicyList
+            | Self::PolicyGet { .. }
+            | Self::PolicyPut { .. }
+            | Self::PolicyDelete { .. }
+            | Self::PolicySchema
+            | Self::WhatIf
+            | Self::TrustList
+            | Self::TrustPut { .. }
+            | Self::TrustDelete { .. } => {}
             Self::TagList { repository, .. }
             | Self::Referrers { repository, .. }
             | Self::ManifestGet { repository, .. }
@@ -192,13 +231,14 @@ impl Operation {
             | Self::UploadChunk { repository, .. }
             | Self::UploadCommit { repository, .. }
             | Self::UploadStatus { repository, .. }
-            | Self::UploadCancel { repository, .. } => *repository = name,
+            | Self::UploadCancel { repository, .. }
+            | Self::DecisionGet { repository, .. } => *repository = name,
         }
         self
     }
 
     /// All names that [`Operation::name`] gives, in the order of [`Operation::index`].
-    pub const NAMES: [&'static str; 19] = [
+    pub const NAMES: [&'static str; 29] = [
         "ping",
         "catalog",
         "tag_list",
@@ -218,6 +258,16 @@ impl Operation {
         "tag_rule_list",
         "tag_rule_put",
         "tag_rule_delete",
+        "policy_list",
+        "policy_get",
+        "policy_put",
+        "policy_delete",
+        "policy_schema",
+        "what_if",
+        "trust_list",
+        "trust_put",
+        "trust_delete",
+        "decision_get",
     ];
 
     /// Place of the variant in [`Operation::NAMES`]: a bounded label for metrics.
@@ -242,6 +292,16 @@ impl Operation {
             Self::TagRuleList => 16,
             Self::TagRulePut { .. } => 17,
             Self::TagRuleDelete { .. } => 18,
+            Self::PolicyList => 19,
+            Self::PolicyGet { .. } => 20,
+            Self::PolicyPut { .. } => 21,
+            Self::PolicyDelete { .. } => 22,
+            Self::PolicySchema => 23,
+            Self::WhatIf => 24,
+            Self::TrustList => 25,
+            Self::TrustPut { .. } => 26,
+            Self::TrustDelete { .. } => 27,
+            Self::DecisionGet { .. } => 28,
         }
     }
 

@@ -108,6 +108,7 @@ enum Endpoint<'a> {
     Blob(&'a str),
     Uploads,
     Upload(&'a str),
+    Decision(&'a str),
 }
 
 impl<'a> Endpoint<'a> {
@@ -127,6 +128,7 @@ impl<'a> Endpoint<'a> {
             "manifests" => Some((name, Self::Manifest(last))),
             "blobs" => Some((name, Self::Blob(last))),
             "referrers" => Some((name, Self::Referrers(last))),
+            "decisions" => name.strip_suffix("/_rreg").map(|name| (name, Self::Decision(last))),
             "uploads" => name.strip_suffix("/blobs").map(|name| (name, Self::Upload(last))),
             _ => None,
         }
@@ -157,6 +159,9 @@ impl Operation {
         if let Some(rest) = decoded.strip_prefix("_rreg/tag-rules") {
             return Self::tag_rule(method, rest);
         }
+        if let Some(rest) = decoded.strip_prefix("_rreg/") {
+            return Self::own(method, rest);
+        }
         let (name, endpoint) = Endpoint::split(&decoded).ok_or(OperationError::NotFound)?;
         let repository = repository(name)?;
         match endpoint {
@@ -177,6 +182,36 @@ impl Operation {
             }
             Endpoint::Uploads => Err(OperationError::Method { allow: "POST" }),
             Endpoint::Upload(id) => Self::upload(method, repository, id, &query),
+            Endpoint::Decision(text) => {
+                read_only(method, Self::DecisionGet { repository, reference: reference(text)? })
+            }
+        }
+    }
+
+    /// What is about the registry as a whole.
+    fn own(method: &str, rest: &str) -> Result<Self, OperationError> {
+        let name = |text: &str| text.parse().map_err(|e| invalid(ErrorCode::NameInvalid, "name", text, e));
+        match rest.split_once('/') {
+            None => match rest {
+                "policies" => read_only(method, Self::PolicyList),
+                "policy-schema" => read_only(method, Self::PolicySchema),
+                "trust" => read_only(method, Self::TrustList),
+                "what-if" if method == "POST" => Ok(Self::WhatIf),
+                "what-if" => Err(OperationError::Method { allow: "POST" }),
+                _ => Err(OperationError::NotFound),
+            },
+            Some(("policies", text)) => match method {
+                "GET" | "HEAD" => Ok(Self::PolicyGet { policy: name(text)? }),
+                "PUT" => Ok(Self::PolicyPut { policy: name(text)? }),
+                "DELETE" => Ok(Self::PolicyDelete { policy: name(text)? }),
+                _ => Err(OperationError::Method { allow: "GET, HEAD, PUT, DELETE" }),
+            },
+            Some(("trust", text)) => match method {
+                "PUT" => Ok(Self::TrustPut { trust: name(text)? }),
+                "DELETE" => Ok(Self::TrustDelete { trust: name(text)? }),
+                _ => Err(OperationError::Method { allow: "PUT, DELETE" }),
+            },
+            Some(_) => Err(OperationError::NotFound),
         }
     }
 

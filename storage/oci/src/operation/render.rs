@@ -13,6 +13,8 @@ const QUERY: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'&').add(b'+').add(b'<').add(b'>');
 
 const TAG_RULES: &str = "/v2/_rreg/tag-rules";
+const POLICIES: &str = "/v2/_rreg/policies";
+const TRUST: &str = "/v2/_rreg/trust";
 
 impl Operation {
     /// The request line that [`Operation::parse`] reads back to an equal value: method, then path and query.
@@ -49,6 +51,18 @@ impl Operation {
             Self::TagRuleList => ("GET", TAG_RULES.into()),
             Self::TagRulePut { rule } => ("PUT", format!("{TAG_RULES}/{rule}")),
             Self::TagRuleDelete { rule } => ("DELETE", format!("{TAG_RULES}/{rule}")),
+            Self::PolicyList => ("GET", POLICIES.into()),
+            Self::PolicyGet { policy } => ("GET", format!("{POLICIES}/{policy}")),
+            Self::PolicyPut { policy } => ("PUT", format!("{POLICIES}/{policy}")),
+            Self::PolicyDelete { policy } => ("DELETE", format!("{POLICIES}/{policy}")),
+            Self::PolicySchema => ("GET", "/v2/_rreg/policy-schema".into()),
+            Self::WhatIf => ("POST", "/v2/_rreg/what-if".into()),
+            Self::TrustList => ("GET", TRUST.into()),
+            Self::TrustPut { trust } => ("PUT", format!("{TRUST}/{trust}")),
+            Self::TrustDelete { trust } => ("DELETE", format!("{TRUST}/{trust}")),
+            Self::DecisionGet { repository, reference } => {
+                ("GET", format!("/v2/{repository}/_rreg/decisions/{reference}"))
+            }
         }
     }
 }

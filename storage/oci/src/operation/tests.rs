@@ -123,10 +123,28 @@ fn operations() -> impl Strategy<Value = Operation> {
         true => Operation::TagRuleDelete { rule },
         false => Operation::TagRulePut { rule },
     });
-    prop_oneof![
+    let on_policy = (tags(), 0..5u8).prop_map(|(name, which)| match which {
+        0 => Operation::PolicyGet { policy: name },
+        1 => Operation::PolicyPut { policy: name },
+        2 => Operation::PolicyDelete { policy: name },
+        3 => Operation::TrustPut { trust: name },
+        _ => Operation::TrustDelete { trust: name },
+    });
+    let on_all = prop_oneof![
         Just(Operation::Ping),
         Just(Operation::TagRuleList),
+        Just(Operation::PolicyList),
+        Just(Operation::PolicySchema),
+        Just(Operation::WhatIf),
+        Just(Operation::TrustList),
+    ];
+    let on_decision = (repositories(), references())
+        .prop_map(|(repository, reference)| Operation::DecisionGet { repository, reference });
+    prop_oneof![
+        on_all,
         on_rule,
+        on_policy,
+        on_decision,
         pages().prop_map(|page| Operation::Catalog { page }),
         (repositories(), pages()).prop_map(|(repository, page)| Operation::TagList { repository, page }),
         (repositories(), digests(), proptest::option::of("[ -~]{1,30}"), pages()).prop_map(

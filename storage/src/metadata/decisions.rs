@@ -1,0 +1,510 @@
+//! What was decided about manifests, and when it has to be decided again.
+//!
+//! A row is good for those who have the policies that it names ([`StoredDecision::revision`]) until its time. Every
+//! change of what is known of a manifest (its tags, what refers to it, the indexes that have it) empties the revision in
+//! the transaction of that change, so that nobody acts on what was true before. Workers of all replicas take such rows
+//! under leases; who wants a decision earlier makes it, and the count of changes says whose was made on the latest
+//! facts.
+
+use std::time::Duration;
+
+use rreg_oci::{Digest, RepositoryName, Tag};
+use sqlx::{AnyConnection, Row as _};
+
+use super::audit::{AuditEvent, add};
+use super::{MetadataStore, digest_column, text_column, to_sql};
+use crate::db::now_ms;
+use crate::error::StorageError;
+
+/// Time never changes it.
+const NEVER: i64 = i64::MAX;
+
+/// What a pull asks for: a row without its reasons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredDecision {
+    /// Digest of the policies that it was made by; empty when facts have changed since.
+    pub revision: String,
+    /// When it has to be made again, in milliseconds since the Unix epoch.
+    pub due_at: i64,
+    /// For a pull by tag.
+    pub by_tag: String,
+    /// For a pull by digest.
+    pub by_digest: String,
+}
+
+impl StoredDecision {
+    /// Whether it holds now under these policies.
+    pub fn holds(&self, revision: &str) -> bool {
+        self.revision == revision && now_ms() < self.due_at
+    }
+}
+
+/// A manifest about which is to be decided, and what was known of it.
+#[derive(Clone, Debug)]
+pub struct Undecided {
+    manifest: i64,
+    /// Changes of its facts before anybody began to look.
+    changes: i64,
+    /// Where it is.
+    pub repository: RepositoryName,
+    /// Its digest.
+    pub digest: Digest,
+    /// Whether the facts below are still all that there is.
+    pub facts_hold: bool,
+    /// The facts of the last time, JSON.
+    pub facts: Option<String>,
+    /// Digest of the trust roots that they were verified under.
+    pub trust: Option<String>,
+    /// The last decisions, JSON.
+    pub body: Option<String>,
+    /// When it was last allowed, in milliseconds since the Unix epoch.
+    pub good_at: Option<i64>,
+}
+
+/// What was decided.
+#[derive(Clone, Debug)]
+pub struct NewDecision {
+    /// Digest of the policies.
+    pub revision: String,
+    /// `allow`, `warn` or `deny`.
+    pub by_tag: String,
+    /// The same for a pull by digest.
+    pub by_digest: String,
+    /// When time changes it, in milliseconds since the Unix epoch.
+    pub due_at: Option<i64>,
+    /// When it was last allowed.
+    pub good_at: Option<i64>,
+    /// The decisions with their reasons, JSON.
+    pub body: String,
+    /// Digest of the trust roots.
+    pub trust: String,
+    /// The facts, JSON; `None` leaves those that are there.
+    pub facts: Option<String>,
+    /// What goes into the trail with it.
+    pub audit: Vec<AuditEvent>,
+}
+
+const SELECT: &str = "SELECT m.id, r.name, m.digest, COALESCE(d.changes, 0), COALESCE(d.revision, ''), d.facts, \
+     d.trust, d.body, d.good_at FROM manifests m JOIN repositories r ON r.id = m.repository_id \
+     LEFT JOIN decisions d ON d.manifest_id = m.id";
+
+impl MetadataStore {
+    /// What was decided, if anything was.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn decision(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<StoredDecision>, StorageError> {
+        let row = sqlx::query(
+            "SELECT d.revision, d.due_at, d.by_tag, d.by_digest FROM repositories r \
+             JOIN manifests m ON m.repository_id = r.id JOIN decisions d ON d.manifest_id = m.id \
+             WHERE r.name = $1 AND m.digest = $2 AND d.by_tag IS NOT NULL AND d.by_digest IS NOT NULL",
+        )
+        .bind(repository.as_str())
+        .bind(digest.to_string())
+        .fetch_optional(&mut *self.db.read().await?)
+        .await?;
+        let decision = |row: sqlx::any::AnyRow| {
+            Ok(StoredDecision {
+                revision: row.try_get(0)?,
+                due_at: row.try_get(1)?,
+                by_tag: row.try_get(2)?,
+                by_digest: row.try_get(3)?,
+            })
+        };
+        row.map(decision).transpose()
+    }
+
+    /// Counts everything that may change what a decision is made on: what is remembered of decisions holds while this
+    /// stays. `None` where other replicas change things too.
+    pub fn decisions_epoch(&self) -> Option<u64> {
+        self.cache.is_exclusive().then(|| self.cache.epoch())
+    }
+
+    /// What is known of one manifest, to decide about it now.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn undecided(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<Undecided>, StorageError> {
+        let sql = format!("{SELECT} WHERE r.name = $1 AND m.digest = $2");
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(repository.as_str())
+            .bind(digest.to_string())
+            .fetch_optional(&mut *self.db.read().await?)
+            .await?;
+        row.as_ref().map(undecided).transpose()
+    }
+
+    /// Takes up to `limit` manifests whose decision is due or of other policies than `revision`, for `lease`.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn take_undecided(
+        &self,
+        revision: &str,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<Undecided>, StorageError> {
+        let ids = due(&mut *self.db.read().await?, revision, limit).await?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let lease = to_sql(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX));
+        let taken = self
+            .db
+            .write(
+                (ids, revision.to_owned(), lease),
+                |conn, (ids, revision, lease)| Box::pin(take(conn, ids, revision, *lease)),
+                |_, _| {},
+            )
+            .await?;
+        let mut conn = self.db.read().await?;
+        let sql = format!("{SELECT} WHERE m.id = $1");
+        let mut all = Vec::with_capacity(taken.len());
+        for id in taken {
+            let row =
+                sqlx::query(sqlx::AssertSqlSafe(sql.clone())).bind(id).fetch_optional(&mut *conn).await?;
+            all.extend(row.as_ref().map(undecided).transpose()?);
+        }
+        Ok(all)
+    }
+
+    /// Makes a row for each manifest after the one with id `after` that has none, looking at `limit` of them. Gives
+    /// the id of the last; `None` when there are no more.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn expect_decisions(&self, after: i64, limit: usize) -> Result<Option<i64>, StorageError> {
+        let last: Option<i64> = sqlx::query(
+            "SELECT MAX(id) FROM (SELECT id FROM manifests WHERE id > $1 ORDER BY id LIMIT $2) AS page",
+        )
+        .bind(after)
+        .bind(to_sql(limit as u64))
+        .fetch_one(&mut *self.db.read().await?)
+        .await?
+        .try_get(0)?;
+        let Some(last) = last else { return Ok(None) };
+        let missing = sqlx::query(
+            "SELECT 1 FROM manifests m WHERE m.id > $1 AND m.id <= $2 \
+             AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.manifest_id = m.id) LIMIT 1",
+        )
+        .bind(after)
+        .bind(last)
+        .fetch_optional(&mut *self.db.read().await?)
+        .await?;
+        if missing.is_none() {
+            return Ok(Some(last));
+        }
+        self.db
+            .write(
+                (after, last),
+                |conn, (after, last)| {
+                    Box::pin(async move {
+                        sqlx::query(
+                            "INSERT INTO decisions (manifest_id, revision, changes, due_at, leased_until) \
+                             SELECT id, '', 1, $3, 0 FROM manifests WHERE id > $1 AND id <= $2 \
+                             ON CONFLICT (manifest_id) DO NOTHING",
+                        )
+                        .bind(*after)
+                        .bind(*last)
+                        .bind(NEVER)
+                        .execute(conn)
+                        .await?;
+                        Ok(())
+                    })
+                },
+                |_, ()| {},
+            )
+            .await?;
+        Ok(Some(last))
+    }
+
+    /// Stores what was decided, unless facts have changed since `about` was read: then `false`, and it has to be
+    /// decided again.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn keep_decision(&self, about: &Undecided, new: NewDecision) -> Result<bool, StorageError> {
+        let cache = self.cache.clone();
+        self.db
+            .write(
+                (about.clone(), new),
+                |conn, (about, new)| Box::pin(keep(conn, about, new)),
+                move |_, _| cache.committed(|_| {}),
+            )
+            .await
+    }
+
+    /// Writes down why nothing could be decided; it is due again after `pause`.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn fail_decision(
+        &self,
+        about: &Undecided,
+        error: String,
+        pause: Duration,
+    ) -> Result<(), StorageError> {
+        let until = now_ms().saturating_add(to_sql(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)));
+        self.db
+            .write(
+                (about.clone(), error, until),
+                |conn, (about, error, until)| {
+                    Box::pin(async move {
+                        sqlx::query(
+                            "UPDATE decisions SET error = $3, leased_until = $4 WHERE manifest_id = $1 AND changes = $2",
+                        )
+                        .bind(about.manifest)
+                        .bind(about.changes)
+                        .bind(error.as_str())
+                        .bind(*until)
+                        .execute(conn)
+                        .await?;
+                        Ok(())
+                    })
+                },
+                |_, ()| {},
+            )
+            .await
+    }
+
+    /// The decisions on one manifest with their reasons (JSON), and the facts they were made on.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn decision_body(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<String>, StorageError> {
+        let row = sqlx::query(
+            "SELECT d.body FROM repositories r JOIN manifests m ON m.repository_id = r.id \
+             JOIN decisions d ON d.manifest_id = m.id WHERE r.name = $1 AND m.digest = $2",
+        )
+        .bind(repository.as_str())
+        .bind(digest.to_string())
+        .fetch_optional(&mut *self.db.read().await?)
+        .await?;
+        Ok(row.map(|row| row.try_get::<Option<String>, _>(0)).transpose()?.flatten())
+    }
+
+    /// Up to `limit` manifests after the one with id `after`, with what is known of them, for a look at what other
+    /// policies would do. The numbers are the ids.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn judged_manifests(
+        &self,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<(i64, Undecided)>, StorageError> {
+        let sql = format!("{SELECT} WHERE m.id > $1 ORDER BY m.id LIMIT $2");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(after)
+            .bind(to_sql(limit as u64))
+            .fetch_all(&mut *self.db.read().await?)
+            .await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, undecided(row)?))).collect()
+    }
+
+    /// How many manifests have no decision by these policies.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn undecided_count(&self, revision: &str) -> Result<u64, StorageError> {
+        let count: i64 = sqlx::query(
+            "SELECT (SELECT COUNT(*) FROM manifests) - (SELECT COUNT(*) FROM decisions WHERE revision = $1)",
+        )
+        .bind(revision)
+        .fetch_one(&mut *self.db.read().await?)
+        .await?
+        .try_get(0)?;
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
+    /// The tags that name a manifest or an index that has it, and those indexes, the nearest first. At most `limit` of
+    /// each.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn names_of(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<(Vec<Tag>, Vec<Digest>), StorageError> {
+        const ABOVE: &str = "WITH RECURSIVE above(id) AS (SELECT m.id FROM manifests m \
+             JOIN repositories r ON r.id = m.repository_id WHERE r.name = $1 AND m.digest = $2 \
+             UNION SELECT mc.manifest_id FROM manifest_children mc JOIN above ON mc.child_id = above.id)";
+        let mut conn = self.db.read().await?;
+        let sql = format!(
+            "{ABOVE} SELECT DISTINCT t.name FROM tags t JOIN above ON t.manifest_id = above.id ORDER BY t.name LIMIT $3"
+        );
+        let tags = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(repository.as_str())
+            .bind(digest.to_string())
+            .bind(to_sql(limit as u64))
+            .fetch_all(&mut *conn)
+            .await?;
+        let sql = format!(
+            "{ABOVE} SELECT m.digest FROM manifests m JOIN above ON m.id = above.id WHERE m.digest <> $2 \
+             ORDER BY m.id LIMIT $3"
+        );
+        let parents = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(repository.as_str())
+            .bind(digest.to_string())
+            .bind(to_sql(limit as u64))
+            .fetch_all(&mut *conn)
+            .await?;
+        Ok((
+            tags.iter().map(|row| text_column(row, 0)).collect::<Result<_, _>>()?,
+            parents.iter().map(|row| digest_column(row, 0)).collect::<Result<_, _>>()?,
+        ))
+    }
+}
+
+fn undecided(row: &sqlx::any::AnyRow) -> Result<Undecided, StorageError> {
+    let revision: String = row.try_get(4)?;
+    Ok(Undecided {
+        manifest: row.try_get(0)?,
+        repository: text_column(row, 1)?,
+        digest: digest_column(row, 2)?,
+        changes: row.try_get(3)?,
+        facts_hold: !revision.is_empty(),
+        facts: row.try_get(5)?,
+        trust: row.try_get(6)?,
+        body: row.try_get(7)?,
+        good_at: row.try_get(8)?,
+    })
+}
+
+/// Two ranges of one index and one of another, so that finding nothing costs nothing.
+async fn due(conn: &mut AnyConnection, revision: &str, limit: usize) -> Result<Vec<i64>, StorageError> {
+    let mut ids = Vec::new();
+    for sql in [
+        "SELECT manifest_id FROM decisions WHERE revision < $1 AND leased_until <= $2 LIMIT $3",
+        "SELECT manifest_id FROM decisions WHERE revision > $1 AND leased_until <= $2 LIMIT $3",
+        "SELECT manifest_id FROM decisions WHERE revision = $1 AND due_at <= $2 AND leased_until <= $2 LIMIT $3",
+    ] {
+        let left = limit.saturating_sub(ids.len());
+        if left == 0 {
+            break;
+        }
+        let rows = sqlx::query(sql)
+            .bind(revision)
+            .bind(now_ms())
+            .bind(to_sql(left as u64))
+            .fetch_all(&mut *conn)
+            .await?;
+        for row in rows {
+            ids.push(row.try_get(0)?);
+        }
+    }
+    Ok(ids)
+}
+
+async fn take(
+    conn: &mut AnyConnection,
+    ids: &[i64],
+    revision: &str,
+    lease: i64,
+) -> Result<Vec<i64>, StorageError> {
+    let now = now_ms();
+    let mut taken = Vec::with_capacity(ids.len());
+    for id in ids {
+        let row = sqlx::query(
+            "UPDATE decisions SET leased_until = $4 WHERE manifest_id = $1 AND leased_until <= $3 \
+             AND (revision <> $2 OR due_at <= $3)",
+        )
+        .bind(*id)
+        .bind(revision)
+        .bind(now)
+        .bind(now.saturating_add(lease))
+        .execute(&mut *conn)
+        .await?;
+        if row.rows_affected() > 0 {
+            taken.push(*id);
+        }
+    }
+    Ok(taken)
+}
+
+async fn keep(conn: &mut AnyConnection, about: &Undecided, new: &NewDecision) -> Result<bool, StorageError> {
+    let stored = sqlx::query(
+        "INSERT INTO decisions (manifest_id, revision, changes, due_at, leased_until, by_tag, by_digest, good_at, \
+         error, body, trust, facts) \
+         SELECT id, $2, 1, $4, 0, $5, $6, $7, NULL, $8, $9, $10 FROM manifests WHERE id = $1 \
+         ON CONFLICT (manifest_id) DO UPDATE SET revision = excluded.revision, due_at = excluded.due_at, \
+         leased_until = 0, by_tag = excluded.by_tag, by_digest = excluded.by_digest, good_at = excluded.good_at, \
+         error = NULL, body = excluded.body, trust = excluded.trust, \
+         facts = COALESCE(excluded.facts, decisions.facts) WHERE decisions.changes = $3",
+    )
+    .bind(about.manifest)
+    .bind(new.revision.as_str())
+    .bind(about.changes)
+    .bind(new.due_at.unwrap_or(NEVER))
+    .bind(new.by_tag.as_str())
+    .bind(new.by_digest.as_str())
+    .bind(new.good_at)
+    .bind(new.body.as_str())
+    .bind(new.trust.as_str())
+    .bind(new.facts.clone())
+    .execute(&mut *conn)
+    .await?;
+    if stored.rows_affected() == 0 {
+        return Ok(false);
+    }
+    for event in &new.audit {
+        add(conn, event).await?;
+    }
+    Ok(true)
+}
+
+/// Something that is known of a manifest, or of what is inside an index, has changed.
+pub(super) async fn facts_changed(
+    conn: &mut AnyConnection,
+    repository: i64,
+    digest: &Digest,
+) -> Result<(), StorageError> {
+    sqlx::query(
+        "WITH RECURSIVE below(id) AS (SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2 \
+         UNION SELECT mc.child_id FROM manifest_children mc JOIN below ON mc.manifest_id = below.id) \
+         UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 \
+         WHERE manifest_id IN (SELECT id FROM below)",
+    )
+    .bind(repository)
+    .bind(digest.to_string())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A tag came, moved or went: what it names has other names now, and cosign keeps evidence at tags named after the
+/// digest that it is about (`sha256-<hex>`, `.sig`, `.att`, `.sbom`).
+pub(super) async fn tag_changed(
+    conn: &mut AnyConnection,
+    repository: i64,
+    tag: &Tag,
+    digests: [Option<&Digest>; 2],
+) -> Result<(), StorageError> {
+    for digest in digests.into_iter().flatten() {
+        facts_changed(&mut *conn, repository, digest).await?;
+    }
+    match named_subject(tag) {
+        Some(subject) => facts_changed(conn, repository, &subject).await,
+        None => Ok(()),
+    }
+}
+
+fn named_subject(tag: &Tag) -> Option<Digest> {
+    let (algorithm, rest) = tag.as_str().split_once('-')?;
+    let hex = rest.split_once('.').map_or(rest, |(hex, _)| hex);
+    format!("{algorithm}:{hex}").parse().ok()
+}

@@ -1,0 +1,300 @@
+//! Policies and trust material that were set through the API, every earlier text of a policy, and the number that
+//! tells replicas that something has changed.
+
+use sqlx::{AnyConnection, Row as _};
+
+use super::MetadataStore;
+use super::audit::{AuditEvent, note};
+use crate::db::now_ms;
+use crate::error::StorageError;
+
+/// Most policies and most trust texts: all of them are asked about each image.
+const MAX_TEXTS: i64 = 10_000;
+
+/// A policy as it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPolicy {
+    /// Its name.
+    pub name: String,
+    /// YAML.
+    pub document: String,
+    /// When it was set, in milliseconds since the Unix epoch.
+    pub changed_at: i64,
+    /// By whom.
+    pub changed_by: String,
+}
+
+/// Trust material as it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredTrust {
+    /// What policies call it.
+    pub name: String,
+    /// The bytes.
+    pub content: Vec<u8>,
+    /// When it was set, in milliseconds since the Unix epoch.
+    pub changed_at: i64,
+    /// By whom.
+    pub changed_by: String,
+}
+
+/// All that was set, as of one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyTexts {
+    /// Changes with every change.
+    pub version: i64,
+    /// By name.
+    pub policies: Vec<StoredPolicy>,
+    /// By name.
+    pub trust: Vec<StoredTrust>,
+}
+
+impl MetadataStore {
+    /// The number that changes with every policy and trust material.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn policies_version(&self) -> Result<i64, StorageError> {
+        version(&mut *self.db.read().await?).await
+    }
+
+    /// All policies and trust material.
+    ///
+    /// # Errors
+    /// A database failure, or [`StorageError::Conflict`] if they do not stand still.
+    pub async fn policy_texts(&self) -> Result<PolicyTexts, StorageError> {
+        let mut conn = self.db.read().await?;
+        for _ in 0..10 {
+            let before = version(&mut conn).await?;
+            let policies =
+                sqlx::query("SELECT name, document, changed_at, changed_by FROM policies ORDER BY name")
+                    .fetch_all(&mut *conn)
+                    .await?;
+            let trust =
+                sqlx::query("SELECT name, content, changed_at, changed_by FROM trust_material ORDER BY name")
+                    .fetch_all(&mut *conn)
+                    .await?;
+            if version(&mut conn).await? != before {
+                continue;
+            }
+            let policy = |row: &sqlx::any::AnyRow| {
+                Ok(StoredPolicy {
+                    name: row.try_get(0)?,
+                    document: row.try_get(1)?,
+                    changed_at: row.try_get(2)?,
+                    changed_by: row.try_get(3)?,
+                })
+            };
+            let material = |row: &sqlx::any::AnyRow| {
+                Ok(StoredTrust {
+                    name: row.try_get(0)?,
+                    content: row.try_get(1)?,
+                    changed_at: row.try_get(2)?,
+                    changed_by: row.try_get(3)?,
+                })
+            };
+            return Ok(PolicyTexts {
+                version: before,
+                policies: policies.iter().map(policy).collect::<Result<_, StorageError>>()?,
+                trust: trust.iter().map(material).collect::<Result<_, StorageError>>()?,
+            });
+        }
+        Err(StorageError::Conflict)
+    }
+
+    /// Sets a policy, if nothing has changed since `version`: what it was checked against still holds then.
+    ///
+    /// # Errors
+    /// [`StorageError::Conflict`] if something has changed, or a database failure.
+    pub async fn put_policy(
+        &self,
+        name: &str,
+        document: &str,
+        version: i64,
+        audit: AuditEvent,
+    ) -> Result<(), StorageError> {
+        self.change_texts(Change::PutPolicy(name.to_owned(), document.to_owned()), version, audit)
+            .await
+            .map(|_| ())
+    }
+
+    /// Takes a policy away. Tells whether it was there.
+    ///
+    /// # Errors
+    /// [`StorageError::Conflict`] if something has changed since `version`, or a database failure.
+    pub async fn delete_policy(
+        &self,
+        name: &str,
+        version: i64,
+        audit: AuditEvent,
+    ) -> Result<bool, StorageError> {
+        self.change_texts(Change::DeletePolicy(name.to_owned()), version, audit).await
+    }
+
+    /// Sets trust material, if nothing has changed since `version`.
+    ///
+    /// # Errors
+    /// [`StorageError::Conflict`] if something has changed, or a database failure.
+    pub async fn put_trust(
+        &self,
+        name: &str,
+        content: &[u8],
+        version: i64,
+        audit: AuditEvent,
+    ) -> Result<(), StorageError> {
+        self.change_texts(Change::PutTrust(name.to_owned(), content.to_vec()), version, audit)
+            .await
+            .map(|_| ())
+    }
+
+    /// Takes trust material away. Tells whether it was there.
+    ///
+    /// # Errors
+    /// [`StorageError::Conflict`] if something has changed since `version`, or a database failure.
+    pub async fn delete_trust(
+        &self,
+        name: &str,
+        version: i64,
+        audit: AuditEvent,
+    ) -> Result<bool, StorageError> {
+        self.change_texts(Change::DeleteTrust(name.to_owned()), version, audit).await
+    }
+
+    /// Every text that a policy had, the latest first, with when and by whom. `None`: it was taken away.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn policy_history(
+        &self,
+        name: &str,
+        limit: usize,
+    ) -> Result<Vec<(Option<String>, i64, String)>, StorageError> {
+        let rows = sqlx::query(
+            "SELECT document, changed_at, changed_by FROM policy_history WHERE name = $1 ORDER BY id DESC LIMIT $2",
+        )
+        .bind(name)
+        .bind(super::to_sql(limit as u64))
+        .fetch_all(&mut *self.db.read().await?)
+        .await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
+    }
+
+    async fn change_texts(
+        &self,
+        change: Change,
+        version: i64,
+        audit: AuditEvent,
+    ) -> Result<bool, StorageError> {
+        self.db
+            .write(
+                (change, version, audit),
+                |conn, (change, version, audit)| {
+                    Box::pin(async move {
+                        // First of all: it locks the row, so that changes come one after another.
+                        let counted = sqlx::query(
+                            "UPDATE policies_version SET version = version + 1 WHERE id = 1 AND version = $1",
+                        )
+                        .bind(*version)
+                        .execute(&mut *conn)
+                        .await?;
+                        if counted.rows_affected() == 0 {
+                            return Err(StorageError::Conflict);
+                        }
+                        let changed = change.make(&mut *conn, &audit.actor).await?;
+                        note(conn, Some(audit)).await?;
+                        Ok(changed)
+                    })
+                },
+                |_, _| {},
+            )
+            .await
+    }
+}
+
+enum Change {
+    PutPolicy(String, String),
+    DeletePolicy(String),
+    PutTrust(String, Vec<u8>),
+    DeleteTrust(String),
+}
+
+impl Change {
+    async fn make(&self, conn: &mut AnyConnection, actor: &str) -> Result<bool, StorageError> {
+        match self {
+            Self::PutPolicy(name, document) => {
+                room(conn, "SELECT COUNT(*) FROM policies WHERE name <> $1", name).await?;
+                sqlx::query(
+                    "INSERT INTO policies (name, document, changed_at, changed_by) VALUES ($1, $2, $3, $4) \
+                     ON CONFLICT (name) DO UPDATE SET document = excluded.document, \
+                     changed_at = excluded.changed_at, changed_by = excluded.changed_by",
+                )
+                .bind(name.as_str())
+                .bind(document.as_str())
+                .bind(now_ms())
+                .bind(actor)
+                .execute(&mut *conn)
+                .await?;
+                remember(conn, name, Some(document), actor).await?;
+                Ok(true)
+            }
+            Self::DeletePolicy(name) => {
+                let sql = "DELETE FROM policies WHERE name = $1";
+                let gone =
+                    sqlx::query(sql).bind(name.as_str()).execute(&mut *conn).await?.rows_affected() > 0;
+                if gone {
+                    remember(conn, name, None, actor).await?;
+                }
+                Ok(gone)
+            }
+            Self::PutTrust(name, content) => {
+                room(conn, "SELECT COUNT(*) FROM trust_material WHERE name <> $1", name).await?;
+                sqlx::query(
+                    "INSERT INTO trust_material (name, content, changed_at, changed_by) VALUES ($1, $2, $3, $4) \
+                     ON CONFLICT (name) DO UPDATE SET content = excluded.content, \
+                     changed_at = excluded.changed_at, changed_by = excluded.changed_by",
+                )
+                .bind(name.as_str())
+                .bind(content.clone())
+                .bind(now_ms())
+                .bind(actor)
+                .execute(conn)
+                .await?;
+                Ok(true)
+            }
+            Self::DeleteTrust(name) => {
+                let sql = "DELETE FROM trust_material WHERE name = $1";
+                Ok(sqlx::query(sql).bind(name.as_str()).execute(conn).await?.rows_affected() > 0)
+            }
+        }
+    }
+}
+
+async fn room(conn: &mut AnyConnection, count: &'static str, name: &str) -> Result<(), StorageError> {
+    let others: i64 = sqlx::query(count).bind(name).fetch_one(conn).await?.try_get(0)?;
+    if others >= MAX_TEXTS {
+        return Err(StorageError::Setting(format!("there are {MAX_TEXTS} already; remove one first")));
+    }
+    Ok(())
+}
+
+async fn remember(
+    conn: &mut AnyConnection,
+    name: &str,
+    document: Option<&String>,
+    actor: &str,
+) -> Result<(), StorageError> {
+    sqlx::query(
+        "INSERT INTO policy_history (name, document, changed_at, changed_by) VALUES ($1, $2, $3, $4)",
+    )
+    .bind(name)
+    .bind(document.cloned())
+    .bind(now_ms())
+    .bind(actor)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn version(conn: &mut AnyConnection) -> Result<i64, StorageError> {
+    let row = sqlx::query("SELECT version FROM policies_version WHERE id = 1").fetch_one(conn).await?;
+    Ok(row.try_get(0)?)
+}
