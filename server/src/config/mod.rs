@@ -13,6 +13,7 @@ mod limits;
 mod list;
 mod observe;
 mod oidc;
+mod policy;
 mod reclaim;
 mod reference;
 mod sbom;
@@ -31,6 +32,7 @@ pub use error::{ConfigError, Origin, Problem};
 pub use limits::{Cache, Manifests, Uploads};
 pub use observe::{Log, LogFormat, LogLevel, Metrics};
 pub use oidc::{ClaimTable, Oidc, OidcIssuers, Trust, TrustRules};
+pub use policy::Policy;
 pub use reclaim::Reclaim;
 pub use reference::reference;
 pub use sbom::{AttachSbom, Sbom};
@@ -68,6 +70,8 @@ section::section! {
             mirror: Mirror,
             /// Which tags may change.
             tags: Tags,
+            /// What may be pushed, tagged, pulled and run.
+            policy: Policy,
             /// Lists of the packages in pushed images.
             sbom: Sbom,
             /// What is kept in memory.
@@ -96,6 +100,7 @@ impl Config {
         self.manifests.validate(&mut findings);
         self.uploads.validate(&mut findings);
         self.reclaim.validate(&mut findings);
+        self.policy.validate(&mut findings);
         self.sbom.validate(&mut findings);
         self.cache.validate(&mut findings);
         self.upstreams.validate(&mut findings);

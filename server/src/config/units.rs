@@ -78,6 +78,11 @@ impl HumanDuration {
     pub(crate) const ALLOWED: &'static str =
         "a duration with its unit: ms, s, m, h or d, such as 500ms, 10s, 24h or 1h30m";
 
+    /// `n` milliseconds.
+    pub const fn millis(n: u64) -> Self {
+        Self(Duration::from_millis(n))
+    }
+
     /// `n` seconds.
     pub const fn seconds(n: u64) -> Self {
         Self(Duration::from_secs(n))

@@ -60,6 +60,16 @@ impl MirrorError {
         }
     }
 
+    /// Whether the upstream says that there is none: not found, and not for us.
+    pub(crate) fn is_unknown(&self) -> bool {
+        match self {
+            Self::Upstream { error, .. } => {
+                matches!(error.class(), ErrorClass::NotFound | ErrorClass::Denied)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether an older copy of a tag may be served instead. What is wrong here is no reason to.
     pub(crate) fn allows_stale(&self) -> bool {
         matches!(self, Self::Upstream { .. } | Self::Slow { .. } | Self::Open { .. } | Self::Manifest { .. })

@@ -56,6 +56,25 @@ pub struct SbomMetrics {
     pub given_up: IntCounter,
 }
 
+/// Decisions about images.
+#[derive(Clone, Debug)]
+pub struct PolicyMetrics {
+    /// Decisions made in the background.
+    pub decided: IntCounter,
+    /// Decisions that a request had to wait for.
+    pub decided_at_once: IntCounter,
+    /// Requests that waited too long for one.
+    pub late: IntCounter,
+    /// Attempts that failed.
+    pub failures: IntCounter,
+    /// Requests refused by a policy.
+    pub denied: IntCounter,
+    /// Images that were allowed and are not any more.
+    pub withdrawn: IntCounter,
+    /// 1 while the policies that are set cannot be read, and those read last hold.
+    pub broken: IntGauge,
+}
+
 /// Logins and the audit trail.
 #[derive(Clone, Debug)]
 pub struct AuthMetrics {
@@ -90,6 +109,8 @@ pub struct Metrics {
     pub mirror: MirrorMetrics,
     /// Lists of packages.
     pub sbom: SbomMetrics,
+    /// Decisions about images.
+    pub policy: PolicyMetrics,
     /// Logins and the audit trail.
     pub auth: AuthMetrics,
     /// The cache of manifests.
@@ -145,6 +166,29 @@ impl Registrar {
             attached: self.counter("rreg_sbom_attached_total", "Images whose SBOMs were attached.")?,
             failures: self.counter("rreg_sbom_failures_total", "Attempts to attach SBOMs that failed.")?,
             given_up: self.counter("rreg_sbom_given_up_total", "Images that get no SBOM.")?,
+        })
+    }
+
+    fn policy(&self) -> prometheus::Result<PolicyMetrics> {
+        Ok(PolicyMetrics {
+            decided: self.counter("rreg_decisions_total", "Decisions about images made in the background.")?,
+            decided_at_once: self.counter(
+                "rreg_decisions_at_once_total",
+                "Decisions about images that a request had to wait for.",
+            )?,
+            late: self.counter(
+                "rreg_decisions_late_total",
+                "Requests that went on without a decision after policy.timeout.",
+            )?,
+            failures: self
+                .counter("rreg_decision_failures_total", "Attempts to decide about an image that failed.")?,
+            denied: self.counter("rreg_policy_denied_total", "Requests refused by a policy.")?,
+            withdrawn: self
+                .counter("rreg_policy_withdrawn_total", "Images that were allowed and are not any more.")?,
+            broken: self.gauge(
+                "rreg_policies_broken",
+                "1 while the policies that are set cannot be read, and those read last hold.",
+            )?,
         })
     }
 
@@ -214,6 +258,7 @@ impl Metrics {
                 .counter("rreg_integrity_failures_total", "Stored content that did not match its digest.")?,
             mirror: registrar.mirror()?,
             sbom: registrar.sbom()?,
+            policy: registrar.policy()?,
             auth: registrar.auth()?,
             manifest_cache: cache("manifests"),
             blob_cache: cache("blobs"),

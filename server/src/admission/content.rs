@@ -1,0 +1,148 @@
+//! What policies look at, out of the registry's own store. Of a copy of an upstream, what is not here is fetched like
+//! for any client.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _};
+use rreg_oci::{Descriptor, Digest, Reference, RepositoryName};
+use rreg_policy::{Content, ManifestContent, ReadError};
+use rreg_storage::{BlobContent, StorageError, StoredManifest};
+
+use crate::app::App;
+use crate::mirror::Copy;
+
+/// One repository of the store, and perhaps a manifest that is about to come into it.
+pub(super) struct Stored {
+    app: Arc<App>,
+    repository: RepositoryName,
+    arriving: Option<ManifestContent>,
+}
+
+impl Stored {
+    pub(super) fn new(app: Arc<App>, repository: RepositoryName) -> Self {
+        Self { app, repository, arriving: None }
+    }
+
+    /// With a manifest as if it were stored.
+    pub(super) fn with(app: Arc<App>, repository: RepositoryName, arriving: ManifestContent) -> Self {
+        Self { app, repository, arriving: Some(arriving) }
+    }
+}
+
+fn unreadable(what: impl ToString, why: impl ToString) -> ReadError {
+    ReadError { what: what.to_string(), why: why.to_string() }
+}
+
+fn content(stored: &StoredManifest) -> ManifestContent {
+    ManifestContent {
+        media_type: String::from_utf8_lossy(&stored.media_type).into_owned(),
+        digest: stored.digest,
+        body: stored.body.clone(),
+    }
+}
+
+#[async_trait]
+impl Content for Stored {
+    async fn manifest(&self, reference: &Reference) -> Result<Option<ManifestContent>, ReadError> {
+        if let (Some(arriving), Some(digest)) = (&self.arriving, reference.digest())
+            && arriving.digest == *digest
+        {
+            return Ok(Some(arriving.clone()));
+        }
+        match self.app.storage.metadata().manifest(&self.repository, reference).await {
+            Ok(stored) => return Ok(Some(content(&stored))),
+            Err(StorageError::UnknownManifest { .. }) => {}
+            Err(error) => return Err(unreadable(reference, error)),
+        }
+        let Some(copy) = self.app.mirror.covering(&self.repository) else { return Ok(None) };
+        match self.app.mirror.manifest(&self.app, &copy, reference).await {
+            Ok(found) => Ok(Some(content(&found.manifest))),
+            Err(error) if error.is_unknown() => Ok(None),
+            Err(error) => Err(unreadable(reference, error)),
+        }
+    }
+
+    async fn referrers(&self, subject: &Digest, limit: usize) -> Result<(Vec<Descriptor>, bool), ReadError> {
+        let what = || format!("the referrers of {subject}");
+        if let Some(copy) = self.app.mirror.covering(&self.repository) {
+            let listed = self.app.mirror.referrers(&self.app, &copy, subject).await;
+            let listed = listed.map_err(|error| unreadable(what(), error))?;
+            if let Some(all) = listed.entries {
+                return Ok((all.iter().take(limit).cloned().collect(), all.len() > limit));
+            }
+        }
+        let metadata = self.app.storage.metadata();
+        let (mut all, mut last) = (Vec::new(), None);
+        loop {
+            let wanted = limit.saturating_sub(all.len());
+            if wanted == 0 {
+                return Ok((all, last.is_some()));
+            }
+            let page = metadata.referrers(&self.repository, subject, None, last.as_deref(), wanted).await;
+            let page = page.map_err(|error| unreadable(what(), error))?;
+            all.extend(page.referrers.into_iter().map(|referrer| referrer.descriptor));
+            last = page.next;
+            if last.is_none() {
+                return Ok((all, false));
+            }
+        }
+    }
+
+    async fn blob(&self, digest: &Digest, limit: usize) -> Result<Bytes, ReadError> {
+        let metadata = self.app.storage.metadata();
+        let record = match metadata.blob(&self.repository, digest).await {
+            Ok(record) => record,
+            Err(error @ StorageError::UnknownBlob { .. }) => {
+                let copy = self.app.mirror.covering(&self.repository);
+                return self.fetched(copy.ok_or_else(|| unreadable(digest, error))?, digest, limit).await;
+            }
+            Err(error) => return Err(unreadable(digest, error)),
+        };
+        if record.size > limit as u64 {
+            return Err(unreadable(digest, format!("it has {} bytes, more than {limit}", record.size)));
+        }
+        if let BlobContent::Inline(bytes) = &record.content {
+            return Ok(bytes.clone());
+        }
+        let size = record.size;
+        let reader = self.app.storage.open(record, 0..size).await;
+        collect(digest, reader.map_err(|error| unreadable(digest, error))?.into_stream()).await
+    }
+}
+
+impl Stored {
+    /// A blob of an upstream that is not here yet.
+    async fn fetched(&self, copy: Copy, digest: &Digest, limit: usize) -> Result<Bytes, ReadError> {
+        let fill = self.app.mirror.fill(&self.app, copy, *digest);
+        match fill.begun().await.map_err(|error| unreadable(digest, error))? {
+            // Somebody else has just stored it.
+            None => {
+                let record = self.app.storage.metadata().blob(&self.repository, digest).await;
+                let record = record.map_err(|error| unreadable(digest, error))?;
+                let size = record.size.min(limit as u64);
+                let reader = self.app.storage.open(record, 0..size).await;
+                collect(digest, reader.map_err(|error| unreadable(digest, error))?.into_stream()).await
+            }
+            Some((growing, _)) if growing.size > limit as u64 => {
+                Err(unreadable(digest, format!("it has {} bytes, more than {limit}", growing.size)))
+            }
+            Some((growing, fill)) => {
+                let whole = 0..growing.size;
+                collect(digest, std::pin::pin!(fill.read(growing, whole))).await
+            }
+        }
+    }
+}
+
+async fn collect<E: ToString>(
+    digest: &Digest,
+    mut pieces: impl Stream<Item = Result<Bytes, E>> + Unpin,
+) -> Result<Bytes, ReadError> {
+    let mut bytes = BytesMut::new();
+    while let Some(piece) = pieces.next().await {
+        bytes.extend_from_slice(&piece.map_err(|error| unreadable(digest, error))?);
+    }
+    Ok(bytes.freeze())
+}

@@ -1,0 +1,309 @@
+//! One manifest, every point: facts in, decisions out, and the row that keeps them.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use rreg_oci::{Digest, Manifest, ManifestKind};
+use rreg_policy::{
+    Decision, EvaluateContext, Fact, Facts, ImageFacts, ManifestContent, Outcome, Point, evaluate,
+    is_evidence_type,
+};
+use rreg_storage::{AuditEvent, NewDecision, NewManifest, StorageError, Undecided};
+use serde::{Deserialize, Serialize};
+
+use super::active::Active;
+use super::facts;
+use crate::app::App;
+
+/// Who decides, in the audit trail.
+const DECIDER: &str = "policy";
+/// How often a decision is begun again because facts have changed under it.
+const TURNS: usize = 5;
+
+/// Why nothing could be decided.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("{0}")]
+    Storage(#[from] StorageError),
+    #[error("{0}")]
+    Read(#[from] rreg_policy::ReadError),
+    #[error("facts kept changing while they were looked at")]
+    Unsteady,
+    #[error("{0}")]
+    Other(String),
+}
+
+/// What is decided about one manifest of a repository.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Decisions {
+    /// Digest of the policies.
+    pub(crate) revision: String,
+    /// Pulls by tag, then by digest.
+    pull: [Decision; 2],
+    /// Runs in a cluster, by tag, then by digest.
+    admit: [Decision; 2],
+    /// Runs on a node, as this registry's policies have it; the node's own decide there.
+    run: [Decision; 2],
+    promote: Decision,
+}
+
+impl Decisions {
+    pub(crate) fn pull(&self, by_digest: bool) -> &Decision {
+        &self.pull[usize::from(by_digest)]
+    }
+
+    /// At a point; `None` for a push, which is over when a manifest is here.
+    pub(crate) fn at(&self, point: Point, by_digest: bool) -> Option<&Decision> {
+        let place = usize::from(by_digest);
+        match point {
+            Point::Push => None,
+            Point::Promote => Some(&self.promote),
+            Point::Pull => Some(&self.pull[place]),
+            Point::Admit => Some(&self.admit[place]),
+            Point::Run => Some(&self.run[place]),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Decision> {
+        self.pull.iter().chain(&self.admit).chain(&self.run).chain([&self.promote])
+    }
+
+    fn make(active: &Active, facts: &mut Facts, now: DateTime<Utc>, last_good: Option<DateTime<Utc>>) -> Self {
+        let context = EvaluateContext { now, last_good };
+        let mut pair = |point| {
+            [false, true].map(|by_digest| {
+                facts.image.pinned = Some(by_digest);
+                evaluate(&active.policies, facts, point, &context)
+            })
+        };
+        let (pull, admit, run) = (pair(Point::Pull), pair(Point::Admit), pair(Point::Run));
+        facts.image.pinned = None;
+        let promote = evaluate(&active.policies, facts, Point::Promote, &context);
+        Self { revision: active.revision.clone(), pull, admit, run, promote }
+    }
+
+    fn holds_until(&self) -> Option<DateTime<Utc>> {
+        self.all().filter_map(|decision| decision.holds_until).min()
+    }
+}
+
+/// Decides, and keeps the decision unless facts have changed meanwhile; then begins again.
+pub(super) async fn decide_and_keep(
+    app: Arc<App>,
+    about: Undecided,
+    active: Arc<Active>,
+) -> Result<Decisions, Failure> {
+    let mut about = about;
+    for _ in 0..TURNS {
+        let (decisions, new) = decide(&app, &about, &active).await?;
+        let metadata = app.storage.metadata();
+        if metadata.keep_decision(&about, new).await? {
+            app.admission.kept(&about, &decisions);
+            return Ok(decisions);
+        }
+        let (repository, digest) = (about.repository.clone(), about.digest);
+        let again = metadata.undecided(&repository, &digest).await?;
+        let unknown = || StorageError::UnknownManifest {
+            repository,
+            reference: rreg_oci::Reference::Digest(digest),
+        };
+        about = again.ok_or_else(unknown)?;
+    }
+    Err(Failure::Unsteady)
+}
+
+async fn decide(
+    app: &Arc<App>,
+    about: &Undecided,
+    active: &Active,
+) -> Result<(Decisions, NewDecision), Failure> {
+    let now = Utc::now();
+    let last_good = about.good_at.and_then(DateTime::from_timestamp_millis);
+    let known = known_facts(about, active, now);
+    let gathered = known.is_none();
+    let mut facts = match known {
+        Some(facts) => facts,
+        // Nothing asks about this repository, or the manifest is a signature itself: no facts are needed.
+        None if !active.asks_at_all(&about.repository) => bare_facts(about, Vec::new()),
+        None => facts::gather(app, about, active, now).await?,
+    };
+    let decisions = if facts::is_about_evidence(&facts) {
+        Decisions::make(&Active::none(active.revision.clone()), &mut facts, now, None)
+    } else {
+        Decisions::make(active, &mut facts, now, last_good)
+    };
+    let good = decisions.pull(true).outcome != Outcome::Deny && used_no_last_good(decisions.pull(true));
+    let facts = if gathered { Some(json(&facts)?) } else { None };
+    let new = NewDecision {
+        revision: active.revision.clone(),
+        by_tag: word(decisions.pull(false).outcome).to_owned(),
+        by_digest: word(decisions.pull(true).outcome).to_owned(),
+        due_at: [decisions.holds_until(), facts::look_again(app, about, now)]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|time| time.timestamp_millis()),
+        good_at: if good { Some(now.timestamp_millis()) } else { about.good_at },
+        body: json(&decisions)?,
+        trust: active.trust_revision.clone(),
+        facts,
+        audit: events(about, &decisions),
+    };
+    Ok((decisions, new))
+}
+
+fn json(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| Failure::Other(error.to_string()))
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Allow => "allow",
+        Outcome::Warn => "warn",
+        Outcome::Deny => "deny",
+    }
+}
+
+/// The facts of the last time, if they are still all that there is and were verified under the same roots.
+fn known_facts(about: &Undecided, active: &Active, now: DateTime<Utc>) -> Option<Facts> {
+    if !about.facts_hold || about.trust.as_deref() != Some(&active.trust_revision) {
+        return None;
+    }
+    let facts: Facts = serde_json::from_str(about.facts.as_deref()?).ok()?;
+    let verified = facts.evidence.iter().flat_map(|evidence| evidence.verifications.values());
+    let ended = verified.filter_map(|verification| verification.holds_until).any(|until| until <= now);
+    (!ended && facts.incomplete.is_empty()).then_some(facts)
+}
+
+fn used_no_last_good(decision: &Decision) -> bool {
+    decision.policies.iter().all(|policy| policy.last_good.is_none())
+}
+
+fn bare_facts(about: &Undecided, incomplete: Vec<String>) -> Facts {
+    let image = ImageFacts::bare(about.repository.as_str(), about.digest);
+    Facts {
+        image,
+        evidence: Vec::new(),
+        sbom: match incomplete.first() {
+            Some(why) => Fact::NotGathered(why.clone()),
+            None => Fact::Absent,
+        },
+        incomplete,
+        findings: Fact::no_findings(),
+    }
+}
+
+/// What a policy's `onError` says when nothing could be gathered.
+pub(super) fn without_facts(about: &Undecided, active: &Active, why: String) -> Decisions {
+    let last_good = about.good_at.and_then(DateTime::from_timestamp_millis);
+    Decisions::make(active, &mut bare_facts(about, vec![why]), Utc::now(), last_good)
+}
+
+/// Rows for the trail: the first decision of policies, and every change of what becomes of a pull.
+fn events(about: &Undecided, decisions: &Decisions) -> Vec<AuditEvent> {
+    let before = about.body.as_deref().and_then(|body| serde_json::from_str::<Decisions>(body).ok());
+    let now = decisions.pull(true);
+    let was = before.as_ref().map(|before| before.pull(true).outcome);
+    if was == Some(now.outcome) || (was.is_none() && now.policies.is_empty()) {
+        return Vec::new();
+    }
+    let withdrawn = was.is_some_and(|was| was != Outcome::Deny) && now.outcome == Outcome::Deny;
+    let name = if withdrawn { "decision.withdrawn" } else { "decision" };
+    let outcome = if now.outcome == Outcome::Deny { "denied" } else { "allowed" };
+    let policies = now.with_outcome(now.outcome).map(|policy| policy.policy.as_str());
+    let rule = format!("{} by {}", word(now.outcome), policies.collect::<Vec<_>>().join(", "));
+    let mut event = AuditEvent::new(name, outcome, rule.trim_end_matches(" by ").to_owned());
+    event.actor = DECIDER.to_owned();
+    event.repository = Some(about.repository.to_string());
+    event.target = Some(about.digest.to_string());
+    vec![event]
+}
+
+impl super::Admission {
+    /// Counts and tells a decision that is kept.
+    fn kept(&self, about: &Undecided, decisions: &Decisions) {
+        for event in events(about, decisions) {
+            if event.event == "decision.withdrawn" {
+                self.metrics.withdrawn.inc();
+                let reason = decisions.pull(true).message();
+                tracing::warn!(repository = %about.repository, digest = %about.digest, reason, "no longer allowed");
+            }
+        }
+    }
+}
+
+/// Signatures, attestations and documents stay readable whatever is decided about images, so that clients can verify: a
+/// manifest with nothing else in it, and an index of such manifests as clients keep at fallback tags.
+pub(super) fn is_evidence(manifest: &Manifest) -> bool {
+    match manifest.kind {
+        ManifestKind::Image => {
+            !manifest.layers.is_empty() && manifest.layers.iter().all(|layer| is_evidence_type(&layer.media_type))
+        }
+        // It says nothing that can be run, and each child is asked about by itself.
+        ManifestKind::Index => manifest.manifests.iter().all(|child| {
+            let kind = child.artifact_type.as_deref().unwrap_or_default();
+            is_evidence_type(kind) || kind.starts_with("application/vnd.docker.attestation.manifest")
+        }),
+    }
+}
+
+/// Decides about a manifest that is on its way in.
+pub(super) async fn arriving(
+    app: &Arc<App>,
+    new: &NewManifest,
+    points: &[Point],
+    active: &Active,
+) -> Result<Decision, StorageError> {
+    let now = Utc::now();
+    match facts::of_arriving(app, new, active, now).await {
+        Ok(mut facts) => {
+            facts.image.pinned = Some(new.tags.is_empty());
+            Ok(hardest(points, |point| {
+                evaluate(&active.policies, &facts, point, &EvaluateContext { now, last_good: None })
+            }))
+        }
+        Err(Failure::Storage(error)) => Err(error),
+        Err(failure) => Ok(arriving_without_facts(new, points, active, failure.to_string())),
+    }
+}
+
+pub(super) fn arriving_without_facts(
+    new: &NewManifest,
+    points: &[Point],
+    active: &Active,
+    why: String,
+) -> Decision {
+    let context = EvaluateContext { now: Utc::now(), last_good: None };
+    let mut image = ImageFacts::bare(new.repository.as_str(), new.digest);
+    image.tags = new.tags.iter().map(ToString::to_string).collect();
+    let facts = Facts {
+        image,
+        evidence: Vec::new(),
+        sbom: Fact::NotGathered(why.clone()),
+        incomplete: vec![why],
+        findings: Fact::no_findings(),
+    };
+    hardest(points, |point| evaluate(&active.policies, &facts, point, &context))
+}
+
+/// `points` is never empty; the first of the hardest.
+fn hardest(points: &[Point], decide: impl Fn(Point) -> Decision) -> Decision {
+    let mut decisions = points.iter().map(|point| decide(*point));
+    let first = decisions.next().unwrap_or_else(|| decide(Point::Push));
+    decisions.fold(first, |worst, next| if next.outcome > worst.outcome { next } else { worst })
+}
+
+/// A manifest as its evidence is looked for before it is stored.
+pub(super) fn content_of(new: &NewManifest) -> ManifestContent {
+    ManifestContent {
+        media_type: new.manifest.media_type.clone(),
+        digest: new.digest,
+        body: new.body.clone(),
+    }
+}
+
+/// What evidence a verification is about, for its row.
+pub(super) fn digest_of(text: &str) -> Option<Digest> {
+    text.parse().ok()
+}
