@@ -12,6 +12,8 @@ mod active;
 mod content;
 mod decide;
 mod facts;
+mod sources;
+mod what_if;
 mod worker;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,8 +25,13 @@ use rreg_policy::{Decision, Limits, Outcome, Point};
 use rreg_storage::{Storage, StorageError, StoredDecision};
 use tokio::sync::Notify;
 
-pub use active::{LoadError, load_directory};
+pub use active::LoadError;
+pub use sources::load_directory;
+
 pub(crate) use active::Active;
+pub(crate) use sources::{Seen, SetTrust};
+pub(crate) use what_if::what_if;
+pub(crate) use worker::run as keep_deciding;
 pub(crate) use decide::{Decisions, Failure};
 
 use crate::app::App;
@@ -121,7 +128,7 @@ impl Admission {
     /// The answer to a pull, if it is known without waiting. `None`: ask [`Admission::pull`].
     pub(crate) fn known(&self, repository: &RepositoryName, digest: &Digest, by_digest: bool) -> Option<bool> {
         let active = self.active();
-        if !active.asks(repository, Point::Pull) {
+        if !active.asked(repository).at(Point::Pull) {
             return Some(true);
         }
         let epoch = self.storage.metadata().decisions_epoch()?;
@@ -241,22 +248,22 @@ impl Admission {
         app: &Arc<App>,
         new: &rreg_storage::NewManifest,
     ) -> Result<Answer, StorageError> {
-        let active = self.active();
+        let asked = self.active().asked(&new.repository);
         let points: Vec<Point> = [Some(Point::Push), (!new.tags.is_empty()).then_some(Point::Promote)]
             .into_iter()
             .flatten()
-            .filter(|point| active.asks(&new.repository, *point))
+            .filter(|point| asked.at(*point))
             .collect();
         if points.is_empty() || decide::is_evidence(&new.manifest) {
             return Ok(Answer::Allow);
         }
-        let task = tokio::time::timeout(self.timeout(), decide::arriving(app, new, &points, &active));
+        let task = tokio::time::timeout(self.timeout(), decide::arriving(app, new, &points, &asked));
         let worst = match task.await {
             Ok(decision) => decision?,
             Err(_) => {
                 self.metrics.late.inc();
                 let why = format!("nothing was decided within {} (policy.timeout)", self.config.timeout);
-                decide::arriving_without_facts(new, &points, &active, why)
+                decide::arriving_without_facts(new, &points, &asked, why)
             }
         };
         Ok(Answer::of(worst))
