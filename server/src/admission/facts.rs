@@ -5,8 +5,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use rreg_oci::{Digest, Manifest, ManifestLimits, Reference};
 use rreg_policy::{
-    Evidence, EvidenceFact, Fact, Facts, ManifestContent, TrustRoot, Verification, gather, image_facts,
+    Evidence, EvidenceFact, EvidenceKind, Fact, Facts, ManifestContent, TrustRoot, Verification, VerifyContext,
+    gather, image_facts,
 };
+use rreg_policy::notation::wanted;
 use rreg_storage::{NewManifest, StorageError, StoredVerification, Undecided};
 
 use super::active::Asked;
@@ -139,17 +141,31 @@ async fn verified(
     Ok(facts)
 }
 
-/// Cryptography, off the threads that answer requests.
+/// Cryptography, off the threads that answer requests. What revocation answers a Notation signature needs is fetched in
+/// between.
 async fn verify(
     app: &Arc<App>,
     piece: &Evidence,
     roots: Vec<TrustRoot>,
     now: DateTime<Utc>,
 ) -> Result<Vec<(Digest, Verification)>, Failure> {
-    let (piece, limits) = (piece.clone(), app.admission.limits.clone());
-    let revocation = app.admission.revocation();
+    let admission = &app.admission;
+    let notation = roots.iter().filter_map(|root| match root {
+        TrustRoot::Notation(trust) if piece.kind == EvidenceKind::Notation => Some(trust),
+        _ => None,
+    });
+    let wanted: Vec<_> = {
+        let revocation = admission.revocations.known();
+        let context = VerifyContext { now, limits: &admission.limits, revocation: &revocation };
+        notation.flat_map(|trust| wanted(piece, trust, &context)).collect()
+    };
+    if !wanted.is_empty() {
+        admission.revocations.fetch(wanted).await;
+    }
+    let (piece, limits, revocation) =
+        (piece.clone(), admission.limits.clone(), admission.revocations.known());
     let work = tokio::task::spawn_blocking(move || {
-        let context = rreg_policy::VerifyContext { now, limits: &limits, revocation: &revocation };
+        let context = VerifyContext { now, limits: &limits, revocation: &revocation };
         roots.iter().map(|root| (root.id(), rreg_policy::verify(&piece, root, &context))).collect()
     });
     work.await.map_err(|error| Failure::Other(format!("a verification broke off: {error}")))

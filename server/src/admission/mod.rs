@@ -12,6 +12,7 @@ mod active;
 mod content;
 mod decide;
 mod facts;
+mod revocation;
 mod sources;
 mod what_if;
 mod worker;
@@ -48,6 +49,7 @@ pub(crate) struct Admission {
     active: RwLock<Arc<Active>>,
     remembered: Cache<(RepositoryName, Digest), Remembered>,
     limits: Limits,
+    revocations: revocation::Revocations,
     pub(crate) metrics: PolicyMetrics,
     /// Something is to be decided again.
     wake: Notify,
@@ -97,6 +99,7 @@ impl Admission {
             active: RwLock::new(Arc::new(active)),
             remembered: Cache::new(REMEMBERED),
             limits: Limits::default(),
+            revocations: revocation::Revocations::new(config.revocation),
             metrics,
             wake: Notify::new(),
         })
