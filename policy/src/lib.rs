@@ -9,24 +9,31 @@
 
 pub mod certificates;
 mod content;
+mod context;
 mod decision;
 mod evidence;
 mod facts;
+mod gather;
 pub mod key;
 mod limits;
 pub mod notation;
+pub mod sign;
 mod signer;
 pub mod sigstore;
 mod statement;
 mod trust;
 mod verdict;
+mod verify;
 
 pub use content::{Content, ManifestContent, ReadError};
+pub use context::VerifyContext;
 pub use decision::{Decision, Mode, Outcome, Outturn, Point, PolicyResult, Reason};
 pub use evidence::{Evidence, EvidenceKind, Found, is_evidence_type};
 pub use facts::{ConfigFacts, EvidenceFact, Fact, Facts, FindingFact, ImageFacts, SbomFacts};
+pub use gather::{Attached, Attachment, Gathered, attached, evidence_kind, evidence_of, gather, image_facts};
 pub use limits::Limits;
 pub use signer::Signer;
 pub use statement::{COSIGN_SIGN, PAYLOAD_TYPE, Statement, StatementError};
 pub use trust::{TrustError, TrustRoot};
 pub use verdict::{Check, Checks, Verdict, Verification};
+pub use verify::{evidence_facts, verify};
