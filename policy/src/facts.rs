@@ -42,6 +42,12 @@ pub struct Facts {
     /// Known vulnerabilities.
     #[serde(default = "Fact::no_findings")]
     pub findings: Fact<Vec<FindingFact>>,
+    /// When the vulnerabilities were last matched against advisories, where they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings_at: Option<DateTime<Utc>>,
+    /// When the image that it is built on was made.
+    #[serde(default = "Fact::no_base_created")]
+    pub base_created: Fact<DateTime<Utc>>,
 }
 
 impl<T> Fact<T> {
@@ -52,6 +58,11 @@ impl<T> Fact<T> {
     /// Vulnerabilities are not matched yet.
     pub fn no_findings() -> Self {
         Self::NotGathered("vulnerabilities are not gathered by this version".into())
+    }
+
+    /// Base images are not looked up yet.
+    pub fn no_base_created() -> Self {
+        Self::NotGathered("the age of base images is not gathered by this version".into())
     }
 }
 
@@ -101,6 +112,13 @@ pub struct ImageFacts {
     /// Digest of the image that it is built on (`org.opencontainers.image.base.digest`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_digest: Option<Digest>,
+}
+
+impl ImageFacts {
+    /// Whether what is said of a subject is said of this image: of itself, or of an index that has it.
+    pub fn is_covered_by(&self, subject: &Digest) -> bool {
+        *subject == self.digest || self.parents.contains(subject)
+    }
 }
 
 /// An image's config.
