@@ -115,6 +115,27 @@ pub struct ImageFacts {
 }
 
 impl ImageFacts {
+    /// No more than where it is: for when nothing could be looked at.
+    pub fn bare(repository: &str, digest: Digest) -> Self {
+        Self {
+            registry: String::new(),
+            repository: repository.to_owned(),
+            tags: Vec::new(),
+            digest,
+            parents: Vec::new(),
+            media_type: String::new(),
+            artifact_type: None,
+            pinned: None,
+            platforms: Vec::new(),
+            annotations: BTreeMap::new(),
+            size: 0,
+            layers: Vec::new(),
+            configs: Vec::new(),
+            base_name: None,
+            base_digest: None,
+        }
+    }
+
     /// Whether what is said of a subject is said of this image: of itself, or of an index that has it.
     pub fn is_covered_by(&self, subject: &Digest) -> bool {
         *subject == self.digest || self.parents.contains(subject)

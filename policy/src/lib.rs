@@ -10,6 +10,7 @@
 pub mod cases;
 pub mod certificates;
 mod content;
+mod contents;
 mod context;
 mod decision;
 mod evaluate;
@@ -30,6 +31,7 @@ mod verdict;
 mod verify;
 
 pub use content::{Content, ManifestContent, ReadError};
+pub use contents::sbom_facts;
 pub use context::VerifyContext;
 pub use decision::{Decision, Mode, Outcome, Outturn, Point, PolicyResult, Reason};
 pub use evaluate::{EvaluateContext, evaluate};
@@ -42,6 +44,6 @@ pub use rules::{
 };
 pub use signer::Signer;
 pub use statement::{COSIGN_SIGN, PAYLOAD_TYPE, Statement, StatementError};
-pub use trust::{TrustError, TrustRoot};
+pub use trust::{PUBLIC_GOOD, TrustError, TrustRoot};
 pub use verdict::{Check, Checks, Verdict, Verification};
 pub use verify::{evidence_facts, verify};

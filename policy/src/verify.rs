@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::context::VerifyContext;
 use crate::evidence::{Evidence, EvidenceKind};
 use crate::facts::EvidenceFact;
+use crate::limits::Limits;
 use crate::sigstore;
 use crate::statement::Statement;
 use crate::trust::TrustRoot;
@@ -38,15 +39,7 @@ pub fn evidence_facts(
 }
 
 fn fact(evidence: &Evidence, trust: &[TrustRoot], context: &VerifyContext<'_>) -> EvidenceFact {
-    let mut fact = EvidenceFact {
-        id: evidence.id(),
-        manifest: evidence.manifest,
-        subject: evidence.subject,
-        kind: evidence.kind,
-        found: evidence.found.iter().copied().collect(),
-        statement: statement(evidence, context),
-        verifications: BTreeMap::new(),
-    };
+    let mut fact = EvidenceFact::unverified(evidence, context.limits);
     if fact.is_signed() {
         let judged = trust.iter().map(|root| (root.id().to_string(), verify(evidence, root, context)));
         fact.verifications = judged.collect();
@@ -54,12 +47,27 @@ fn fact(evidence: &Evidence, trust: &[TrustRoot], context: &VerifyContext<'_>) -
     fact
 }
 
+impl EvidenceFact {
+    /// What a piece of evidence says, before anybody is asked whether it is true.
+    pub fn unverified(evidence: &Evidence, limits: &Limits) -> Self {
+        Self {
+            id: evidence.id(),
+            manifest: evidence.manifest,
+            subject: evidence.subject,
+            kind: evidence.kind,
+            found: evidence.found.iter().copied().collect(),
+            statement: statement(evidence, limits),
+            verifications: BTreeMap::new(),
+        }
+    }
+}
+
 /// What it says. An unsigned statement about something else is not what was attached here.
-fn statement(evidence: &Evidence, context: &VerifyContext<'_>) -> Option<Statement> {
+fn statement(evidence: &Evidence, limits: &Limits) -> Option<Statement> {
     match evidence.kind {
-        EvidenceKind::Bundle | EvidenceKind::CosignAttestation => sigstore::statement(evidence, context.limits),
+        EvidenceKind::Bundle | EvidenceKind::CosignAttestation => sigstore::statement(evidence, limits),
         EvidenceKind::Statement => {
-            let statement = Statement::parse(&evidence.content, context.limits).ok()?;
+            let statement = Statement::parse(&evidence.content, limits).ok()?;
             statement.covers(&evidence.subject).then_some(statement)
         }
         EvidenceKind::CosignSignature | EvidenceKind::Notation | EvidenceKind::Sbom => None,

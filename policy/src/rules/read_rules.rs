@@ -12,7 +12,7 @@ use super::rule::{Ask, AttestationRule, FailRule, ImageRule, Rule, SbomRule, Vul
 use super::words::{self, Pattern, SeverityRange};
 
 /// The Sigstore instance that everybody may use.
-const PUBLIC_GOOD: &str = "public-good";
+use crate::trust::PUBLIC_GOOD;
 /// Variables of `cel:` rules; `predicate` is there only beside an attestation.
 const RULE_VARIABLES: &[&str] = &["image", "signatures", "attestations", "sbom", "now"];
 
