@@ -9,6 +9,7 @@
 
 pub mod certificates;
 mod content;
+mod context;
 mod decision;
 mod evidence;
 mod facts;
@@ -22,8 +23,10 @@ pub mod sigstore;
 mod statement;
 mod trust;
 mod verdict;
+mod verify;
 
 pub use content::{Content, ManifestContent, ReadError};
+pub use context::VerifyContext;
 pub use decision::{Decision, Mode, Outcome, Outturn, Point, PolicyResult, Reason};
 pub use evidence::{Evidence, EvidenceKind, Found, is_evidence_type};
 pub use facts::{ConfigFacts, EvidenceFact, Fact, Facts, FindingFact, ImageFacts, SbomFacts};
@@ -33,3 +36,4 @@ pub use signer::Signer;
 pub use statement::{COSIGN_SIGN, PAYLOAD_TYPE, Statement, StatementError};
 pub use trust::{TrustError, TrustRoot};
 pub use verdict::{Check, Checks, Verdict, Verification};
+pub use verify::{evidence_facts, verify};

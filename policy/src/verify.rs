@@ -1,0 +1,70 @@
+//! One way to judge evidence, whatever it is: each format is known in its own module.
+
+use std::collections::BTreeMap;
+
+use crate::context::VerifyContext;
+use crate::evidence::{Evidence, EvidenceKind};
+use crate::facts::EvidenceFact;
+use crate::sigstore;
+use crate::statement::Statement;
+use crate::trust::TrustRoot;
+use crate::verdict::{Verdict, Verification};
+
+/// Judges a piece of evidence about [`Evidence::subject`] under a trust root. What nobody signed, and what this kind of
+/// trust root says nothing about, is `unverifiable`.
+pub fn verify(evidence: &Evidence, trust: &TrustRoot, context: &VerifyContext<'_>) -> Verification {
+    match evidence.kind {
+        EvidenceKind::Bundle | EvidenceKind::CosignSignature | EvidenceKind::CosignAttestation => {
+            sigstore::verify(evidence, trust, context)
+        }
+        EvidenceKind::Notation => Verification::failed(
+            "kind",
+            Verdict::Unverifiable,
+            "this is a signature of Notation; only a Notation trust policy or store judges it",
+        ),
+        EvidenceKind::Statement | EvidenceKind::Sbom => {
+            Verification::failed("signature", Verdict::Unverifiable, "nobody signed it")
+        }
+    }
+}
+
+/// The facts that evidence becomes: what it says, and what its verification found under each trust root.
+pub fn evidence_facts(
+    evidence: &[Evidence],
+    trust: &[TrustRoot],
+    context: &VerifyContext<'_>,
+) -> Vec<EvidenceFact> {
+    evidence.iter().map(|piece| fact(piece, trust, context)).collect()
+}
+
+fn fact(evidence: &Evidence, trust: &[TrustRoot], context: &VerifyContext<'_>) -> EvidenceFact {
+    let mut fact = EvidenceFact {
+        id: evidence.id(),
+        manifest: evidence.manifest,
+        subject: evidence.subject,
+        kind: evidence.kind,
+        found: evidence.found.iter().copied().collect(),
+        statement: statement(evidence, context),
+        verifications: BTreeMap::new(),
+    };
+    if fact.is_signed() {
+        let judged = trust.iter().map(|root| (root.id().to_string(), verify(evidence, root, context)));
+        fact.verifications = judged.collect();
+    }
+    fact
+}
+
+/// What it says. An unsigned statement about something else is not what was attached here.
+fn statement(evidence: &Evidence, context: &VerifyContext<'_>) -> Option<Statement> {
+    match evidence.kind {
+        EvidenceKind::Bundle | EvidenceKind::CosignAttestation => sigstore::statement(evidence, context.limits),
+        EvidenceKind::Statement => {
+            let statement = Statement::parse(&evidence.content, context.limits).ok()?;
+            statement.covers(&evidence.subject).then_some(statement)
+        }
+        EvidenceKind::CosignSignature | EvidenceKind::Notation | EvidenceKind::Sbom => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
