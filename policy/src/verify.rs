@@ -57,7 +57,9 @@ fn fact(evidence: &Evidence, trust: &[TrustRoot], context: &VerifyContext<'_>) -
 /// What it says. An unsigned statement about something else is not what was attached here.
 fn statement(evidence: &Evidence, context: &VerifyContext<'_>) -> Option<Statement> {
     match evidence.kind {
-        EvidenceKind::Bundle | EvidenceKind::CosignAttestation => sigstore::statement(evidence, context.limits),
+        EvidenceKind::Bundle | EvidenceKind::CosignAttestation => {
+            sigstore::statement(evidence, context.limits)
+        }
         EvidenceKind::Statement => {
             let statement = Statement::parse(&evidence.content, context.limits).ok()?;
             statement.covers(&evidence.subject).then_some(statement)

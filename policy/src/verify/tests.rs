@@ -79,7 +79,11 @@ fn facts_tell_signed_and_unsigned_apart() {
     let expected = [Some(Verdict::Valid), None, None, None, Some(Verdict::Unverifiable)];
     assert_eq!(verdicts, expected);
     let stated: Vec<_> = facts.iter().map(|f| f.statement.is_some()).collect();
-    assert_eq!(stated, [true, true, false, false, false], "a statement about another image says nothing here");
+    assert_eq!(
+        stated,
+        [true, true, false, false, false],
+        "a statement about another image says nothing here"
+    );
     assert!(facts[0].is_signature() && facts[4].is_signature() && !facts[1].is_signature());
     for unsigned in &all[1..4] {
         let verdict = with_context(|context| verify(unsigned, &root, context).verdict);
