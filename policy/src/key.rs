@@ -42,7 +42,8 @@ impl PublicKey {
         if pem.len() > MAX_KEY {
             return Err(wrong(format!("it has more than {MAX_KEY} bytes")));
         }
-        let (label, bytes) = der::pem::decode_vec(pem).map_err(|error| wrong(format!("it is no PEM: {error}")))?;
+        let (label, bytes) =
+            der::pem::decode_vec(pem).map_err(|error| wrong(format!("it is no PEM: {error}")))?;
         if label != "PUBLIC KEY" {
             return Err(wrong(format!("its PEM says {label:?}; a \"PUBLIC KEY\" is needed")));
         }
@@ -54,7 +55,8 @@ impl PublicKey {
         let wrong = |why: String| TrustError::new("public key", why);
         let info = SubjectPublicKeyInfoOwned::from_der(bytes)
             .map_err(|error| wrong(format!("it is no SubjectPublicKeyInfo: {error}")))?;
-        let curve = info.algorithm.parameters.as_ref().and_then(|p| p.decode_as::<der::oid::ObjectIdentifier>().ok());
+        let curve =
+            info.algorithm.parameters.as_ref().and_then(|p| p.decode_as::<der::oid::ObjectIdentifier>().ok());
         let algorithm = info.algorithm.oid.to_string();
         let curve = curve.map(|oid| oid.to_string()).unwrap_or_default();
         let kind = match (algorithm.as_str(), curve.as_str()) {

@@ -9,19 +9,21 @@
 
 pub mod certificates;
 mod content;
+mod context;
 mod decision;
 mod evidence;
 mod facts;
 pub mod key;
 mod limits;
 pub mod notation;
-pub mod sigstore;
 mod signer;
+pub mod sigstore;
 mod statement;
 mod trust;
 mod verdict;
 
 pub use content::{Content, ManifestContent, ReadError};
+pub use context::VerifyContext;
 pub use decision::{Decision, Mode, Outcome, Outturn, Point, PolicyResult, Reason};
 pub use evidence::{Evidence, EvidenceKind, Found, is_evidence_type};
 pub use facts::{ConfigFacts, EvidenceFact, Fact, Facts, FindingFact, ImageFacts, SbomFacts};
