@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::context::VerifyContext;
 use crate::evidence::{Evidence, EvidenceKind};
 use crate::facts::EvidenceFact;
+use crate::notation;
 use crate::sigstore;
 use crate::statement::Statement;
 use crate::trust::TrustRoot;
@@ -17,11 +18,14 @@ pub fn verify(evidence: &Evidence, trust: &TrustRoot, context: &VerifyContext<'_
         EvidenceKind::Bundle | EvidenceKind::CosignSignature | EvidenceKind::CosignAttestation => {
             sigstore::verify(evidence, trust, context)
         }
-        EvidenceKind::Notation => Verification::failed(
-            "kind",
-            Verdict::Unverifiable,
-            "this is a signature of Notation; only a Notation trust policy or store judges it",
-        ),
+        EvidenceKind::Notation => match trust {
+            TrustRoot::Notation(trust) => notation::verify(evidence, trust, context),
+            TrustRoot::Key(_) | TrustRoot::Certificates(_) | TrustRoot::Sigstore(_) => Verification::failed(
+                "kind",
+                Verdict::Unverifiable,
+                "this is a signature of Notation; only a Notation trust policy or store judges it",
+            ),
+        },
         EvidenceKind::Statement | EvidenceKind::Sbom => {
             Verification::failed("signature", Verdict::Unverifiable, "nobody signed it")
         }

@@ -10,6 +10,7 @@ use super::*;
 use crate::evidence::Found;
 use crate::key::PublicKey;
 use crate::limits::Limits;
+use crate::notation::Revocation;
 use crate::sign::{BUNDLE_V03, SigningKey, image_bundle};
 
 fn trust(key: &SigningKey) -> TrustRoot {
@@ -38,7 +39,9 @@ fn signed(key: &SigningKey) -> Evidence {
 
 fn with_context<T>(run: impl FnOnce(&VerifyContext<'_>) -> T) -> T {
     let limits = Limits::default();
-    run(&VerifyContext { now: DateTime::from_timestamp(1_700_000_000, 0).unwrap(), limits: &limits })
+    let revocation = Revocation::check();
+    let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+    run(&VerifyContext { now, limits: &limits, revocation: &revocation })
 }
 
 #[test]
