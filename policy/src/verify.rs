@@ -6,6 +6,7 @@ use crate::context::VerifyContext;
 use crate::evidence::{Evidence, EvidenceKind};
 use crate::facts::EvidenceFact;
 use crate::limits::Limits;
+use crate::notation;
 use crate::sigstore;
 use crate::statement::Statement;
 use crate::trust::TrustRoot;
@@ -18,11 +19,14 @@ pub fn verify(evidence: &Evidence, trust: &TrustRoot, context: &VerifyContext<'_
         EvidenceKind::Bundle | EvidenceKind::CosignSignature | EvidenceKind::CosignAttestation => {
             sigstore::verify(evidence, trust, context)
         }
-        EvidenceKind::Notation => Verification::failed(
-            "kind",
-            Verdict::Unverifiable,
-            "this is a signature of Notation; only a Notation trust policy or store judges it",
-        ),
+        EvidenceKind::Notation => match trust {
+            TrustRoot::Notation(trust) => notation::verify(evidence, trust, context),
+            TrustRoot::Key(_) | TrustRoot::Certificates(_) | TrustRoot::Sigstore(_) => Verification::failed(
+                "kind",
+                Verdict::Unverifiable,
+                "this is a signature of Notation; only a Notation trust policy or store judges it",
+            ),
+        },
         EvidenceKind::Statement | EvidenceKind::Sbom => {
             Verification::failed("signature", Verdict::Unverifiable, "nobody signed it")
         }

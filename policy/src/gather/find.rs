@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::{join, join_all};
-use futures_util::{StreamExt as _, stream};
 use rreg_oci::{Algorithm, Digest, Manifest, ManifestKind, Reference};
 
-use super::{READS, parse};
+use super::{in_turn, parse};
 use crate::content::{Content, ManifestContent, ReadError};
 use crate::evidence::Found;
 use crate::limits::Limits;
@@ -111,7 +110,7 @@ pub async fn attached(content: &dyn Content, subject: &Digest, limits: &Limits) 
     let reads = wanted.map(|(digest, found)| async move {
         (digest, found, content.manifest(&Reference::Digest(digest)).await)
     });
-    let read: Vec<_> = stream::iter(reads).buffered(READS).collect().await;
+    let read = in_turn(reads.collect()).await;
     for (digest, found, read) in read {
         all.listed(subject, &digest, found, read);
     }

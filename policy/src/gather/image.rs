@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use futures_util::{StreamExt as _, stream};
 use rreg_oci::{Descriptor, Digest, Manifest, ManifestKind, Reference, media_type};
 use serde::Deserialize;
 
 use super::index::attestation_of;
-use super::{READS, parse};
+use super::{in_turn, parse};
 use crate::content::{Content, ManifestContent, ReadError};
 use crate::facts::{ConfigFacts, ImageFacts};
 use crate::limits::Limits;
@@ -99,7 +98,7 @@ async fn children(
         let read = child(content, entry, limits).await;
         read.map_err(|error| format!("the image {} of the index: {}", entry.digest, error))
     });
-    let read: Vec<_> = stream::iter(reads).buffered(READS).collect().await;
+    let read = in_turn(reads.collect()).await;
     let mut configs = Vec::new();
     for one in read {
         match one {

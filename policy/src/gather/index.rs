@@ -3,11 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::{StreamExt as _, stream};
 use rreg_oci::{Descriptor, Digest, Manifest, Reference};
 
 use super::find::Attached;
-use super::{READS, parse};
+use super::{in_turn, parse};
 use crate::content::{Content, ManifestContent};
 use crate::evidence::Found;
 use crate::limits::Limits;
@@ -47,7 +46,7 @@ pub(super) async fn entries(
     let reads = parents
         .iter()
         .map(|parent| async move { (parent, content.manifest(&Reference::Digest(*parent)).await) });
-    let read: Vec<_> = stream::iter(reads).buffered(READS).collect().await;
+    let read = in_turn(reads.collect()).await;
     for (parent, read) in read {
         let parsed = match read {
             Ok(Some(manifest)) => parse(&manifest).map_err(|error| error.to_string()),
@@ -91,7 +90,7 @@ pub(super) async fn join(content: &dyn Content, found: &mut Attached, entries: E
     let reads = unknown.into_iter().take(limits.max_referrers).map(|(subject, digest)| async move {
         (subject, digest, content.manifest(&Reference::Digest(digest)).await)
     });
-    let read: Vec<_> = stream::iter(reads).buffered(READS).collect().await;
+    let read = in_turn(reads.collect()).await;
     for (subject, digest, read) in read {
         found.listed(&subject, &digest, BTreeSet::from([Found::Index]), read);
     }

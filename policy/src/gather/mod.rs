@@ -16,6 +16,7 @@ mod read;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 
 use futures_util::{StreamExt as _, stream};
 use rreg_oci::{Digest, Manifest, ManifestError, ManifestLimits};
@@ -66,10 +67,7 @@ pub async fn gather(
         subjects.truncate(1 + limits.max_referrers);
     }
     let (attachments, entries) = futures_util::future::join(
-        stream::iter(&subjects)
-            .map(|subject| attached(content, subject, limits))
-            .buffered(2)
-            .collect::<Vec<_>>(),
+        in_turn(subjects.iter().map(|subject| attached(content, subject, limits)).collect()),
         index::entries(content, image, subjects.get(1..).unwrap_or_default(), limits),
     )
     .await;
@@ -94,6 +92,12 @@ fn once_each(evidence: Vec<Evidence>) -> Vec<Evidence> {
         }
     }
     kept
+}
+
+/// Runs several reads at once; the answers keep the order of the reads. A list, not an iterator: with one, the compiler
+/// cannot see that what is built from this may move between threads.
+fn in_turn<F: Future>(reads: Vec<F>) -> impl Future<Output = Vec<F::Output>> {
+    stream::iter(reads).buffered(READS).collect()
 }
 
 /// The structure of a manifest.

@@ -1,10 +1,9 @@
 //! Reads the evidence that manifests carry in their layers.
 
-use futures_util::{StreamExt as _, stream};
 use rreg_oci::{Descriptor, Manifest, media_type};
 
-use super::READS;
 use super::find::Attachment;
+use super::in_turn;
 use crate::content::Content;
 use crate::evidence::{Evidence, EvidenceKind};
 use crate::limits::Limits;
@@ -74,7 +73,7 @@ pub async fn evidence_of(
         let read = content.blob(&layer.digest, limit).await;
         read.map(|bytes| piece(attachment, kind, layer, bytes)).map_err(|error| format!("{name}: {error}"))
     });
-    let read: Vec<_> = stream::iter(reads).buffered(READS).collect().await;
+    let read = in_turn(reads.collect()).await;
     let mut evidence = Vec::with_capacity(read.len());
     for one in read {
         match one {

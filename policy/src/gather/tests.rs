@@ -330,3 +330,16 @@ async fn facts_of_an_image_and_of_an_index() {
     let broken = memory.put(json!({"config": config, "layers": []}));
     assert!(facts(&memory, &broken).await.is_err());
 }
+
+/// Servers run these on any thread.
+#[test]
+fn what_gathers_may_move_between_threads() {
+    fn movable<T: Send>(_: &T) {}
+    let mut memory = Memory::default();
+    let image = memory.image("a");
+    let limits = limits();
+    movable(&gather(&memory, &image, &[], &limits));
+    movable(&attached(&memory, &image.digest, &limits));
+    movable(&image_facts(&memory, "", "", &[], &image, &[], &limits));
+    movable(&evidence_of(&memory, &[], &mut Vec::new(), &limits));
+}

@@ -10,6 +10,7 @@ use super::*;
 use crate::evidence::Found;
 use crate::key::PublicKey;
 use crate::limits::Limits;
+use crate::notation::Revocation;
 use crate::sign::{BUNDLE_V03, SigningKey, image_bundle};
 
 fn trust(key: &SigningKey) -> TrustRoot {
@@ -38,7 +39,9 @@ fn signed(key: &SigningKey) -> Evidence {
 
 fn with_context<T>(run: impl FnOnce(&VerifyContext<'_>) -> T) -> T {
     let limits = Limits::default();
-    run(&VerifyContext { now: DateTime::from_timestamp(1_700_000_000, 0).unwrap(), limits: &limits })
+    let revocation = Revocation::check();
+    let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+    run(&VerifyContext { now, limits: &limits, revocation: &revocation })
 }
 
 #[test]
@@ -79,7 +82,11 @@ fn facts_tell_signed_and_unsigned_apart() {
     let expected = [Some(Verdict::Valid), None, None, None, Some(Verdict::Unverifiable)];
     assert_eq!(verdicts, expected);
     let stated: Vec<_> = facts.iter().map(|f| f.statement.is_some()).collect();
-    assert_eq!(stated, [true, true, false, false, false], "a statement about another image says nothing here");
+    assert_eq!(
+        stated,
+        [true, true, false, false, false],
+        "a statement about another image says nothing here"
+    );
     assert!(facts[0].is_signature() && facts[4].is_signature() && !facts[1].is_signature());
     for unsigned in &all[1..4] {
         let verdict = with_context(|context| verify(unsigned, &root, context).verdict);

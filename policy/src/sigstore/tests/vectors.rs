@@ -41,7 +41,8 @@ fn verified(case: &Path, all: &Path) -> (bool, Option<Verification>) {
         std::fs::read(case.join("artifact")).or_else(|_| std::fs::read(all.join("a.txt"))).unwrap();
     let bundle = std::fs::read(case.join("bundle.sigstore.json")).unwrap();
     let limits = Limits::default();
-    let context = VerifyContext { now: Utc::now(), limits: &limits };
+    let revocation = crate::notation::Revocation::check();
+    let context = VerifyContext { now: Utc::now(), limits: &limits, revocation: &revocation };
     let found = verify_blob(&bundle, Digest::sha256(&artifact), &trust, &context);
     let by = match found.valid_signer() {
         Some(Signer::Keyless { issuer, identity, .. }) => {
