@@ -50,6 +50,21 @@ pub struct Facts {
     pub base_created: Fact<DateTime<Utc>>,
 }
 
+impl Facts {
+    /// Those of an image about which nothing else was gathered, and why not where it should have been.
+    pub fn bare(image: ImageFacts, why: Option<String>) -> Self {
+        Self {
+            image,
+            evidence: Vec::new(),
+            sbom: why.clone().map_or(Fact::Absent, Fact::NotGathered),
+            incomplete: why.into_iter().collect(),
+            findings: Fact::no_findings(),
+            findings_at: None,
+            base_created: Fact::no_base_created(),
+        }
+    }
+}
+
 impl<T> Fact<T> {
     fn absent() -> Self {
         Self::Absent

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rreg_policy::certificates::CertificateRoots;
 use rreg_policy::key::PublicKey;
-use rreg_policy::notation::{NotationTrust, StoreType, TrustPolicyDocument, TrustStores};
+use rreg_policy::notation::{NotationTrust, TrustPolicyDocument, TrustStores};
 use rreg_policy::sigstore::SigstoreRoot;
 use rreg_policy::{TrustError, TrustReference, TrustRoot, TrustSource};
 
@@ -105,8 +105,8 @@ fn stores<T>(
     const WHAT: &str = "Notation trust store";
     let root = directory.join("truststore").join("x509");
     let mut files = Vec::new();
-    for kind in StoreType::ALL {
-        let types = root.join(kind.to_string());
+    for kind in ["ca", "signingAuthority", "tsa"] {
+        let types = root.join(kind);
         for name in directories(WHAT, &types)? {
             if only.is_some_and(|only| only != name) {
                 continue;

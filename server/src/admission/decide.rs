@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use rreg_oci::{Manifest, ManifestKind};
 use rreg_policy::{
-    Decision, EvaluateContext, Fact, Facts, ImageFacts, Outcome, Point, PolicySet, evaluate, is_evidence_type,
+    Decision, EvaluateContext, Facts, ImageFacts, Outcome, Point, PolicySet, evaluate, is_evidence_type,
 };
 use rreg_storage::{AuditEvent, NewDecision, NewManifest, StorageError, Undecided};
 use serde::{Deserialize, Serialize};
@@ -143,7 +143,7 @@ async fn decide(
     let (decisions, facts) = match looked {
         Looked::Evidence => {
             let nobody = PolicySet::new(Vec::new());
-            let mut facts = bare_facts(about, Vec::new());
+            let mut facts = bare_facts(about, None);
             (Decisions::make(&nobody, &active.revision, &mut facts, now, None), None)
         }
         Looked::Subject(mut facts) => {
@@ -192,25 +192,15 @@ pub(super) fn known_facts(about: &Undecided, asked: &Asked, now: DateTime<Utc>) 
     (!ended && facts.incomplete.is_empty()).then_some(facts)
 }
 
-fn bare_facts(about: &Undecided, incomplete: Vec<String>) -> Facts {
-    let image = ImageFacts::bare(about.repository.as_str(), about.digest);
-    Facts {
-        image,
-        evidence: Vec::new(),
-        sbom: match incomplete.first() {
-            Some(why) => Fact::NotGathered(why.clone()),
-            None => Fact::Absent,
-        },
-        incomplete,
-        findings: Fact::no_findings(),
-    }
+fn bare_facts(about: &Undecided, why: Option<String>) -> Facts {
+    Facts::bare(ImageFacts::bare(about.repository.as_str(), about.digest), why)
 }
 
 /// What a policy's `onError` says when nothing could be gathered.
 pub(super) fn without_facts(about: &Undecided, active: &Active, why: String) -> Decisions {
     let last_good = about.good_at.and_then(DateTime::from_timestamp_millis);
     let asked = active.asked(&about.repository);
-    Decisions::make(&asked.policies, &active.revision, &mut bare_facts(about, vec![why]), Utc::now(), last_good)
+    Decisions::make(&asked.policies, &active.revision, &mut bare_facts(about, Some(why)), Utc::now(), last_good)
 }
 
 /// Rows for the trail: the first decision of policies, and every change of what becomes of a pull.
@@ -290,13 +280,7 @@ pub(super) fn arriving_without_facts(
     let context = EvaluateContext { now: Utc::now(), last_good: None };
     let mut image = ImageFacts::bare(new.repository.as_str(), new.digest);
     image.tags = new.tags.iter().map(ToString::to_string).collect();
-    let facts = Facts {
-        image,
-        evidence: Vec::new(),
-        sbom: Fact::NotGathered(why.clone()),
-        incomplete: vec![why],
-        findings: Fact::no_findings(),
-    };
+    let facts = Facts::bare(image, Some(why));
     hardest(points, |point| evaluate(&asked.policies, &facts, point, &context))
 }
 

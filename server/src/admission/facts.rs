@@ -5,11 +5,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use rreg_oci::{Digest, Manifest, ManifestLimits, Reference};
 use rreg_policy::{
-    Evidence, EvidenceFact, EvidenceKind, Fact, Facts, ManifestContent, TrustRoot, Verification, VerifyContext,
+    Evidence, EvidenceFact, EvidenceKind, Facts, ManifestContent, TrustRoot, Verification, VerifyContext,
     gather, image_facts,
 };
 use rreg_policy::notation::wanted;
-use rreg_storage::{NewManifest, StorageError, StoredVerification, Undecided};
+use rreg_storage::{NewManifest, StoredVerification, Undecided};
 
 use super::active::Asked;
 use super::content::Stored;
@@ -97,8 +97,8 @@ async fn of(
     let (image, mut incomplete) = stated?;
     incomplete.extend(gathered.incomplete);
     let evidence = verified(app, &gathered.evidence, asked, now).await?;
-    let sbom = rreg_policy::sbom_facts(&gathered.evidence, limits);
-    Ok(Facts { image, evidence, incomplete, sbom, findings: Fact::no_findings() })
+    let sbom = rreg_policy::sbom_facts(&gathered.evidence);
+    Ok(Facts { evidence, incomplete, sbom, ..Facts::bare(image, None) })
 }
 
 /// Each piece with what its verification found, under every root that is asked about. What was verified before, here

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use rreg_policy::certificates::CertificateRoots;
 use rreg_policy::key::PublicKey;
-use rreg_policy::notation::{StoreType, TrustPolicyDocument, TrustStores};
+use rreg_policy::notation::{TrustPolicyDocument, TrustStores};
 use rreg_policy::sigstore::SigstoreRoot;
 use rreg_policy::{Policy, TrustError, TrustReference, TrustRoot, TrustSource};
 use rreg_storage::StoredTrust;
@@ -132,7 +132,7 @@ impl TrustSource for SetTrust<'_> {
             }
             TrustReference::Notation { store } => {
                 let pem = self.named("Notation trust store", store)?;
-                let stores = TrustStores::new([(StoreType::Ca, store.as_str(), "set", pem)])?;
+                let stores = TrustStores::new([("ca", store.as_str(), "set", pem)])?;
                 Ok(TrustRoot::Notation(rreg_policy::notation::NotationTrust::strict(store, &stores)?.into()))
             }
             TrustReference::NotationPolicy(name) => self.notation(name),
@@ -150,7 +150,6 @@ impl SetTrust<'_> {
             let (kind, store) = store
                 .split_once(':')
                 .ok_or_else(|| TrustError::new(WHAT, format!("{store:?} is no store; write ca:NAME")))?;
-            let kind: StoreType = kind.parse().map_err(|why: TrustError| why)?;
             files.extend(pems.iter().map(|pem| (kind, store, name, pem.as_bytes())));
         }
         let stores = TrustStores::new(files)?;
