@@ -4,6 +4,7 @@
 mod copies;
 mod cosign;
 mod keys;
+mod notation;
 mod round_trip;
 
 use std::fs;
