@@ -11,6 +11,6 @@ pub struct NotationTrust {
 impl NotationTrust {
     /// Digest of it all.
     pub fn id(&self) -> Digest {
-        self.id.clone()
+        self.id
     }
 }
