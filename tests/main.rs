@@ -30,3 +30,4 @@ mod reclaim;
 mod sbom;
 mod story;
 mod tags;
+mod trust;
