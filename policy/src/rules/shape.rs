@@ -98,12 +98,13 @@ impl Table {
             match given.len() {
                 0 => errors.note(node.place, path, "something is missing", wanted),
                 1 => {}
-                _ => errors.note(
-                    node.place,
-                    path,
-                    format!("{} exclude each other", given.join(" and ")),
-                    wanted,
-                ),
+                _ => {
+                    // Groups overlap; the same two fields are told of once.
+                    let problem = format!("{} exclude each other", given.join(" and "));
+                    if !errors.0.iter().any(|known| known.path == path && known.problem == problem) {
+                        errors.note(node.place, path, problem, wanted);
+                    }
+                }
             }
         }
         if fields.len() < self.min_fields {

@@ -90,6 +90,26 @@ fn what_cannot_be_bounded_is_refused() {
 }
 
 #[test]
+fn the_deepest_that_is_allowed_can_be_run() {
+    let brackets = format!("{}1{} == 1", "(".repeat(40), ")".repeat(40));
+    let lists = format!("{}1{} != [1]", "[".repeat(20), "]".repeat(20));
+    let sums = format!("1{} == 21", " + 1".repeat(20));
+    let nested = format!("[1].all(a, [1].all(b, 1{} == 13))", " + 1".repeat(12));
+    for text in [brackets, lists, sums, nested] {
+        assert_eq!(run(&text), Ok(true), "{text}");
+    }
+    // Whatever becomes of these, they are answered.
+    let ands = format!("true{}", " && true".repeat(500));
+    let sums = format!("1{} == 1", "+1".repeat(1500));
+    let chain = format!("image{} == 1", ".a".repeat(1500));
+    let calls = format!("''{} == ''", ".size()".repeat(500));
+    let choices = format!("{}true", "true ? true : ".repeat(290));
+    for text in [ands, sums, chain, calls, choices] {
+        let _ = Expression::compile(&text, VARIABLES);
+    }
+}
+
+#[test]
 fn work_is_bounded_and_errors_cannot_be_swallowed() {
     let list: Vec<u64> = (0..2000).collect();
     let text = "x".repeat(1 << 20);
