@@ -8,10 +8,13 @@
 mod allocator;
 mod commands;
 mod connect;
+mod content;
 mod exit;
 mod output;
+mod password;
 mod progress;
 mod text;
+mod trust;
 
 use std::process::ExitCode;
 

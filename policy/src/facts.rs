@@ -42,6 +42,27 @@ pub struct Facts {
     /// Known vulnerabilities.
     #[serde(default = "Fact::no_findings")]
     pub findings: Fact<Vec<FindingFact>>,
+    /// When the vulnerabilities were last matched against advisories, where they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings_at: Option<DateTime<Utc>>,
+    /// When the image that it is built on was made.
+    #[serde(default = "Fact::no_base_created")]
+    pub base_created: Fact<DateTime<Utc>>,
+}
+
+impl Facts {
+    /// Those of an image about which nothing else was gathered, and why not where it should have been.
+    pub fn bare(image: ImageFacts, why: Option<String>) -> Self {
+        Self {
+            image,
+            evidence: Vec::new(),
+            sbom: why.clone().map_or(Fact::Absent, Fact::NotGathered),
+            incomplete: why.into_iter().collect(),
+            findings: Fact::no_findings(),
+            findings_at: None,
+            base_created: Fact::no_base_created(),
+        }
+    }
 }
 
 impl<T> Fact<T> {
@@ -52,6 +73,11 @@ impl<T> Fact<T> {
     /// Vulnerabilities are not matched yet.
     pub fn no_findings() -> Self {
         Self::NotGathered("vulnerabilities are not gathered by this version".into())
+    }
+
+    /// Base images are not looked up yet.
+    pub fn no_base_created() -> Self {
+        Self::NotGathered("the age of base images is not gathered by this version".into())
     }
 }
 
@@ -101,6 +127,34 @@ pub struct ImageFacts {
     /// Digest of the image that it is built on (`org.opencontainers.image.base.digest`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_digest: Option<Digest>,
+}
+
+impl ImageFacts {
+    /// No more than where it is: for when nothing could be looked at.
+    pub fn bare(repository: &str, digest: Digest) -> Self {
+        Self {
+            registry: String::new(),
+            repository: repository.to_owned(),
+            tags: Vec::new(),
+            digest,
+            parents: Vec::new(),
+            media_type: String::new(),
+            artifact_type: None,
+            pinned: None,
+            platforms: Vec::new(),
+            annotations: BTreeMap::new(),
+            size: 0,
+            layers: Vec::new(),
+            configs: Vec::new(),
+            base_name: None,
+            base_digest: None,
+        }
+    }
+
+    /// Whether what is said of a subject is said of this image: of itself, or of an index that has it.
+    pub fn is_covered_by(&self, subject: &Digest) -> bool {
+        *subject == self.digest || self.parents.contains(subject)
+    }
 }
 
 /// An image's config.

@@ -7,26 +7,43 @@
 //! [`TrustRoot`] and answers a [`Verification`]; both become [`Facts`]; a [`Policy`] asks its rules about them. How
 //! something is signed is known only in [`sigstore`] and [`notation`], what a policy may say only in [`rules`].
 
+pub mod cases;
 pub mod certificates;
 mod content;
+mod contents;
+mod context;
 mod decision;
+mod evaluate;
 mod evidence;
 mod facts;
+mod gather;
 pub mod key;
 mod limits;
 pub mod notation;
+pub mod quality;
+pub mod rules;
+pub mod sign;
 mod signer;
 pub mod sigstore;
 mod statement;
 mod trust;
 mod verdict;
+mod verify;
 
 pub use content::{Content, ManifestContent, ReadError};
+pub use contents::sbom_facts;
+pub use context::VerifyContext;
 pub use decision::{Decision, Mode, Outcome, Outturn, Point, PolicyResult, Reason};
+pub use evaluate::{EvaluateContext, evaluate};
 pub use evidence::{Evidence, EvidenceKind, Found, is_evidence_type};
 pub use facts::{ConfigFacts, EvidenceFact, Fact, Facts, FindingFact, ImageFacts, SbomFacts};
+pub use gather::{Attached, Attachment, Gathered, attached, evidence_kind, evidence_of, gather, image_facts};
 pub use limits::Limits;
+pub use rules::{
+    OnError, Place, Policy, PolicyError, PolicyErrors, PolicySet, TrustReference, TrustSource, policy_schema,
+};
 pub use signer::Signer;
 pub use statement::{COSIGN_SIGN, PAYLOAD_TYPE, Statement, StatementError};
-pub use trust::{TrustError, TrustRoot};
+pub use trust::{PUBLIC_GOOD, TrustError, TrustRoot};
 pub use verdict::{Check, Checks, Verdict, Verification};
+pub use verify::{evidence_facts, verify};

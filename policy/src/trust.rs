@@ -10,6 +10,9 @@ use crate::key::PublicKey;
 use crate::notation::NotationTrust;
 use crate::sigstore::SigstoreRoot;
 
+/// What the public instance of Sigstore is called where trust roots are named.
+pub const PUBLIC_GOOD: &str = "public-good";
+
 /// One trust root.
 #[derive(Clone, Debug)]
 pub enum TrustRoot {

@@ -17,6 +17,7 @@ use rreg_storage::Storage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use crate::admission::{Admission, review};
 use crate::auth::{Authenticator, Context, serve_bootstrap, serve_token};
 use crate::config::Config;
 use crate::error::{ApiError, Cause};
@@ -43,6 +44,8 @@ pub(crate) struct App {
     pub(crate) reclaim_grace: Duration,
     pub(crate) body_idle: Duration,
     pub(crate) mirror: Mirror,
+    /// What may be pulled, pushed and tagged.
+    pub(crate) admission: Admission,
     /// Whose images get lists of packages.
     pub(crate) sbom: Covered,
     pub(crate) metrics: Arc<Metrics>,
@@ -59,6 +62,7 @@ impl App {
         storage: Storage,
         auth: Arc<Authenticator>,
         mirror: Mirror,
+        admission: Admission,
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
     ) -> Self {
@@ -75,6 +79,7 @@ impl App {
             reclaim_grace: config.uploads.reclaim_grace.0,
             body_idle: config.server.body_idle_timeout.0,
             mirror,
+            admission,
             sbom: Covered::new(&config.sbom),
             metrics,
             uploads: Arc::new(Semaphore::new(usize_of(config.server.max_concurrent_uploads))),
@@ -90,6 +95,8 @@ impl App {
             .route("/v2/", any(serve))
             .route("/v2/token", any(serve_token))
             .route("/bootstrap", any(serve_bootstrap))
+            .route("/admission/v1/validate", any(review::validate))
+            .route("/admission/v1/mutate", any(review::mutate))
             .route("/v2/{*path}", any(serve))
             .fallback(serve)
             .with_state(self)

@@ -47,7 +47,7 @@ impl ApiError {
         self
     }
 
-    fn with_detail(mut self, detail: Value) -> Self {
+    pub(crate) fn with_detail(mut self, detail: Value) -> Self {
         self.detail = detail;
         self
     }

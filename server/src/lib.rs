@@ -1,5 +1,6 @@
 //! HTTP in, HTTP out: the registry server.
 
+mod admission;
 mod app;
 mod auth;
 mod body;
@@ -14,9 +15,12 @@ mod run;
 mod sbom;
 pub mod telemetry;
 pub mod tls;
+mod trust_files;
 
+pub use admission::{LoadError, load_directory};
 pub use auth::{access, caller_of};
 pub use config::Config;
 pub use handlers::tag_rule_view;
 pub use open::{Opened, open, open_metadata, open_to_read, read_htpasswd};
 pub use run::{RunError, run};
+pub use trust_files::DirectoryTrust;

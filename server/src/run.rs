@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::{Admission, LoadError, keep_deciding};
 use crate::app::App;
 use crate::auth::Authenticator;
 use crate::config::Config;
@@ -45,6 +46,9 @@ pub enum RunError {
     /// Database or object store cannot be used.
     #[error("cannot open the storage: {0}")]
     Storage(#[from] StorageError),
+    /// Policies cannot be read.
+    #[error(transparent)]
+    Policies(#[from] LoadError),
     /// An upstream's settings cannot be used.
     #[error("upstream: {0}")]
     Upstream(Box<rreg_client::ClientError>),
@@ -88,8 +92,13 @@ pub async fn run(
     let mirror = Mirror::new(&config).map_err(|error| RunError::Upstream(Box::new(error)))?;
     mirror.prepare()?;
     let sbom_metrics = metrics.sbom.clone();
-    let app = App::new(&config, storage.clone(), auth.clone(), mirror, metrics.clone(), tasks.clone());
+    let admission = Admission::new(&config.policy, storage.clone(), metrics.policy.clone()).await?;
+    let app =
+        App::new(&config, storage.clone(), auth.clone(), mirror, admission, metrics.clone(), tasks.clone());
     let app = Arc::new(app);
+    let deciding = TaskTracker::new();
+    deciding.spawn(keep_deciding(app.clone(), shutdown.clone()));
+    deciding.close();
     tokio::spawn(Mirror::keep_to_limits(app.clone(), config.reclaim.period.0, shutdown.clone()));
     let router = Arc::clone(&app).router().merge(router(&config, storage.clone(), metrics, shutdown.clone()));
     let immediate: Immediate = Arc::new(move |method, uri, headers| app.immediate(method, uri, headers));
@@ -117,6 +126,7 @@ pub async fn run(
     if tokio::time::timeout(config.server.shutdown_timeout.0, tasks.wait()).await.is_err() {
         tracing::warn!(left = tasks.len(), "uploads were cut at shutdown");
     }
+    deciding.wait().await;
     // A list in work is given back before the database closes.
     listing.close();
     if tokio::time::timeout(config.server.shutdown_timeout.0, listing.wait()).await.is_err() {

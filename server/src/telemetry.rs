@@ -5,4 +5,4 @@ mod metrics;
 mod process;
 
 pub use logging::{LoggingError, init_logging};
-pub use metrics::{AuthMetrics, CacheMetrics, InFlight, Metrics, SbomMetrics};
+pub use metrics::{AuthMetrics, CacheMetrics, InFlight, Metrics, PolicyMetrics, SbomMetrics};

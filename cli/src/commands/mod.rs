@@ -2,6 +2,8 @@
 //! here; the compiler asks for the rest.
 
 mod accounts;
+mod asked;
+mod attest;
 mod audit;
 mod can;
 mod completions;
@@ -10,6 +12,7 @@ mod cp;
 mod fsck;
 mod gc;
 mod inspect;
+mod key;
 mod ls;
 mod man;
 mod org;
@@ -19,9 +22,12 @@ mod rm;
 mod robot;
 mod sbom;
 mod serve;
+mod sign;
 mod tag;
 mod tag_rule;
+mod tree;
 mod user;
+mod verify;
 mod version;
 
 use std::future::Future;
@@ -77,6 +83,19 @@ pub(crate) enum Command {
     /// List the packages in an image, an image file or a directory tree
     Sbom(sbom::SbomCommand),
 
+    // --- evidence ---
+    /// Make keys that sign, and show their public halves
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Sign an image with a private key; cosign and other tools verify it
+    Sign(sign::Sign),
+    /// Attach a signed statement to an image: provenance, an SBOM, a scan
+    Attest(attest::Attest),
+    /// Verify the signatures and attestations of an image
+    Verify(verify::Verify),
+    /// Draw an image with all that refers to it, and who signed what
+    Tree(tree::Tree),
+
     // --- about rreg itself ---
     /// Show the version
     Version(version::Version),
@@ -107,6 +126,12 @@ impl Command {
             Self::Inspect(command) => interruptible(command.run(output)).await,
             Self::Rm(command) => interruptible(command.run(output)).await,
             Self::Sbom(command) => interruptible(command.run(output)).await,
+            // Asks for passwords: Ctrl-C ends that question.
+            Self::Key(command) => command.run(output),
+            Self::Sign(command) => interruptible(command.run(output)).await,
+            Self::Attest(command) => interruptible(command.run(output)).await,
+            Self::Verify(command) => interruptible(command.run(output)).await,
+            Self::Tree(command) => interruptible(command.run(output)).await,
             Self::Version(command) => command.run(output),
             Self::Completions(command) => command.run(output),
             Self::Man(command) => command.run(output),

@@ -1,16 +1,56 @@
-//! Notation.
+//! Notation: signatures of the Notary Project, in JWS and COSE, under trust policies and trust stores as notation writes
+//! them.
+//!
+//! [`TrustPolicyDocument`] and [`TrustStores`] are read into a [`NotationTrust`] for each statement; [`verify`] judges an
+//! envelope under one of them. No network is touched: [`wanted`] says which revocation lists and OCSP answers are missing
+//! in the [`Revocation`] that came in.
+//!
+//! Not here: verification plug-ins (an envelope that asks for one is `unverifiable`), trust policies for blobs, name
+//! constraints (a chain with critical ones is refused).
 
-use rreg_oci::Digest;
+mod algorithm;
+mod certificate;
+mod chain;
+mod cose;
+mod crl;
+mod envelope;
+mod identity;
+mod jws;
+mod levels;
+mod ocsp;
+mod revocation;
+mod timestamp;
+mod trust;
+mod trust_policy;
+mod trust_store;
+mod verify;
 
-/// One statement of a trust policy with its stores.
-#[derive(Debug)]
-pub struct NotationTrust {
-    id: Digest,
+#[cfg(test)]
+mod tests;
+
+pub use identity::{check_subject_pattern, subject_matches};
+pub use levels::{Action, Level};
+pub use revocation::{Answer, Fetch, MAX_CRL, MAX_OCSP, Revocation, RevocationMode, UnknownRevocation};
+pub use trust::NotationTrust;
+pub use trust_policy::{TrustPolicyDocument, VerifyTimestamp};
+pub use trust_store::{StoreType, TrustStores};
+
+use crate::context::VerifyContext;
+use crate::evidence::Evidence;
+use crate::verdict::Verification;
+
+/// Judges an envelope under one statement of a trust policy. Checks: `integrity`, `subject`, `critical-attributes`,
+/// `authenticity`, `identity`, `expiry`, `authentic-timestamp`, `revocation`; or one alone: `level` (the statement
+/// skips), `limits`, `envelope` (it cannot be read).
+pub fn verify(evidence: &Evidence, trust: &NotationTrust, context: &VerifyContext<'_>) -> Verification {
+    verify::Verifier::new(trust, context).run(evidence)
 }
 
-impl NotationTrust {
-    /// Digest of it all.
-    pub fn id(&self) -> Digest {
-        self.id.clone()
-    }
+/// What [`verify`] would ask for and does not have. Fetch it, put the answers into [`Revocation`] and verify again; an
+/// answer may lead to further questions (a delta list, or the list of a certificate whose responder did not answer), so
+/// go round until it is empty, three times at most. Only addresses in certificates of a trusted chain come out.
+pub fn wanted(evidence: &Evidence, trust: &NotationTrust, context: &VerifyContext<'_>) -> Vec<Fetch> {
+    let mut verifier = verify::Verifier::new(trust, context);
+    verifier.run(evidence);
+    verifier.inquiry.wanted.into_iter().collect()
 }

@@ -109,6 +109,27 @@ impl RegistryClient {
         Ok(whole.into())
     }
 
+    /// A whole blob of which only the digest is known, refused past `limit` bytes.
+    ///
+    /// # Errors
+    /// [`ClientError`], also when the content does not match.
+    pub async fn fetch_blob_by_digest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        limit: u64,
+    ) -> Result<Bytes, ClientError> {
+        let operation = Operation::BlobGet { repository: repository.clone(), digest: *digest };
+        let request = self.request(operation)?;
+        let response = self.expect(&request, self.send(&request).await?, &[200]).await?;
+        let bytes = self.read(&request.operation, response, limit, "blob").await?;
+        let found = Digest::of(digest.algorithm(), &bytes);
+        if found != *digest {
+            return Err(self.error(&request.operation, ErrorKind::Digest { expected: *digest, found }));
+        }
+        Ok(bytes)
+    }
+
     /// Deletes a blob from the repository.
     ///
     /// # Errors

@@ -130,7 +130,7 @@ impl Stored {
             }
             Some((growing, fill)) => {
                 let whole = 0..growing.size;
-                collect(digest, std::pin::pin!(fill.read(growing, whole))).await
+                collect(digest, fill.read(growing, whole)).await
             }
         }
     }
@@ -138,8 +138,9 @@ impl Stored {
 
 async fn collect<E: ToString>(
     digest: &Digest,
-    mut pieces: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    pieces: impl Stream<Item = Result<Bytes, E>>,
 ) -> Result<Bytes, ReadError> {
+    let mut pieces = std::pin::pin!(pieces);
     let mut bytes = BytesMut::new();
     while let Some(piece) = pieces.next().await {
         bytes.extend_from_slice(&piece.map_err(|error| unreadable(digest, error))?);

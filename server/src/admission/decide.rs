@@ -3,20 +3,21 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use rreg_oci::{Digest, Manifest, ManifestKind};
+use rreg_oci::{Manifest, ManifestKind};
 use rreg_policy::{
-    Decision, EvaluateContext, Fact, Facts, ImageFacts, ManifestContent, Outcome, Point, evaluate,
-    is_evidence_type,
+    Decision, EvaluateContext, Facts, ImageFacts, Outcome, Point, PolicySet, evaluate, is_evidence_type,
 };
 use rreg_storage::{AuditEvent, NewDecision, NewManifest, StorageError, Undecided};
 use serde::{Deserialize, Serialize};
 
-use super::active::Active;
-use super::facts;
+use super::active::{Active, Asked};
+use super::facts::{self, Looked};
 use crate::app::App;
 
 /// Who decides, in the audit trail.
 const DECIDER: &str = "policy";
+/// Stands for the digest of trust roots where a manifest is evidence itself, which no policy is asked about.
+const EVIDENCE: &str = "evidence";
 /// How often a decision is begun again because facts have changed under it.
 const TURNS: usize = 5;
 
@@ -69,18 +70,24 @@ impl Decisions {
         self.pull.iter().chain(&self.admit).chain(&self.run).chain([&self.promote])
     }
 
-    fn make(active: &Active, facts: &mut Facts, now: DateTime<Utc>, last_good: Option<DateTime<Utc>>) -> Self {
+    fn make(
+        policies: &PolicySet,
+        revision: &str,
+        facts: &mut Facts,
+        now: DateTime<Utc>,
+        last_good: Option<DateTime<Utc>>,
+    ) -> Self {
         let context = EvaluateContext { now, last_good };
         let mut pair = |point| {
             [false, true].map(|by_digest| {
                 facts.image.pinned = Some(by_digest);
-                evaluate(&active.policies, facts, point, &context)
+                evaluate(policies, facts, point, &context)
             })
         };
         let (pull, admit, run) = (pair(Point::Pull), pair(Point::Admit), pair(Point::Run));
         facts.image.pinned = None;
-        let promote = evaluate(&active.policies, facts, Point::Promote, &context);
-        Self { revision: active.revision.clone(), pull, admit, run, promote }
+        let promote = evaluate(policies, facts, Point::Promote, &context);
+        Self { revision: revision.to_owned(), pull, admit, run, promote }
     }
 
     fn holds_until(&self) -> Option<DateTime<Utc>> {
@@ -119,34 +126,43 @@ async fn decide(
     active: &Active,
 ) -> Result<(Decisions, NewDecision), Failure> {
     let now = Utc::now();
+    let asked = active.asked(&about.repository);
+    let known = known_facts(about, &asked, now);
+    let gathered = known.is_none() && asked.anything() && about.trust.as_deref() != Some(EVIDENCE);
+    let (looked, trust) = match known {
+        Some(facts) => (Looked::Subject(Box::new(facts)), asked.trust.as_str()),
+        None if gathered => match facts::of_stored(app, about, &asked, now).await? {
+            Looked::Evidence => (Looked::Evidence, EVIDENCE),
+            subject => (subject, asked.trust.as_str()),
+        },
+        // What is evidence once is evidence for ever; of what nobody asks about, nothing is gathered.
+        None if about.trust.as_deref() == Some(EVIDENCE) => (Looked::Evidence, EVIDENCE),
+        None => (Looked::Evidence, ""),
+    };
     let last_good = about.good_at.and_then(DateTime::from_timestamp_millis);
-    let known = known_facts(about, active, now);
-    let gathered = known.is_none();
-    let mut facts = match known {
-        Some(facts) => facts,
-        // Nothing asks about this repository, or the manifest is a signature itself: no facts are needed.
-        None if !active.asks_at_all(&about.repository) => bare_facts(about, Vec::new()),
-        None => facts::gather(app, about, active, now).await?,
+    let (decisions, facts) = match looked {
+        Looked::Evidence => {
+            let nobody = PolicySet::new(Vec::new());
+            let mut facts = bare_facts(about, None);
+            (Decisions::make(&nobody, &active.revision, &mut facts, now, None), None)
+        }
+        Looked::Subject(mut facts) => {
+            let text = if gathered { Some(json(&facts)?) } else { None };
+            (Decisions::make(&asked.policies, &active.revision, &mut facts, now, last_good), text)
+        }
     };
-    let decisions = if facts::is_about_evidence(&facts) {
-        Decisions::make(&Active::none(active.revision.clone()), &mut facts, now, None)
-    } else {
-        Decisions::make(active, &mut facts, now, last_good)
-    };
-    let good = decisions.pull(true).outcome != Outcome::Deny && used_no_last_good(decisions.pull(true));
-    let facts = if gathered { Some(json(&facts)?) } else { None };
+    let pull = decisions.pull(true);
+    let good = pull.outcome != Outcome::Deny && pull.policies.iter().all(|it| it.last_good.is_none());
+    let again = if asked.anything() { facts::look_again(app, about, now) } else { None };
+    let due = [decisions.holds_until(), again].into_iter().flatten().min();
     let new = NewDecision {
         revision: active.revision.clone(),
         by_tag: word(decisions.pull(false).outcome).to_owned(),
-        by_digest: word(decisions.pull(true).outcome).to_owned(),
-        due_at: [decisions.holds_until(), facts::look_again(app, about, now)]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|time| time.timestamp_millis()),
+        by_digest: word(pull.outcome).to_owned(),
+        due_at: due.map(|time| time.timestamp_millis()),
         good_at: if good { Some(now.timestamp_millis()) } else { about.good_at },
         body: json(&decisions)?,
-        trust: active.trust_revision.clone(),
+        trust: trust.to_owned(),
         facts,
         audit: events(about, &decisions),
     };
@@ -166,8 +182,8 @@ fn word(outcome: Outcome) -> &'static str {
 }
 
 /// The facts of the last time, if they are still all that there is and were verified under the same roots.
-fn known_facts(about: &Undecided, active: &Active, now: DateTime<Utc>) -> Option<Facts> {
-    if !about.facts_hold || about.trust.as_deref() != Some(&active.trust_revision) {
+pub(super) fn known_facts(about: &Undecided, asked: &Asked, now: DateTime<Utc>) -> Option<Facts> {
+    if !about.facts_hold || about.trust.as_deref() != Some(&asked.trust) {
         return None;
     }
     let facts: Facts = serde_json::from_str(about.facts.as_deref()?).ok()?;
@@ -176,28 +192,15 @@ fn known_facts(about: &Undecided, active: &Active, now: DateTime<Utc>) -> Option
     (!ended && facts.incomplete.is_empty()).then_some(facts)
 }
 
-fn used_no_last_good(decision: &Decision) -> bool {
-    decision.policies.iter().all(|policy| policy.last_good.is_none())
-}
-
-fn bare_facts(about: &Undecided, incomplete: Vec<String>) -> Facts {
-    let image = ImageFacts::bare(about.repository.as_str(), about.digest);
-    Facts {
-        image,
-        evidence: Vec::new(),
-        sbom: match incomplete.first() {
-            Some(why) => Fact::NotGathered(why.clone()),
-            None => Fact::Absent,
-        },
-        incomplete,
-        findings: Fact::no_findings(),
-    }
+fn bare_facts(about: &Undecided, why: Option<String>) -> Facts {
+    Facts::bare(ImageFacts::bare(about.repository.as_str(), about.digest), why)
 }
 
 /// What a policy's `onError` says when nothing could be gathered.
 pub(super) fn without_facts(about: &Undecided, active: &Active, why: String) -> Decisions {
     let last_good = about.good_at.and_then(DateTime::from_timestamp_millis);
-    Decisions::make(active, &mut bare_facts(about, vec![why]), Utc::now(), last_good)
+    let asked = active.asked(&about.repository);
+    Decisions::make(&asked.policies, &active.revision, &mut bare_facts(about, Some(why)), Utc::now(), last_good)
 }
 
 /// Rows for the trail: the first decision of policies, and every change of what becomes of a pull.
@@ -253,38 +256,32 @@ pub(super) async fn arriving(
     app: &Arc<App>,
     new: &NewManifest,
     points: &[Point],
-    active: &Active,
+    asked: &Asked,
 ) -> Result<Decision, StorageError> {
     let now = Utc::now();
-    match facts::of_arriving(app, new, active, now).await {
+    match facts::of_arriving(app, new, asked, now).await {
         Ok(mut facts) => {
             facts.image.pinned = Some(new.tags.is_empty());
             Ok(hardest(points, |point| {
-                evaluate(&active.policies, &facts, point, &EvaluateContext { now, last_good: None })
+                evaluate(&asked.policies, &facts, point, &EvaluateContext { now, last_good: None })
             }))
         }
         Err(Failure::Storage(error)) => Err(error),
-        Err(failure) => Ok(arriving_without_facts(new, points, active, failure.to_string())),
+        Err(failure) => Ok(arriving_without_facts(new, points, asked, failure.to_string())),
     }
 }
 
 pub(super) fn arriving_without_facts(
     new: &NewManifest,
     points: &[Point],
-    active: &Active,
+    asked: &Asked,
     why: String,
 ) -> Decision {
     let context = EvaluateContext { now: Utc::now(), last_good: None };
     let mut image = ImageFacts::bare(new.repository.as_str(), new.digest);
     image.tags = new.tags.iter().map(ToString::to_string).collect();
-    let facts = Facts {
-        image,
-        evidence: Vec::new(),
-        sbom: Fact::NotGathered(why.clone()),
-        incomplete: vec![why],
-        findings: Fact::no_findings(),
-    };
-    hardest(points, |point| evaluate(&active.policies, &facts, point, &context))
+    let facts = Facts::bare(image, Some(why));
+    hardest(points, |point| evaluate(&asked.policies, &facts, point, &context))
 }
 
 /// `points` is never empty; the first of the hardest.
@@ -292,18 +289,4 @@ fn hardest(points: &[Point], decide: impl Fn(Point) -> Decision) -> Decision {
     let mut decisions = points.iter().map(|point| decide(*point));
     let first = decisions.next().unwrap_or_else(|| decide(Point::Push));
     decisions.fold(first, |worst, next| if next.outcome > worst.outcome { next } else { worst })
-}
-
-/// A manifest as its evidence is looked for before it is stored.
-pub(super) fn content_of(new: &NewManifest) -> ManifestContent {
-    ManifestContent {
-        media_type: new.manifest.media_type.clone(),
-        digest: new.digest,
-        body: new.body.clone(),
-    }
-}
-
-/// What evidence a verification is about, for its row.
-pub(super) fn digest_of(text: &str) -> Option<Digest> {
-    text.parse().ok()
 }

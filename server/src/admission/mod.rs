@@ -6,12 +6,16 @@
 //! root ([`facts`]), wherever it is asked for first.
 //!
 //! [`active`] knows which policies hold, [`facts`] gathers what they ask about, [`decide`] asks them, [`worker`] keeps
-//! the rows good, and this file answers requests.
+//! the rows good, and this file answers requests; [`review`] those of Kubernetes.
 
 mod active;
 mod content;
 mod decide;
 mod facts;
+pub(crate) mod review;
+mod revocation;
+mod sources;
+mod what_if;
 mod worker;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,8 +27,13 @@ use rreg_policy::{Decision, Limits, Outcome, Point};
 use rreg_storage::{Storage, StorageError, StoredDecision};
 use tokio::sync::Notify;
 
-pub use active::{LoadError, load_directory};
+pub use active::LoadError;
+pub use sources::load_directory;
+
 pub(crate) use active::Active;
+pub(crate) use sources::{Seen, SetTrust};
+pub(crate) use what_if::what_if;
+pub(crate) use worker::run as keep_deciding;
 pub(crate) use decide::{Decisions, Failure};
 
 use crate::app::App;
@@ -41,6 +50,7 @@ pub(crate) struct Admission {
     active: RwLock<Arc<Active>>,
     remembered: Cache<(RepositoryName, Digest), Remembered>,
     limits: Limits,
+    revocations: revocation::Revocations,
     pub(crate) metrics: PolicyMetrics,
     /// Something is to be decided again.
     wake: Notify,
@@ -90,6 +100,7 @@ impl Admission {
             active: RwLock::new(Arc::new(active)),
             remembered: Cache::new(REMEMBERED),
             limits: Limits::default(),
+            revocations: revocation::Revocations::new(config.revocation),
             metrics,
             wake: Notify::new(),
         })
@@ -121,7 +132,7 @@ impl Admission {
     /// The answer to a pull, if it is known without waiting. `None`: ask [`Admission::pull`].
     pub(crate) fn known(&self, repository: &RepositoryName, digest: &Digest, by_digest: bool) -> Option<bool> {
         let active = self.active();
-        if !active.asks(repository, Point::Pull) {
+        if !active.asked(repository).at(Point::Pull) {
             return Some(true);
         }
         let epoch = self.storage.metadata().decisions_epoch()?;
@@ -241,22 +252,22 @@ impl Admission {
         app: &Arc<App>,
         new: &rreg_storage::NewManifest,
     ) -> Result<Answer, StorageError> {
-        let active = self.active();
+        let asked = self.active().asked(&new.repository);
         let points: Vec<Point> = [Some(Point::Push), (!new.tags.is_empty()).then_some(Point::Promote)]
             .into_iter()
             .flatten()
-            .filter(|point| active.asks(&new.repository, *point))
+            .filter(|point| asked.at(*point))
             .collect();
         if points.is_empty() || decide::is_evidence(&new.manifest) {
             return Ok(Answer::Allow);
         }
-        let task = tokio::time::timeout(self.timeout(), decide::arriving(app, new, &points, &active));
+        let task = tokio::time::timeout(self.timeout(), decide::arriving(app, new, &points, &asked));
         let worst = match task.await {
             Ok(decision) => decision?,
             Err(_) => {
                 self.metrics.late.inc();
                 let why = format!("nothing was decided within {} (policy.timeout)", self.config.timeout);
-                decide::arriving_without_facts(new, &points, &active, why)
+                decide::arriving_without_facts(new, &points, &asked, why)
             }
         };
         Ok(Answer::of(worst))

@@ -10,6 +10,40 @@ use super::error::Findings;
 use super::section::section;
 use super::units::HumanDuration;
 
+/// Whether the certificates of Notation signatures are looked up with their authorities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevocationCheck {
+    /// They are not.
+    Off,
+    /// A signature whose authority does not answer cannot be checked: its verdict is `error`.
+    Strict,
+    /// A certificate whose authority does not answer counts as not revoked.
+    Lenient,
+}
+
+impl FromStr for RevocationCheck {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "off" => Ok(Self::Off),
+            "strict" => Ok(Self::Strict),
+            "lenient" => Ok(Self::Lenient),
+            _ => Err("is no way to look up revocation"),
+        }
+    }
+}
+
+impl fmt::Display for RevocationCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::Strict => "strict",
+            Self::Lenient => "lenient",
+        })
+    }
+}
+
 /// What becomes of other registries' images in a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForeignImages {
@@ -55,6 +89,10 @@ section! {
         timeout: HumanDuration = HumanDuration::seconds(5),
         /// Decisions that this replica makes at the same time in the background. 1 to 64.
         workers: u32 = 4,
+        /// Whether the certificates of Notation signatures are looked up (OCSP, then revocation lists): `off`, `strict`
+        /// (no answer is an error) or `lenient` (no answer is none against them). The registry then asks the addresses
+        /// that trusted certificates name.
+        revocation: RevocationCheck = RevocationCheck::Strict,
         /// Answers Kubernetes admission reviews (`/admission/v1/…`) without a login: whoever reaches the server learns
         /// what is decided about images that they can name.
         open_admission: bool = false,

@@ -157,6 +157,7 @@ text_setting! {
     super::storage::Backend: "directory, s3, gcs or azure";
     super::auth::AuthMode: "open or local";
     super::policy::ForeignImages: "allow, warn or deny";
+    super::policy::RevocationCheck: "off, strict or lenient";
     super::sbom::AttachSbom: "off, cyclonedx, spdx or both";
     super::observe::LogFormat: "auto, text or json";
     super::observe::LogLevel: "error, warn, info, debug, trace or off, or directives such as info,rreg_server=debug";

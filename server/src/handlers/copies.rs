@@ -28,7 +28,7 @@ pub(super) async fn manifest(
     if found.stale.is_some() {
         warn(&mut response);
     }
-    Ok(response)
+    manifests::judged(app, &copy.local, reference, &found.manifest, response).await
 }
 
 /// What exactly went wrong is in the log (RFC 7234, section 5.5.2).

@@ -9,9 +9,11 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, StatusCode};
 use rreg_auth::Permit;
 use rreg_oci::{Digest, ErrorCode, Manifest, Operation, Reference, RepositoryName, Tag};
+use rreg_policy::{Decision, Point};
 use rreg_storage::{AuditEvent, NewManifest, StoredManifest};
 
 use super::{Answer, content_headers, created, empty, not_modified, set};
+use crate::admission;
 use crate::app::App;
 use crate::body::IncomingBody;
 use crate::error::ApiError;
@@ -30,6 +32,10 @@ pub(super) fn cached(
 ) -> Option<Answer> {
     let manifest = app.storage.metadata().cached_manifest(repository, reference)?;
     if asks_before_push(reference, with_body) && !manifest.is_promised() {
+        return None;
+    }
+    // Who is refused or warned is told why, and that is not in memory.
+    if app.admission.known(repository, &manifest.digest, reference.digest().is_some()) != Some(true) {
         return None;
     }
     cache_of(app, reference).hits.inc();
@@ -52,7 +58,47 @@ pub(super) async fn read(
     if asks_before_push(reference, with_body) {
         app.storage.metadata().promise_manifest(repository, &manifest).await?;
     }
-    Ok(answer(app, &manifest, headers, with_body))
+    judged(app, repository, reference, &manifest, answer(app, &manifest, headers, with_body)).await
+}
+
+/// The answer, if policies let it be given.
+pub(super) async fn judged(
+    app: &Arc<App>,
+    repository: &RepositoryName,
+    reference: &Reference,
+    manifest: &StoredManifest,
+    mut answer: Response,
+) -> Answer {
+    match app.admission.pull(app, repository, &manifest.digest, reference.digest().is_some()).await? {
+        admission::Answer::Allow => {}
+        admission::Answer::Warn(decision) => warn(&mut answer, &decision),
+        admission::Answer::Deny(decision) => return Err(denied(app, &decision)),
+    }
+    Ok(answer)
+}
+
+/// 403 with what a person reads in their client, and beside it the decision for programs.
+fn denied(app: &App, decision: &Decision) -> ApiError {
+    app.admission.metrics.denied.inc();
+    let message = format!("{} may not be {}: {}", decision.digest, done(decision.at), decision.message());
+    ApiError::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message).with_detail(serde_json::json!(decision))
+}
+
+fn done(point: Point) -> &'static str {
+    match point {
+        Point::Push => "pushed",
+        Point::Promote => "tagged",
+        Point::Pull => "pulled",
+        Point::Admit => "admitted",
+        Point::Run => "run",
+    }
+}
+
+/// RFC 7234, section 5.5: 299 is a warning of whatever kind. It is one header line, so it is cut and made plain.
+fn warn(response: &mut Response, decision: &Decision) {
+    let plain = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+    let text: String = decision.message().chars().map(plain).filter(|c| !matches!(c, '"' | '\\')).take(500).collect();
+    set(response.headers_mut(), http::header::WARNING, format!("299 rreg \"{text}\""));
 }
 
 /// Whether a client may want to know if it has to push this manifest as a child of an index.
@@ -126,6 +172,11 @@ pub(super) async fn put(app: &Arc<App>, permit: &Permit, mut audit: AuditEvent, 
         audit: Some(audit),
         list_packages,
     };
+    let warning = match app.admission.push(app, &new).await? {
+        admission::Answer::Allow => None,
+        admission::Answer::Warn(decision) => Some(decision),
+        admission::Answer::Deny(decision) => return Err(denied(app, &decision)),
+    };
     app.storage.metadata().put_manifest(new).await?;
     let mut response = created(format!("/v2/{repository}/manifests/{reference}"), &digest);
     if let Some(subject) = subject {
@@ -133,6 +184,9 @@ pub(super) async fn put(app: &Arc<App>, permit: &Permit, mut audit: AuditEvent, 
     }
     if let Some(tags) = accepted {
         set(response.headers_mut(), OCI_TAG, tags);
+    }
+    if let Some(decision) = warning {
+        warn(&mut response, &decision);
     }
     Ok(response)
 }

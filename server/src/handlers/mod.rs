@@ -4,6 +4,7 @@ mod blobs;
 mod copies;
 mod lists;
 mod manifests;
+mod policies;
 mod rules;
 mod uploads;
 
@@ -87,6 +88,18 @@ pub(crate) async fn dispatch(app: &Arc<App>, permit: Permit, context: &Context, 
         Operation::TagRuleList => rules::list(app).await,
         Operation::TagRulePut { .. } => rules::put(app, &permit, audit(), request).await,
         Operation::TagRuleDelete { .. } => rules::delete(app, &permit, audit()).await,
+        Operation::PolicyList => policies::list(app).await,
+        Operation::PolicyGet { policy } => policies::get(app, policy).await,
+        Operation::PolicyPut { .. } => policies::put(app, &permit, audit(), request).await,
+        Operation::PolicyDelete { .. } => policies::delete(app, &permit, audit()).await,
+        Operation::PolicySchema => policies::schema(),
+        Operation::WhatIf => policies::what_if(app, request).await,
+        Operation::TrustList => policies::list_trust(app).await,
+        Operation::TrustPut { .. } => policies::put_trust(app, &permit, audit(), request).await,
+        Operation::TrustDelete { .. } => policies::delete_trust(app, &permit, audit()).await,
+        Operation::DecisionGet { repository, reference } => {
+            policies::decisions(app, repository, reference).await
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Upstream {
     ns: Vec<String>,
     allow: Vec<Glob>,
     deny: Vec<Glob>,
-    pub(super) tag_ttl: Duration,
+    pub(crate) tag_ttl: Duration,
     pub(super) revalidate: Duration,
     pub(super) patience: Duration,
     pub(super) client: RegistryClient,

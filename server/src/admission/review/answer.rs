@@ -93,7 +93,8 @@ fn bounded(mut warnings: Vec<String>) -> Vec<String> {
         let kept = MAX_WARNINGS.saturating_sub(1);
         let more = warnings.len().saturating_sub(kept);
         warnings.truncate(kept);
-        warnings.push(format!("and {more} more warnings about images; the registry's decisions have them all"));
+        warnings
+            .push(format!("and {more} more warnings about images; the registry's decisions have them all"));
     }
     warnings
 }

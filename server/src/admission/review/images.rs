@@ -6,8 +6,8 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use rreg_oci::{ImageReference, ImageReferenceError};
-use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::review::{Kind, Request};

@@ -23,10 +23,8 @@ pub(crate) trait Judge: Sync {
     type Failure: Send;
 
     /// What the image's name means now.
-    fn resolve(
-        &self,
-        image: &ImageReference,
-    ) -> impl Future<Output = Result<Resolved, Self::Failure>> + Send;
+    fn resolve(&self, image: &ImageReference)
+    -> impl Future<Output = Result<Resolved, Self::Failure>> + Send;
 
     /// What is decided about a manifest that was resolved from `image`.
     fn decide(
@@ -76,7 +74,9 @@ enum Owner {
 impl Scope<'_> {
     fn owner(&self, image: &str) -> Owner {
         match reference(image) {
-            Ok(image) if self.hosts.iter().any(|host| host.eq_ignore_ascii_case(&image.host)) => Owner::Ours(image),
+            Ok(image) if self.hosts.iter().any(|host| host.eq_ignore_ascii_case(&image.host)) => {
+                Owner::Ours(image)
+            }
             Ok(image) => Owner::Foreign(image),
             Err(error) => Owner::Nobody(error.to_string()),
         }
@@ -110,12 +110,14 @@ fn images(request: &Request<'_>) -> Result<Images, String> {
             let images = Images::of(request).map_err(|error| error.to_string())?;
             match images.names().len() {
                 0..=MAX_IMAGES => Ok(images),
-                many => Err(format!("{many} different images in one object; at most {MAX_IMAGES} are judged")),
+                many => {
+                    Err(format!("{many} different images in one object; at most {MAX_IMAGES} are judged"))
+                }
             }
         }
-        other => Err(format!(
-            "{other:?} is no operation that is known here (CREATE, UPDATE, DELETE, CONNECT)"
-        )),
+        other => {
+            Err(format!("{other:?} is no operation that is known here (CREATE, UPDATE, DELETE, CONNECT)"))
+        }
     }
 }
 

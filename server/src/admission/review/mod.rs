@@ -98,7 +98,15 @@ async fn answer(
     if !answer.is_allowed() {
         app.admission.metrics.denied.inc();
         let Request { uid, kind, operation, namespace, name, .. } = &request;
-        tracing::info!(uid, kind = kind.kind, operation, namespace, name, why = answer.message(), "not admitted");
+        tracing::info!(
+            uid,
+            kind = kind.kind,
+            operation,
+            namespace,
+            name,
+            why = answer.message(),
+            "not admitted"
+        );
     }
     let review = answer.into_review(&request.uid).to_string();
     Ok(([(CONTENT_TYPE, "application/json")], review).into_response())

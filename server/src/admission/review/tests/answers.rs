@@ -27,7 +27,9 @@ fn a_refusal_says_which_image_and_why() {
     let response = validated(&created(&[&image("good"), &deny]));
     let message = message(&response);
     let digest = Digest::sha256(deny.as_bytes()).to_string();
-    for part in [deny.as_str(), &digest, "policy \"prod\"", "expected a signature of ci", "found none", "sign it"] {
+    for part in
+        [deny.as_str(), &digest, "policy \"prod\"", "expected a signature of ci", "found none", "sign it"]
+    {
         assert!(message.contains(part), "{part}: {message}");
     }
     assert!(!message.contains("/good"));
@@ -178,7 +180,8 @@ fn what_a_controller_compares_with_its_template_is_left_alone() {
     assert!(mutated(&review("CREATE", &owned, &Value::Null)).get("patch").is_some());
     // Whoever owns it, it is judged.
     let spec = pod(&[&image("deny")])["spec"].clone();
-    let set = json!({"metadata": {"ownerReferences": owner(json!(true))}, "spec": {"template": {"spec": spec}}});
+    let set =
+        json!({"metadata": {"ownerReferences": owner(json!(true))}, "spec": {"template": {"spec": spec}}});
     message(&validated(&review_of(("apps", "ReplicaSet"), "CREATE", &set, &Value::Null)));
 }
 

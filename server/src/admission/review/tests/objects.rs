@@ -71,10 +71,15 @@ fn every_place_of_every_kind_is_found() {
 
 #[test]
 fn other_kinds_are_refused_and_the_known_are_told() {
-    for (group, kind) in [("", "Binding"), ("autoscaling", "Scale"), ("apps", "Pod"), ("", "Deployment"), ("x.io", "Pod")] {
+    for (group, kind) in
+        [("", "Binding"), ("autoscaling", "Scale"), ("apps", "Pod"), ("", "Deployment"), ("x.io", "Pod")]
+    {
         let response = validated(&review_of((group, kind), "CREATE", &pod(&["a"]), &Value::Null));
         let message = message(&response);
-        assert!(message.contains(kind) && message.contains("known are pods, replicationcontrollers, "), "{message}");
+        assert!(
+            message.contains(kind) && message.contains("known are pods, replicationcontrollers, "),
+            "{message}"
+        );
         assert!(message.contains("deployments.apps") && message.contains("cronjobs.batch"), "{message}");
     }
     let mut old = review("CREATE", &pod(&["a"]), &Value::Null);
@@ -88,7 +93,10 @@ fn what_does_not_run_is_not_asked_about() {
     for operation in ["DELETE", "CONNECT"] {
         assert_eq!(validated(&review(operation, &Value::Null, &bad))["allowed"], true);
         // Of whatever kind: a node's proxy, a pod's exec.
-        assert_eq!(validated(&review_of(("", "PodExecOptions"), operation, &json!({}), &bad))["allowed"], true);
+        assert_eq!(
+            validated(&review_of(("", "PodExecOptions"), operation, &json!({}), &bad))["allowed"],
+            true
+        );
     }
     assert!(message(&validated(&review("PATCH", &bad, &Value::Null))).contains("\"PATCH\" is no operation"));
     assert!(message(&validated(&review("CREATE", &Value::Null, &Value::Null))).contains("no object"));
@@ -180,7 +188,17 @@ fn names_are_read_as_runtimes_read_them() {
         let pinned = format!("{image}@{digest}");
         assert_eq!(reference(&pinned).unwrap().to_string(), format!("{full}@{digest}"));
     }
-    for bad in ["", " ", "/", "UPPER/app", "registry.example/", "registry.example/UPPER", "a:b:c", "a@sha256:0", "a b"] {
+    for bad in [
+        "",
+        " ",
+        "/",
+        "UPPER/app",
+        "registry.example/",
+        "registry.example/UPPER",
+        "a:b:c",
+        "a@sha256:0",
+        "a b",
+    ] {
         assert!(reference(bad).is_err(), "{bad:?}");
     }
 }

@@ -1,0 +1,101 @@
+//! `rreg attest IMAGE --key FILE --predicate FILE --type TYPE`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use rreg_oci::ImageReference;
+use rreg_policy::COSIGN_SIGN;
+use rreg_policy::sign::attest_bundle;
+use serde_json::value::RawValue;
+
+use super::sign::{By, attach, said};
+use crate::connect::Connect;
+use crate::content::RemoteContent;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+use crate::trust::read_file;
+
+/// Short names, which stand for what they stand for in cosign.
+const TYPES: [(&str, &str); 10] = [
+    ("slsaprovenance", "https://slsa.dev/provenance/v0.2"),
+    ("slsaprovenance02", "https://slsa.dev/provenance/v0.2"),
+    ("slsaprovenance1", "https://slsa.dev/provenance/v1"),
+    ("spdx", "https://spdx.dev/Document"),
+    ("spdxjson", "https://spdx.dev/Document"),
+    ("cyclonedx", "https://cyclonedx.org/bom"),
+    ("vuln", "https://cosign.sigstore.dev/attestation/vuln/v1"),
+    ("openvex", "https://openvex.dev/ns"),
+    ("link", "https://in-toto.io/Link/v1"),
+    ("custom", "https://cosign.sigstore.dev/attestation/v1"),
+];
+
+#[derive(Args, Debug)]
+pub(crate) struct Attest {
+    /// host[:port]/repository[:tag][@digest]
+    #[arg(value_name = "IMAGE")]
+    image: ImageReference,
+    /// What is attested, as JSON
+    #[arg(long, value_name = "FILE")]
+    predicate: PathBuf,
+    /// slsaprovenance (v0.2), slsaprovenance1, spdx, cyclonedx, vuln, openvex, link, custom, or a URI
+    #[arg(long = "type", value_name = "TYPE", value_parser = predicate_type)]
+    kind: String,
+    #[command(flatten)]
+    by: By,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// The URI of a predicate type.
+pub(super) fn predicate_type(text: &str) -> Result<String, String> {
+    if let Some((_, uri)) = TYPES.iter().find(|(name, _)| *name == text) {
+        return Ok((*uri).to_owned());
+    }
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme);
+    let is_uri = scheme.is_some_and(|s| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric()));
+    if !is_uri || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        let names: Vec<&str> = TYPES.iter().map(|(name, _)| *name).collect();
+        return Err(format!("is neither a URI nor one of {}", names.join(", ")));
+    }
+    Ok(text.to_owned())
+}
+
+impl Attest {
+    pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
+        if self.kind == COSIGN_SIGN {
+            return Err(Failure::new(Exit::Usage, "this type says that an image is signed")
+                .hint("`rreg sign` makes a signature"));
+        }
+        let predicate = self.predicate()?;
+        let key = self.by.open().await?;
+        let (content, root) = RemoteContent::open(&self.connect, &self.image).await?;
+        let bundle = attest_bundle(&key, &root.descriptor.digest, &self.kind, &predicate)?;
+        let referrer = attach(&content, &root.descriptor, bundle, &self.kind).await?;
+        said(output, "attested", &self.image, (&root.descriptor.digest, &referrer), &key, &self.kind)
+    }
+
+    /// The predicate as it was written; that it is JSON, and not nested past what readers take, is checked.
+    fn predicate(&self) -> Result<Box<RawValue>, Failure> {
+        let bytes = read_file(&self.predicate, "predicate")?;
+        let wrong = |e: &dyn std::fmt::Display| {
+            Failure::new(Exit::Input, format!("the predicate {} is not JSON: {e}", self.predicate.display()))
+        };
+        serde_json::from_slice::<serde_json::Value>(&bytes).map_err(|e| wrong(&e))?;
+        let text = String::from_utf8(bytes).map_err(|e| wrong(&e))?;
+        RawValue::from_string(text).map_err(|e| wrong(&e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_names_or_uris() {
+        assert_eq!(predicate_type("spdx").as_deref(), Ok("https://spdx.dev/Document"));
+        assert_eq!(predicate_type("https://example.org/p").as_deref(), Ok("https://example.org/p"));
+        for bad in ["", "spdxx", "https://a b", ":x"] {
+            assert!(predicate_type(bad).is_err(), "{bad}");
+        }
+    }
+}

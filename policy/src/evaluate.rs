@@ -1,0 +1,210 @@
+//! What policies say about facts: pure and total. The same policies, facts, point and time give the same decision.
+
+mod attestation;
+mod documents;
+mod horizon;
+mod image;
+mod licenses;
+mod reason;
+mod signature;
+#[cfg(test)]
+mod tests;
+
+use chrono::{DateTime, Utc};
+
+use crate::decision::{Decision, Mode, Outcome, Outturn, Point, PolicyResult, Reason};
+use crate::facts::Facts;
+use crate::rules::cel::{Scope, hour};
+use crate::rules::{Ask, Expression, OnError, Policy, PolicySet, Rule};
+use horizon::Horizon;
+use reason::Finding;
+
+/// What a decision needs besides policies and facts.
+#[derive(Clone, Copy, Debug)]
+pub struct EvaluateContext {
+    /// The time.
+    pub now: DateTime<Utc>,
+    /// When the same image was last allowed by facts that were whole, where it was.
+    pub last_good: Option<DateTime<Utc>>,
+}
+
+/// What is asked about one image for one policy.
+struct Inquiry<'a> {
+    policy: &'a Policy,
+    facts: &'a Facts,
+    at: Point,
+    now: DateTime<Utc>,
+    horizon: &'a Horizon,
+}
+
+/// Asks every policy that is about the image at this point.
+pub fn evaluate(policies: &PolicySet, facts: &Facts, at: Point, context: &EvaluateContext) -> Decision {
+    let horizon = Horizon::new(context.now);
+    let asked = policies.applies(&facts.image, at);
+    let results: Vec<PolicyResult> = asked
+        .map(|policy| {
+            Inquiry { policy, facts, at, now: context.now, horizon: &horizon }.answer(context.last_good)
+        })
+        .collect();
+    Decision {
+        repository: facts.image.repository.clone(),
+        digest: facts.image.digest,
+        at,
+        outcome: results.iter().map(|result| result.outcome).max().unwrap_or(Outcome::Allow),
+        policies: results,
+        decided_at: context.now,
+        holds_until: horizon.end(),
+    }
+}
+
+/// What a mode makes of a failure.
+fn failure(mode: Mode) -> Outcome {
+    match mode {
+        Mode::Audit => Outcome::Allow,
+        Mode::Warn => Outcome::Warn,
+        Mode::Enforce => Outcome::Deny,
+    }
+}
+
+/// The worst of some results. `Outturn` is ordered by that; with no rule nothing is broken.
+fn worst(reasons: &[Reason]) -> Outturn {
+    reasons.iter().map(|reason| reason.result).max().unwrap_or(Outturn::Pass)
+}
+
+impl Inquiry<'_> {
+    fn answer(&self, last_good: Option<DateTime<Utc>>) -> PolicyResult {
+        let reasons: Vec<Reason> = self.policy.require.iter().flat_map(|rule| self.rule(rule)).collect();
+        let result = worst(&reasons);
+        let (outcome, last_good) = self.outcome(result, last_good);
+        PolicyResult {
+            policy: self.policy.name.clone(),
+            revision: self.policy.revision,
+            mode: self.policy.mode,
+            result,
+            outcome,
+            reasons,
+            last_good,
+        }
+    }
+
+    /// What a result means, and the good decision that stands in for one that could not be made.
+    fn outcome(&self, result: Outturn, last_good: Option<DateTime<Utc>>) -> (Outcome, Option<DateTime<Utc>>) {
+        match (result, self.policy.on_error) {
+            (Outturn::Pass, _) => (Outcome::Allow, None),
+            (Outturn::Error, OnError::Allow) => (Outcome::Allow, None),
+            (Outturn::Error, OnError::LastGood(age)) => {
+                let held = last_good.filter(|good| self.horizon.is_before(good.checked_add_signed(age)));
+                match held {
+                    Some(good) => (Outcome::Allow, Some(good)),
+                    None => (failure(self.policy.mode), None),
+                }
+            }
+            (Outturn::Error | Outturn::Fail, _) => (failure(self.policy.mode), None),
+        }
+    }
+
+    fn rule(&self, rule: &Rule) -> Vec<Reason> {
+        let findings = if self.at == Point::Push && !is_asked_at_push(rule) {
+            let found = "not asked at a push: signatures, attestations and SBOMs come after it";
+            vec![(rule.path.clone(), Finding::pass("nothing yet", found))]
+        } else {
+            self.ask(rule)
+        };
+        findings.into_iter().map(|(path, finding)| self.reason(rule, path, finding)).collect()
+    }
+
+    fn ask(&self, rule: &Rule) -> Vec<(String, Finding)> {
+        let one = |finding: Finding| vec![(rule.path.clone(), finding)];
+        match &rule.ask {
+            Ask::Signature(signers) => one(self.signature(signers)),
+            Ask::Attestation(asked) => one(self.attestation(asked)),
+            Ask::Sbom(asked) => one(self.sbom(asked)),
+            Ask::Vulns(asked) => one(self.vulns(asked)),
+            Ask::Image(asked) => self.image(asked, &rule.path),
+            Ask::Cel(expression) => one(self.expression(expression)),
+        }
+    }
+
+    /// A reason, after exemptions of the whole rule and with the author's own words.
+    fn reason(&self, rule: &Rule, path: String, mut finding: Finding) -> Reason {
+        if finding.result != Outturn::Pass {
+            let name = rule.name.as_deref();
+            let mut about =
+                self.policy.exempt.iter().filter(|exemption| exemption.is_about_rule(&path, name));
+            match about.clone().find(|exemption| self.horizon.holds(exemption)) {
+                Some(used) => {
+                    finding.result = Outturn::Pass;
+                    finding.exempted.push(used.to_string());
+                }
+                None => {
+                    if let Some(ended) = about.next() {
+                        finding.found.push_str(&format!(" (the exemption {ended} has ended)"));
+                    }
+                }
+            }
+        }
+        let fix = match (&rule.message, finding.result) {
+            (_, Outturn::Pass) => String::new(),
+            (Some(message), _) => message.clone(),
+            (None, _) => finding.fix,
+        };
+        Reason {
+            rule: path,
+            result: finding.result,
+            expected: finding.expected,
+            found: finding.found,
+            evidence: finding.evidence,
+            fix,
+            exempted: finding.exempted,
+        }
+    }
+
+    fn scope<'s>(&'s self, predicate: Option<&'s serde_json::Value>) -> Scope<'s> {
+        Scope { facts: self.facts, policy: self.policy, now: self.now, predicate }
+    }
+
+    /// Notes when the values that an expression sees change by time alone.
+    fn note_times(&self, expression: &Expression) {
+        if expression.uses("now") {
+            self.horizon.note(hour(self.now).checked_add_signed(chrono::TimeDelta::hours(1)));
+        }
+        if expression.uses("signatures") || expression.uses("attestations") {
+            let roots = self.policy.trust_roots().map(crate::TrustRoot::id);
+            let ends = roots.flat_map(|id| {
+                self.facts.evidence.iter().filter_map(move |fact| fact.under(&id)?.holds_until)
+            });
+            ends.for_each(|end| self.horizon.note(Some(end)));
+        }
+    }
+
+    fn expression(&self, expression: &Expression) -> Finding {
+        self.note_times(expression);
+        let expected = format!("{expression} is true");
+        if let Some(finding) = self.missing(expression, &expected) {
+            return finding;
+        }
+        match expression.run(&self.scope(None)) {
+            Ok(true) => Finding::pass(expected, "it is true"),
+            Ok(false) => Finding::fail(expected, "it is false", "see the policy's expression"),
+            Err(error) => Finding::error(expected, error.to_string(), "guard what may be missing with has()"),
+        }
+    }
+
+    /// An expression over what is not there in whole cannot be answered.
+    fn missing(&self, expression: &Expression, expected: &str) -> Option<Finding> {
+        if let (true, crate::Fact::NotGathered(why)) = (expression.uses("sbom"), &self.facts.sbom) {
+            return Some(Finding::error(expected, format!("the SBOM is not known: {why}"), ""));
+        }
+        let evidence = expression.uses("signatures") || expression.uses("attestations");
+        let why = self.facts.incomplete.first().filter(|_| evidence)?;
+        Some(Finding::error(expected, format!("not all signatures and attestations are known: {why}"), ""))
+    }
+}
+
+fn is_asked_at_push(rule: &Rule) -> bool {
+    match &rule.ask {
+        Ask::Image(_) => true,
+        Ask::Cel(expression) => expression.needs_only_image(),
+        Ask::Signature(_) | Ask::Attestation(_) | Ask::Sbom(_) | Ask::Vulns(_) => false,
+    }
+}

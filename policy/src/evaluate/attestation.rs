@@ -1,0 +1,123 @@
+//! What was attested, and by whom.
+
+use super::Inquiry;
+use super::reason::{Finding, few};
+use crate::facts::EvidenceFact;
+use crate::rules::{AttestationRule, Expression, Signers};
+use crate::statement::Statement;
+
+/// How far one attestation came.
+enum Came {
+    /// It is what is asked for.
+    Through,
+    /// It might be, had it been checked.
+    Unsure(String),
+    /// It is not.
+    Not(String),
+}
+
+impl Inquiry<'_> {
+    pub(super) fn attestation(&self, rule: &AttestationRule) -> Finding {
+        let expected = expected(rule);
+        let meant: Vec<(&EvidenceFact, &Statement)> = self.of_type(&rule.predicate).collect();
+        let mut unsure = Vec::new();
+        let mut not = Vec::new();
+        for (fact, statement) in &meant {
+            match self.judge(rule, fact, statement) {
+                Came::Through => {
+                    let found = format!("attested in {}", fact.manifest);
+                    return Finding::pass(expected, found).with_evidence([fact.id]);
+                }
+                Came::Unsure(why) => unsure.push(why),
+                Came::Not(why) => not.push(why),
+            }
+        }
+        let fix = match &rule.signed_by {
+            Some(signers) if signers.of.is_empty() => {
+                "define the signer under `signers:` in the policy".into()
+            }
+            Some(_) => {
+                format!("attest {} with `cosign attest` or `rreg attest` as that signer", rule.predicate)
+            }
+            None => format!("attach {}, as `docker buildx build --attest` does", rule.predicate),
+        };
+        let evidence = meant.iter().map(|(fact, _)| fact.id);
+        let error = !unsure.is_empty();
+        unsure.extend(not);
+        if let Some(why) = self.facts.incomplete.first() {
+            unsure.push(format!("not everything could be looked at: {why}"));
+            return Finding::error(expected, few(unsure), fix).with_evidence(evidence);
+        }
+        if unsure.is_empty() {
+            unsure.push("no such attestation".into());
+        }
+        match error {
+            true => Finding::error(expected, few(unsure), fix).with_evidence(evidence),
+            false => Finding::fail(expected, few(unsure), fix).with_evidence(evidence),
+        }
+    }
+
+    /// Attestations with this predicate type.
+    fn of_type(&self, predicate: &str) -> impl Iterator<Item = (&EvidenceFact, &Statement)> {
+        let attestations = self.evidence().filter(|fact| !fact.is_signature());
+        let with_statement = attestations.filter_map(|fact| Some((fact, fact.statement.as_ref()?)));
+        with_statement.filter(move |(_, statement)| {
+            crate::rules::words::is_predicate(predicate, &statement.predicate_type)
+        })
+    }
+
+    fn judge(&self, rule: &AttestationRule, fact: &EvidenceFact, statement: &Statement) -> Came {
+        // Verification checks what a signed one is about; of one that nobody signed only it itself says so.
+        if !statement.subjects.iter().any(|subject| self.facts.image.is_covered_by(subject)) {
+            return Came::Not("an attestation about something else".into());
+        }
+        if let Some(signers) = &rule.signed_by
+            && let Some(came) = self.judge_signers(signers, fact)
+        {
+            return came;
+        }
+        match &rule.cel {
+            Some(expression) => self.judge_predicate(expression, statement),
+            None => Came::Through,
+        }
+    }
+
+    /// `None` where one of those that are meant signed it.
+    fn judge_signers(&self, signers: &Signers, fact: &EvidenceFact) -> Option<Came> {
+        if !fact.is_signed() {
+            return Some(Came::Not("an attestation that nobody signed".into()));
+        }
+        let matched: Vec<_> =
+            signers.of.iter().map(|matcher| self.matched(matcher, std::iter::once(fact))).collect();
+        if matched.iter().any(|matched| !matched.by.is_empty()) {
+            return None;
+        }
+        let found =
+            self.describe(std::iter::once(fact), signers, "").replacen("a signature", "an attestation", 1);
+        match matched.iter().any(|matched| matched.uncertain) {
+            true => Some(Came::Unsure(found)),
+            false => Some(Came::Not(found)),
+        }
+    }
+
+    fn judge_predicate(&self, expression: &Expression, statement: &Statement) -> Came {
+        self.note_times(expression);
+        if let Some(missing) = self.missing(expression, "") {
+            return Came::Unsure(missing.found);
+        }
+        match expression.run(&self.scope(Some(&statement.predicate))) {
+            Ok(true) => Came::Through,
+            Ok(false) => Came::Not("an attestation for which the expression is false".into()),
+            Err(error) => Came::Unsure(format!("an attestation for which {error}")),
+        }
+    }
+}
+
+fn expected(rule: &AttestationRule) -> String {
+    let by = match &rule.signed_by {
+        Some(signers) => format!("signed by {signers}"),
+        None => "signed or not".into(),
+    };
+    let saying = rule.cel.as_ref().map(|cel| format!(", for which {cel} is true")).unwrap_or_default();
+    format!("an attestation {}, {by}{saying}", rule.predicate)
+}

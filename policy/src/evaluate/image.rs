@@ -1,0 +1,234 @@
+//! What the image itself is like: one answer for each part of an `image` rule.
+
+use chrono::{DateTime, Duration, Utc};
+
+use super::Inquiry;
+use super::reason::{Finding, few};
+use crate::decision::Point;
+use crate::facts::{ConfigFacts, Fact};
+use crate::rules::words::age_text;
+use crate::rules::{ImageRule, Pattern};
+
+const MIB: u64 = 1 << 20;
+
+impl Inquiry<'_> {
+    pub(super) fn image(&self, rule: &ImageRule, path: &str) -> Vec<(String, Finding)> {
+        let parts = rule.parts().into_iter();
+        parts.map(|part| (format!("{path}.{part}"), self.image_part(rule, part))).collect()
+    }
+
+    fn image_part(&self, rule: &ImageRule, part: &str) -> Finding {
+        match part {
+            "nonRoot" => self.non_root(),
+            "digestOnly" => self.digest_only(),
+            "maxAgeDays" => self.age(rule.max_age.unwrap_or_default()),
+            "baseMaxAgeDays" => self.base_age(rule.base_max_age.unwrap_or_default()),
+            "allowedBases" => self.base(&rule.allowed_bases),
+            "allowedRegistries" => self.registry(&rule.allowed_registries),
+            "platforms" => self.platforms(&rule.platforms),
+            "labels" => self.labels(rule),
+            "maxSizeMiB" => self.size(rule.max_size_mib.unwrap_or_default()),
+            "denyPorts" => self.ports(&rule.deny_ports),
+            other => Finding::error(format!("the image has {other}"), "this is not known here", ""),
+        }
+    }
+
+    /// What is wrong with the configs, one by one; an image without a config is wrong by that.
+    fn configs(&self, expected: &str, fix: &str, wrong: impl Fn(&ConfigFacts) -> Option<String>) -> Finding {
+        let configs = &self.facts.image.configs;
+        if configs.is_empty() {
+            return Finding::fail(expected, "it has no image config", fix);
+        }
+        let several = configs.len() > 1;
+        let told = |config: &ConfigFacts| {
+            let wrong = wrong(config)?;
+            Some(if several { format!("{}: {wrong}", config.platform) } else { wrong })
+        };
+        let wrong: Vec<String> = configs.iter().filter_map(told).collect();
+        Finding::of(
+            wrong.is_empty(),
+            expected,
+            if wrong.is_empty() { "so it is".into() } else { few(wrong) },
+            fix,
+        )
+    }
+
+    fn non_root(&self) -> Finding {
+        let wrong = |config: &ConfigFacts| {
+            let user = config.user.split(':').next().unwrap_or_default().trim();
+            let zero = !user.is_empty() && user.bytes().all(|b| b == b'0' || b == b'+');
+            match user {
+                "" => Some("no user, which is root".into()),
+                "root" => Some("the user root".into()),
+                _ if zero => Some(format!("the user {user}, which is root")),
+                _ => None,
+            }
+        };
+        self.configs(
+            "a user that is not root",
+            "set USER in the Dockerfile to a user that is not root",
+            wrong,
+        )
+    }
+
+    fn digest_only(&self) -> Finding {
+        let expected = "asked for by digest";
+        if matches!(self.at, Point::Push | Point::Promote) {
+            return Finding::pass(expected, "not asked when something is pushed or tagged");
+        }
+        match self.facts.image.pinned {
+            Some(true) => Finding::pass(expected, "asked for by digest"),
+            Some(false) => {
+                let digest = &self.facts.image.digest;
+                let fix = format!("write {}@{digest} instead of the tag", self.facts.image.repository);
+                Finding::fail(expected, "asked for by tag", fix)
+            }
+            None => Finding::error(expected, "it is not known how it was asked for", "ask for it by digest"),
+        }
+    }
+
+    /// Whether something made at a moment is young enough.
+    fn is_young(&self, made: DateTime<Utc>, age: Duration) -> bool {
+        self.horizon.is_before(made.checked_add_signed(age))
+    }
+
+    fn age(&self, age: Duration) -> Finding {
+        let expected = format!("made less than {} ago", age_text(age));
+        let wrong = |config: &ConfigFacts| match config.created {
+            None => Some("it does not say when it was made".into()),
+            Some(made) if self.is_young(made, age) => None,
+            Some(made) => Some(format!("made on {}", made.format("%Y-%m-%d"))),
+        };
+        self.configs(&expected, "build it anew", wrong)
+    }
+
+    fn base_age(&self, age: Duration) -> Finding {
+        let expected = format!("built on an image made less than {} ago", age_text(age));
+        match &self.facts.base_created {
+            Fact::Known(made) => {
+                let found = format!("its base was made on {}", made.format("%Y-%m-%d"));
+                Finding::of(
+                    self.is_young(*made, age),
+                    expected,
+                    found,
+                    "build it anew on the newest base image",
+                )
+            }
+            Fact::Absent => Finding::fail(
+                expected,
+                "it does not say what it is built on",
+                "set the annotation org.opencontainers.image.base.name",
+            ),
+            Fact::NotGathered(why) => {
+                Finding::error(expected, format!("baseMaxAgeDays cannot be asked: {why}"), "")
+            }
+        }
+    }
+
+    fn base(&self, allowed: &[Pattern]) -> Finding {
+        let expected = format!("built on {}", any_of(allowed));
+        match &self.facts.image.base_name {
+            Some(name) => {
+                let allowed = allowed.iter().any(|pattern| pattern.matches(name));
+                Finding::of(allowed, expected, format!("built on {name}"), "build it on one of these images")
+            }
+            None => Finding::fail(
+                expected,
+                "it does not say what it is built on",
+                "set the annotation org.opencontainers.image.base.name",
+            ),
+        }
+    }
+
+    fn registry(&self, allowed: &[Pattern]) -> Finding {
+        let expected = format!("from the registry {}", any_of(allowed));
+        let registry = &self.facts.image.registry;
+        if registry.is_empty() {
+            return Finding::pass(expected, "from this registry itself");
+        }
+        let allowed = allowed.iter().any(|pattern| pattern.matches(registry));
+        Finding::of(
+            allowed,
+            expected,
+            format!("from {registry}"),
+            "copy it to one of these registries with `rreg cp`",
+        )
+    }
+
+    fn platforms(&self, allowed: &[Pattern]) -> Finding {
+        let expected = format!("only for {}", any_of(allowed));
+        let platforms = &self.facts.image.platforms;
+        if platforms.is_empty() {
+            return Finding::fail(expected, "it says no platform", "build it for one of these platforms");
+        }
+        let other = |platform: &&String| !allowed.iter().any(|pattern| pattern.matches(platform));
+        let others: Vec<String> = platforms.iter().filter(other).cloned().collect();
+        let found = if others.is_empty() {
+            platforms.join(", ")
+        } else {
+            format!("also for {}", few(others.clone()))
+        };
+        Finding::of(others.is_empty(), expected, found, "build it for these platforms only")
+    }
+
+    fn labels(&self, rule: &ImageRule) -> Finding {
+        let wanted: Vec<String> = rule.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let wrong = |config: &ConfigFacts| {
+            let wrong = rule.labels.iter().filter_map(|(name, pattern)| match config.labels.get(name) {
+                None => Some(format!("no label {name}")),
+                Some(value) if pattern.matches(value) => None,
+                Some(value) => Some(format!("{name}={}", value.chars().take(100).collect::<String>())),
+            });
+            let wrong: Vec<String> = wrong.collect();
+            (!wrong.is_empty()).then(|| few(wrong))
+        };
+        self.configs(
+            &format!("the labels {}", wanted.join(", ")),
+            "set them with LABEL in the Dockerfile",
+            wrong,
+        )
+    }
+
+    fn size(&self, most: u64) -> Finding {
+        let expected = format!("at most {most} MiB");
+        let image = &self.facts.image;
+        if image.size == 0 && image.layers.is_empty() {
+            let found = "it has no size of its own; each image of an index is asked by itself";
+            return Finding::error(expected, found, "ask for one platform's image by its digest");
+        }
+        let found = format!("{:.1} MiB", image.size as f64 / MIB as f64);
+        Finding::of(
+            image.size <= most.saturating_mul(MIB),
+            expected,
+            found,
+            "leave out of it what is not needed",
+        )
+    }
+
+    fn ports(&self, denied: &[u16]) -> Finding {
+        let named: Vec<String> = denied.iter().map(ToString::to_string).collect();
+        let wrong = |config: &ConfigFacts| {
+            let exposed =
+                config.ports.iter().filter(|port| denied.iter().any(|denied| exposes(port, *denied)));
+            let exposed: Vec<String> = exposed.map(|port| format!("it exposes {port}")).collect();
+            (!exposed.is_empty()).then(|| few(exposed))
+        };
+        let expected = format!("none of the ports {}", named.join(", "));
+        self.configs(&expected, "take EXPOSE out of the Dockerfile", wrong)
+    }
+}
+
+/// Whether `80`, `80/tcp` or `8000-8010/tcp` has a port. What cannot be read is taken to have it.
+fn exposes(text: &str, port: u16) -> bool {
+    let range = text.split('/').next().unwrap_or_default();
+    let (from, to) = range.split_once('-').unwrap_or((range, range));
+    match (from.trim().parse::<u16>(), to.trim().parse::<u16>()) {
+        (Ok(from), Ok(to)) => (from..=to).contains(&port),
+        _ => true,
+    }
+}
+
+fn any_of(patterns: &[Pattern]) -> String {
+    let texts: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+    texts.join(" or ")
+}

@@ -1,0 +1,106 @@
+//! Finds what was attached to a digest, wherever tools put it:
+//!
+//! - manifests with the digest as their `subject`: the referrers API, and the tag `sha256-<hex>` that clients keep where
+//!   a registry has none (distribution-spec, "Referrers Tag Schema");
+//! - the tags `sha256-<hex>.sig`, `.att` and `.sbom` of cosign 2;
+//! - the attestation manifests in an index that BuildKit makes.
+//!
+//! What is found twice counts once. What is found and cannot be read, or lies past a limit, is named in
+//! [`Gathered::incomplete`], and the order of everything depends on content alone.
+
+mod find;
+mod image;
+mod index;
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use futures_util::{StreamExt as _, stream};
+use rreg_oci::{Digest, Manifest, ManifestError, ManifestLimits};
+
+pub use find::{Attached, Attachment, attached};
+pub use image::image_facts;
+pub use read::{evidence_kind, evidence_of};
+
+use crate::content::{Content, ManifestContent};
+use crate::evidence::Evidence;
+use crate::limits::Limits;
+
+/// Reads at once.
+const READS: usize = 8;
+
+/// Everything found about a digest.
+#[derive(Clone, Debug, Default)]
+pub struct Gathered {
+    /// The evidence, each piece once: of the image first, then of its parents.
+    pub evidence: Vec<Evidence>,
+    /// What was found and could not be read, or was not looked at because a limit was reached. A rule that misses
+    /// something answers `error` where this is not empty.
+    pub incomplete: Vec<String>,
+    /// What was found and is not about the digest at all.
+    pub passed_over: Vec<String>,
+}
+
+/// Finds the evidence about `image`, and about `parents`: the indexes that have it as a child, whose signatures cover it.
+///
+/// [`Evidence::subject`] says what a piece was attached to: the image or a parent. Where `image` is an index itself,
+/// the unsigned statements of BuildKit in it are about its children, and their subject is the child.
+pub async fn gather(
+    content: &dyn Content,
+    image: &ManifestContent,
+    parents: &[Digest],
+    limits: &Limits,
+) -> Gathered {
+    let mut subjects = vec![image.digest];
+    for parent in parents {
+        if !subjects.contains(parent) {
+            subjects.push(*parent);
+        }
+    }
+    let mut found = Attached::default();
+    let dropped = subjects.len().saturating_sub(1 + limits.max_referrers);
+    if dropped > 0 {
+        found.incomplete.push(format!("{dropped} more indexes have {} and were not looked at", image.digest));
+        subjects.truncate(1 + limits.max_referrers);
+    }
+    let (attachments, entries) = futures_util::future::join(
+        in_turn(subjects.iter().map(|subject| attached(content, subject, limits)).collect()),
+        index::entries(content, image, subjects.get(1..).unwrap_or_default(), limits),
+    )
+    .await;
+    for one in attachments {
+        found.extend(one);
+    }
+    index::join(content, &mut found, entries, limits).await;
+    let Attached { list, mut incomplete, passed_over } = found;
+    let evidence = evidence_of(content, &list, &mut incomplete, limits).await;
+    Gathered { evidence: once_each(evidence), incomplete, passed_over }
+}
+
+/// The same content about the same subject, once, with all the ways in which it was found.
+fn once_each(evidence: Vec<Evidence>) -> Vec<Evidence> {
+    let mut places = BTreeMap::<Digest, usize>::new();
+    let mut kept = Vec::<Evidence>::new();
+    for piece in evidence {
+        let place = *places.entry(piece.id()).or_insert(kept.len());
+        match kept.get_mut(place) {
+            Some(known) => known.found.extend(piece.found),
+            None => kept.push(piece),
+        }
+    }
+    kept
+}
+
+/// Runs several reads at once; the answers keep the order of the reads. A list, not an iterator: with one, the compiler
+/// cannot see that what is built from this may move between threads.
+fn in_turn<F: Future>(reads: Vec<F>) -> impl Future<Output = Vec<F::Output>> {
+    stream::iter(reads).buffered(READS).collect()
+}
+
+/// The structure of a manifest.
+fn parse(manifest: &ManifestContent) -> Result<Manifest, ManifestError> {
+    Manifest::parse(Some(&manifest.media_type), &manifest.body, &ManifestLimits::default())
+}

@@ -1,0 +1,207 @@
+//! Keyless signatures: a certificate of a Sigstore authority, proved to have been good when it was used.
+//!
+//! `sigstore-verify` decides; what it leaves open is asked here before and after it.
+
+use chrono::{DateTime, Utc};
+use der::Decode;
+use rreg_oci::{Algorithm, Digest};
+use sigstore_verify::types::{
+    Artifact, ArtifactDigest, Bundle, HashAlgorithm, KindVersion, TransparencyLogEntry,
+};
+use sigstore_verify::{VerificationPolicy, VerificationResult};
+use x509_cert::Certificate;
+
+use super::bundle::hex;
+use super::claims;
+use super::errors::Failure;
+use super::piece::{Declared, Message, Piece};
+use super::root::SigstoreRoot;
+use crate::context::VerifyContext;
+use crate::verdict::{Checks, Verdict, Verification};
+
+/// Judges a keyless signature.
+pub(super) fn verify(
+    piece: &Piece,
+    artifact: &Digest,
+    root: &SigstoreRoot,
+    context: &VerifyContext<'_>,
+) -> Verification {
+    let mut checks = Checks::new();
+    match checked(piece, artifact, root, context, &mut checks) {
+        Ok((signer, signed_at)) => {
+            let mut verification = checks.finish();
+            if verification.verdict == Verdict::Valid {
+                verification.signer = Some(signer);
+                verification.signed_at = Some(signed_at);
+            }
+            verification
+        }
+        Err(failure) => {
+            checks.fail(failure.name, failure.verdict, failure.detail);
+            checks.finish()
+        }
+    }
+}
+
+fn checked(
+    piece: &Piece,
+    artifact: &Digest,
+    root: &SigstoreRoot,
+    context: &VerifyContext<'_>,
+    checks: &mut Checks,
+) -> Result<(crate::signer::Signer, DateTime<Utc>), Failure> {
+    let Declared::Certificate { leaf, .. } = &piece.declared else {
+        let detail =
+            "it is signed with a bare key; this trust root is for certificates of a Sigstore authority";
+        return Err(Failure::new("key", Verdict::Unverifiable, detail));
+    };
+    checks.pass("subject", piece.message.subject(artifact)?);
+    no_root_sent(&piece.declared)?;
+    let bundle = piece.bundle.as_ref().map_err(Clone::clone)?;
+    for entry in &bundle.verification_material.tlog_entries {
+        entry_is_plausible(entry, root, context)?;
+    }
+    let digest = match artifact.algorithm() {
+        Algorithm::Sha256 => HashAlgorithm::Sha2256,
+        Algorithm::Sha512 => HashAlgorithm::Sha2512,
+    };
+    let over = match &piece.message {
+        Message::Payload(payload) => Artifact::from_blob(payload),
+        Message::Artifact { .. } | Message::Statement { .. } => Artifact::from_digest(
+            ArtifactDigest::new(digest, artifact.hash().to_vec())
+                .map_err(|error| Failure::new("subject", Verdict::Error, error.to_string()))?,
+        ),
+    };
+    let result = root
+        .verifier()
+        .verify(over, bundle, &VerificationPolicy::any_identity())
+        .map_err(|error| about_the_entry(unknown_authority(Failure::from(error), leaf, root)))?;
+    let signed_at = times(&result, context)?;
+    let signer = claims::signer(leaf)?;
+    passed(checks, bundle, &result, signed_at, &signer.to_string())?;
+    Ok((signer, signed_at))
+}
+
+/// What can be said about a log entry without cryptography.
+fn entry_is_plausible(
+    entry: &TransparencyLogEntry,
+    root: &SigstoreRoot,
+    context: &VerifyContext<'_>,
+) -> Result<(), Failure> {
+    let log = entry.log_id.key_id.as_bytes();
+    if !root.knows_log(log) {
+        let detail = format!("the entry is of the log {}, which this trust root does not have", hex(log));
+        return Err(Failure::new("tlog-entry", Verdict::Unverifiable, detail));
+    }
+    if let Some(time) = entry.integrated_time.filter(|time| time.as_second() > context.now.timestamp()) {
+        let detail = format!("the entry was logged at {time}, which is after {}", context.now);
+        return Err(Failure::invalid("tlog-entry", detail));
+    }
+    // Version 1 states the size beside the checkpoint that signs it; version 2 leaves the field to nobody.
+    let proof =
+        entry.inclusion_proof.as_ref().filter(|_| entry.kind_version != KindVersion::HashedRekordV002);
+    if let Some((proof, signed)) = proof.and_then(|proof| Some((proof, proof.checkpoint.checkpoint()?)))
+        && proof.tree_size != signed.tree_size()
+    {
+        let detail = format!(
+            "the proof is for {} entries, the checkpoint for {}",
+            proof.tree_size,
+            signed.tree_size()
+        );
+        return Err(Failure::invalid("tlog-inclusion", detail));
+    }
+    Ok(())
+}
+
+/// The first of the proved times; none of them may lie ahead.
+fn times(result: &VerificationResult, context: &VerifyContext<'_>) -> Result<DateTime<Utc>, Failure> {
+    let times = result.verified_timestamps().iter();
+    let times: Vec<DateTime<Utc>> =
+        times.filter_map(|time| DateTime::from_timestamp(time.as_second(), 0)).collect();
+    if let Some(ahead) = times.iter().find(|time| **time > context.now) {
+        return Err(Failure::invalid(
+            "timestamp",
+            format!("it was signed at {ahead}, which is after {}", context.now),
+        ));
+    }
+    times.into_iter().min().ok_or_else(|| Failure::invalid("timestamp", "no time of signing is proved"))
+}
+
+/// Another authority than those of the trust root is unknown, not proved wrong. One that bears the name of a trusted
+/// one is.
+fn unknown_authority(failure: Failure, leaf: &[u8], root: &SigstoreRoot) -> Failure {
+    if failure.name != "certificate-chain" || !failure.detail.contains("UnknownIssuer") {
+        return failure;
+    }
+    let Ok(leaf) = Certificate::from_der(leaf) else { return failure };
+    let issuer = &leaf.tbs_certificate.issuer;
+    let known = root.authorities().filter_map(|der| Certificate::from_der(der).ok());
+    if known.into_iter().any(|authority| authority.tbs_certificate.subject == *issuer) {
+        return failure;
+    }
+    let detail = format!("the certificate is issued by {issuer}, which this trust root does not have");
+    Failure::new("certificate-chain", Verdict::Unverifiable, detail)
+}
+
+/// The subject was found right before, so what differs now is what the log entry says of it.
+fn about_the_entry(failure: Failure) -> Failure {
+    match failure.name {
+        "subject" => Failure { name: "tlog-entry", ..failure },
+        _ => failure,
+    }
+}
+
+/// A bundle must not bring a root along (protobuf-specs, `X509CertificateChain`): who sends the root may want it to be
+/// taken for a trusted one.
+fn no_root_sent(declared: &Declared) -> Result<(), Failure> {
+    let Declared::Certificate { others, only: true, .. } = declared else { return Ok(()) };
+    let own = |der: &Vec<u8>| {
+        let certificate = Certificate::from_der(der).ok()?.tbs_certificate;
+        (certificate.subject == certificate.issuer).then(|| certificate.subject.to_string())
+    };
+    match others.iter().find_map(own) {
+        Some(subject) => {
+            Err(Failure::invalid("certificate-chain", format!("the bundle brings the root {subject} along")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Writes down what held. What was not proved is a failure here too, should the judge ever grow more lenient.
+fn passed(
+    checks: &mut Checks,
+    bundle: &Bundle,
+    result: &VerificationResult,
+    signed_at: DateTime<Utc>,
+    who: &str,
+) -> Result<(), Failure> {
+    if !result.certificate_verified() || !result.sct_verified() || !result.tlog_verified() {
+        return Err(Failure::new("certificate", Verdict::Error, "chain, SCT and log were not all verified"));
+    }
+    let material = &bundle.verification_material;
+    if material.tlog_entries.is_empty() {
+        return Err(Failure::invalid("tlog-entry", "there is no log entry; a keyless signature needs one"));
+    }
+    checks.pass(
+        "certificate-chain",
+        format!("the certificate of {who} leads to an authority of the trust root"),
+    );
+    checks.pass("certificate-time", format!("it held at {signed_at}"));
+    checks.pass("sct", "a certificate transparency log of the trust root has it");
+    let entries = &material.tlog_entries;
+    let proofs = entries.iter().filter(|entry| entry.inclusion_proof.is_some()).count();
+    let promises = entries.iter().filter(|entry| entry.inclusion_promise.is_some()).count();
+    let timestamps = material.timestamp_verification_data.rfc3161_timestamps.len();
+    checks.pass("tlog-entry", format!("{} log entries are about this signature", entries.len()));
+    let several = [
+        ("tlog-inclusion", proofs, "inclusion proofs lead to a checkpoint"),
+        ("checkpoint", proofs, "checkpoints are signed by a log of the trust root"),
+        ("set", promises, "promises are signed by a log of the trust root"),
+        ("timestamp", timestamps, "timestamps are by an authority of the trust root"),
+    ];
+    for (name, count, what) in several.into_iter().filter(|(_, count, _)| *count > 0) {
+        checks.pass(name, format!("{count} {what}"));
+    }
+    checks.pass("signature", format!("it is by the key in the certificate of {who}"));
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! Where policies and the trust material that they name come from: files, and what was set through the API.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::SystemTime;
+
+use rreg_policy::certificates::CertificateRoots;
+use rreg_policy::key::PublicKey;
+use rreg_policy::notation::{TrustPolicyDocument, TrustStores};
+use rreg_policy::sigstore::SigstoreRoot;
+use rreg_policy::{Policy, TrustError, TrustReference, TrustRoot, TrustSource};
+use rreg_storage::StoredTrust;
+use serde::Deserialize;
+
+use super::active::LoadError;
+use crate::trust_files::DirectoryTrust;
+
+/// Longest policy file, in bytes.
+const MAX_POLICY: u64 = 1 << 20;
+/// Most policy files in a directory.
+const MAX_FILES: usize = 10_000;
+
+/// What a directory looks like: names, lengths and times of everything in it. Enough to see a change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen(BTreeMap<String, (u64, Option<SystemTime>)>);
+
+impl Seen {
+    /// As it is now. What cannot be read is not there, and is told by whoever reads it.
+    pub(crate) fn now(directory: &Path) -> Self {
+        let mut seen = BTreeMap::new();
+        see(directory, 0, &mut seen);
+        Self(seen)
+    }
+
+    /// Whether it looks the same.
+    pub(crate) fn still(&self, directory: Option<&Path>) -> bool {
+        directory.is_none_or(|directory| Self::now(directory) == *self)
+    }
+}
+
+/// Trust material may lie some directories below.
+fn see(directory: &Path, depth: usize, seen: &mut BTreeMap<String, (u64, Option<SystemTime>)>) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        // Follows links: a mounted ConfigMap is changed by moving one.
+        let Ok(metadata) = std::fs::metadata(&path) else { continue };
+        if metadata.is_dir() && depth < 8 {
+            see(&path, depth + 1, seen);
+        }
+        if seen.len() < 10 * MAX_FILES {
+            seen.insert(path.to_string_lossy().into_owned(), (metadata.len(), metadata.modified().ok()));
+        }
+    }
+}
+
+/// Reads every policy of a directory (`*.yaml`, `*.yml`; test cases, `*.test.yaml`, are none). Trust material that a
+/// policy names is a file relative to it.
+///
+/// # Errors
+/// [`LoadError`] for the first file that cannot be read or is no policy.
+pub fn load_directory(directory: &Path) -> Result<Vec<Policy>, LoadError> {
+    let broken = |path: &Path, why: String| LoadError::File { path: path.display().to_string(), why };
+    let entries = std::fs::read_dir(directory).map_err(|error| broken(directory, error.to_string()))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| broken(directory, error.to_string()))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_policy = name.ends_with(".yaml") || name.ends_with(".yml");
+        let is_cases = name.ends_with(".test.yaml") || name.ends_with(".test.yml");
+        if is_policy && !is_cases && !name.starts_with('.') {
+            paths.push(path);
+        }
+    }
+    if paths.len() > MAX_FILES {
+        return Err(broken(directory, format!("there are more than {MAX_FILES} policy files")));
+    }
+    paths.sort();
+    let trust = DirectoryTrust::new(directory);
+    let mut policies = Vec::new();
+    for path in paths {
+        let size = std::fs::metadata(&path).map_err(|error| broken(&path, error.to_string()))?.len();
+        if size > MAX_POLICY {
+            return Err(broken(&path, format!("it has {size} bytes; a policy has at most {MAX_POLICY}")));
+        }
+        let text = std::fs::read_to_string(&path).map_err(|error| broken(&path, error.to_string()))?;
+        policies.extend(Policy::parse(&text, &trust).map_err(|errors| broken(&path, errors.to_string()))?);
+    }
+    Ok(policies)
+}
+
+/// Trust material that was set through the API, by name.
+pub(crate) struct SetTrust<'a>(BTreeMap<&'a str, &'a [u8]>);
+
+impl<'a> SetTrust<'a> {
+    pub(crate) fn new(all: &'a [StoredTrust]) -> Self {
+        Self(all.iter().map(|one| (one.name.as_str(), one.content.as_slice())).collect())
+    }
+
+    fn named(&self, what: &'static str, name: &str) -> Result<&'a [u8], TrustError> {
+        let missing = || TrustError::new(what, format!("{name:?} is not set; `rreg trust put {name} FILE` sets it"));
+        self.0.get(name).copied().ok_or_else(missing)
+    }
+}
+
+/// Trust policy and stores of Notation in one text.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NotationText {
+    /// As in `trustpolicy.oci.json`.
+    trust_policy: serde_json::Value,
+    /// PEM texts by `ca:NAME`, `signingAuthority:NAME` and `tsa:NAME`.
+    trust_stores: BTreeMap<String, Vec<String>>,
+}
+
+impl TrustSource for SetTrust<'_> {
+    fn load(&self, reference: &TrustReference) -> Result<TrustRoot, TrustError> {
+        match reference {
+            TrustReference::Key(name) => {
+                Ok(TrustRoot::Key(PublicKey::from_pem(self.named("public key", name)?)?))
+            }
+            TrustReference::Certificates(name) => {
+                let pem = self.named("root certificates", name)?;
+                Ok(TrustRoot::Certificates(CertificateRoots::parse(pem)?))
+            }
+            TrustReference::Sigstore(name) if name == rreg_policy::PUBLIC_GOOD => {
+                Ok(TrustRoot::Sigstore(SigstoreRoot::public_good()?.into()))
+            }
+            TrustReference::Sigstore(name) => {
+                let json = self.named("Sigstore trusted root", name)?;
+                Ok(TrustRoot::Sigstore(SigstoreRoot::parse(json)?.into()))
+            }
+            TrustReference::Notation { store } => {
+                let pem = self.named("Notation trust store", store)?;
+                let stores = TrustStores::new([("ca", store.as_str(), "set", pem)])?;
+                Ok(TrustRoot::Notation(rreg_policy::notation::NotationTrust::strict(store, &stores)?.into()))
+            }
+            TrustReference::NotationPolicy(name) => self.notation(name),
+        }
+    }
+}
+
+impl SetTrust<'_> {
+    fn notation(&self, name: &str) -> Result<TrustRoot, TrustError> {
+        const WHAT: &str = "Notation trust policy";
+        let text: NotationText = serde_json::from_slice(self.named(WHAT, name)?)
+            .map_err(|error| TrustError::new(WHAT, format!("{name:?}: {error}")))?;
+        let mut files = Vec::new();
+        for (store, pems) in &text.trust_stores {
+            let (kind, store) = store
+                .split_once(':')
+                .ok_or_else(|| TrustError::new(WHAT, format!("{store:?} is no store; write ca:NAME")))?;
+            files.extend(pems.iter().map(|pem| (kind, store, name, pem.as_bytes())));
+        }
+        let stores = TrustStores::new(files)?;
+        let document = TrustPolicyDocument::parse(text.trust_policy.to_string().as_bytes())?;
+        let statements = document.statements(&stores)?;
+        let [statement]: [_; 1] = statements.try_into().map_err(|all: Vec<_>| {
+            TrustError::new(WHAT, format!("{name:?} has {} statements; one is needed here", all.len()))
+        })?;
+        Ok(TrustRoot::Notation(statement.into()))
+    }
+}

@@ -1,0 +1,262 @@
+//! Policies, trust material, and what is decided, over the API.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use bytes::Bytes;
+use http::StatusCode;
+use rreg_auth::Permit;
+use rreg_oci::{ErrorCode, Glob, Operation, Reference, RepositoryName, Tag};
+use rreg_policy::{Point, Policy};
+use rreg_storage::{AuditEvent, PolicyTexts, StorageError};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, empty, json as json_answer};
+use crate::admission::{Active, LoadError, Seen, SetTrust};
+use crate::app::App;
+use crate::body::IncomingBody;
+use crate::error::ApiError;
+
+/// Longest policy, in bytes.
+const MAX_POLICY: usize = 1 << 20;
+/// Longest trust material, in bytes.
+const MAX_TRUST: usize = 1 << 20;
+/// Earlier texts that are shown.
+const MAX_HISTORY: usize = 100;
+
+fn bad(message: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message)
+}
+
+fn unknown(message: String) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, message)
+}
+
+fn view(policy: &Policy, source: &str) -> Value {
+    json!({
+        "name": policy.name,
+        "source": source,
+        "revision": policy.revision,
+        "at": policy.at,
+        "mode": policy.mode,
+        "repositories": policy.matches.repos.iter().map(Glob::to_string).collect::<Vec<_>>(),
+        "warnings": policy.warnings().iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
+
+/// All policies that hold, and how far decisions are.
+pub(super) async fn list(app: &App) -> Answer {
+    let active = app.admission.active();
+    let metadata = app.storage.metadata();
+    let set = metadata.policy_texts().await?;
+    let source = |policy: &Policy| {
+        let is_set = set.policies.iter().any(|text| text.name == policy.name);
+        if is_set { "database" } else { "directory" }
+    };
+    let policies: Vec<Value> = active.policies.iter().map(|policy| view(policy, source(policy))).collect();
+    let undecided = if policies.is_empty() { 0 } else { metadata.undecided_count(&active.revision).await? };
+    let all = json!({"revision": active.revision, "policies": policies, "undecided": undecided});
+    Ok(json_answer(Bytes::from(all.to_string())))
+}
+
+pub(super) async fn get(app: &App, policy: &Tag) -> Answer {
+    let metadata = app.storage.metadata();
+    let history = metadata.policy_history(policy.as_str(), MAX_HISTORY).await?;
+    let set = metadata.policy_texts().await?;
+    let Some(text) = set.policies.iter().find(|text| text.name == policy.as_str()) else {
+        let why = if app.admission.active().policies.iter().any(|it| it.name == policy.as_str()) {
+            format!("policy {policy} is a file of policy.directory; look there")
+        } else {
+            format!("there is no policy {policy}")
+        };
+        return Err(unknown(why));
+    };
+    let history: Vec<Value> = history
+        .into_iter()
+        .map(|(document, at, by)| json!({"document": document, "changedAt": at, "changedBy": by}))
+        .collect();
+    let view = json!({
+        "name": text.name,
+        "document": text.document,
+        "changedAt": text.changed_at,
+        "changedBy": text.changed_by,
+        "history": history,
+    });
+    Ok(json_answer(Bytes::from(view.to_string())))
+}
+
+async fn body(app: &App, request: Request, limit: usize) -> Result<Bytes, ApiError> {
+    let body = IncomingBody::new(request.into_body(), app.body_idle, app.metrics.request_bytes.clone());
+    Ok(body.collect(limit).await?)
+}
+
+/// Whether all policies can still be read with these texts: what would break one is refused.
+fn check(app: &App, texts: &PolicyTexts) -> Result<(), ApiError> {
+    let files = app.admission.active().from_files();
+    match Active::of(texts, files, Seen::default()) {
+        Ok(_) => Ok(()),
+        Err(LoadError::Storage(error)) => Err(error.into()),
+        Err(error) => Err(bad(error.to_string())),
+    }
+}
+
+/// What was changed holds when the answer is on its way, here at once and on other replicas after a second.
+async fn changed(app: &App, status: StatusCode) -> Answer {
+    app.admission.reload().await.map_err(|error| ApiError::unavailable(error.to_string()))?;
+    Ok(empty(status))
+}
+
+pub(super) async fn put(app: &App, permit: &Permit, audit: AuditEvent, request: Request) -> Answer {
+    let Operation::PolicyPut { policy } = permit.operation() else { return Err(super::wrong_operation()) };
+    let document = body(app, request, MAX_POLICY).await?;
+    let document = std::str::from_utf8(&document).map_err(|_| bad("a policy is YAML in UTF-8"))?;
+    let metadata = app.storage.metadata();
+    let mut texts = metadata.policy_texts().await?;
+    let parsed = Policy::parse(document, &SetTrust::new(&texts.trust)).map_err(|errors| bad(errors.to_string()))?;
+    match parsed.as_slice() {
+        [one] if one.name == policy.as_str() => {}
+        [one] => return Err(bad(format!("the policy is called {:?} and not {policy}", one.name))),
+        _ => return Err(bad("one policy is set at a time; send each document by itself")),
+    }
+    texts.policies.retain(|text| text.name != policy.as_str());
+    texts.policies.push(rreg_storage::StoredPolicy {
+        name: policy.to_string(),
+        document: document.to_owned(),
+        changed_at: 0,
+        changed_by: String::new(),
+    });
+    check(app, &texts)?;
+    metadata.put_policy(policy.as_str(), document, texts.version, audit).await?;
+    changed(app, StatusCode::CREATED).await
+}
+
+pub(super) async fn delete(app: &App, permit: &Permit, audit: AuditEvent) -> Answer {
+    let Operation::PolicyDelete { policy } = permit.operation() else { return Err(super::wrong_operation()) };
+    let version = app.storage.metadata().policies_version().await?;
+    if app.storage.metadata().delete_policy(policy.as_str(), version, audit).await? {
+        return changed(app, StatusCode::ACCEPTED).await;
+    }
+    Err(if app.admission.active().policies.iter().any(|it| it.name == policy.as_str()) {
+        let message = format!("policy {policy} is a file of policy.directory; remove it there");
+        ApiError::new(StatusCode::CONFLICT, ErrorCode::Denied, message)
+    } else {
+        unknown(format!("there is no policy {policy}"))
+    })
+}
+
+pub(super) fn schema() -> Answer {
+    Ok(json_answer(Bytes::from(rreg_policy::policy_schema().to_string())))
+}
+
+pub(super) async fn list_trust(app: &App) -> Answer {
+    let texts = app.storage.metadata().policy_texts().await?;
+    let trust: Vec<Value> = texts
+        .trust
+        .iter()
+        .map(|one| {
+            json!({
+                "name": one.name,
+                "digest": rreg_oci::Digest::sha256(&one.content),
+                "size": one.content.len(),
+                "changedAt": one.changed_at,
+                "changedBy": one.changed_by,
+            })
+        })
+        .collect();
+    Ok(json_answer(Bytes::from(json!({"trust": trust}).to_string())))
+}
+
+pub(super) async fn put_trust(app: &App, permit: &Permit, audit: AuditEvent, request: Request) -> Answer {
+    let Operation::TrustPut { trust } = permit.operation() else { return Err(super::wrong_operation()) };
+    let content = body(app, request, MAX_TRUST).await?;
+    if content.windows(PRIVATE.len()).any(|part| part == PRIVATE) {
+        return Err(bad("this is a private key; trust is given to its public half (`rreg key public`)"));
+    }
+    let mut texts = app.storage.metadata().policy_texts().await?;
+    texts.trust.retain(|one| one.name != trust.as_str());
+    texts.trust.push(rreg_storage::StoredTrust {
+        name: trust.to_string(),
+        content: content.to_vec(),
+        changed_at: 0,
+        changed_by: String::new(),
+    });
+    check(app, &texts)?;
+    app.storage.metadata().put_trust(trust.as_str(), &content, texts.version, audit).await?;
+    changed(app, StatusCode::CREATED).await
+}
+
+/// In every PEM of a private key, encrypted or not.
+const PRIVATE: &[u8] = b"PRIVATE KEY-----";
+
+pub(super) async fn delete_trust(app: &App, permit: &Permit, audit: AuditEvent) -> Answer {
+    let Operation::TrustDelete { trust } = permit.operation() else { return Err(super::wrong_operation()) };
+    let mut texts = app.storage.metadata().policy_texts().await?;
+    texts.trust.retain(|one| one.name != trust.as_str());
+    check(app, &texts)?;
+    if app.storage.metadata().delete_trust(trust.as_str(), texts.version, audit).await? {
+        return changed(app, StatusCode::ACCEPTED).await;
+    }
+    Err(unknown(format!("there is no trust material {trust}")))
+}
+
+/// Everything that is decided about one image.
+pub(super) async fn decisions(
+    app: &Arc<App>,
+    repository: &RepositoryName,
+    reference: &Reference,
+) -> Answer {
+    let stored = match app.mirror.covering(repository) {
+        Some(copy) => {
+            let found = app.mirror.manifest(app, &copy, reference).await.map_err(ApiError::from_shared)?;
+            found.manifest
+        }
+        None => app.storage.metadata().manifest(repository, reference).await?,
+    };
+    let decisions = app.admission.decisions(app, repository, &stored.digest).await?;
+    let by_digest = reference.digest().is_some();
+    let at = |point| json!(decisions.at(point, by_digest));
+    let view = json!({
+        "repository": repository.as_str(),
+        "digest": stored.digest,
+        "revision": decisions.revision,
+        "decisions": {
+            "pull": at(Point::Pull),
+            "admit": at(Point::Admit),
+            "run": at(Point::Run),
+            "promote": at(Point::Promote),
+        },
+    });
+    Ok(json_answer(Bytes::from(view.to_string())))
+}
+
+/// A look at what other policies would do.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WhatIf {
+    /// YAML. A policy takes the place of the one of its name.
+    policy: String,
+    /// Globs; all repositories where there are none.
+    #[serde(default)]
+    repositories: Vec<String>,
+    /// Where. A pull, where nothing is said.
+    #[serde(default)]
+    at: Option<Point>,
+}
+
+pub(super) async fn what_if(app: &Arc<App>, request: Request) -> Answer {
+    let sent = body(app, request, MAX_POLICY + (64 << 10)).await?;
+    let sent: WhatIf = serde_json::from_slice(&sent)
+        .map_err(|error| bad(format!("send {{\"policy\": YAML, \"repositories\": [GLOB, …]}}: {error}")))?;
+    let globs = sent.repositories.iter().map(|text| {
+        text.parse::<Glob>().map_err(|error| bad(format!("repositories: {text:?}: {error}")))
+    });
+    let globs = globs.collect::<Result<Vec<Glob>, _>>()?;
+    let texts = app.storage.metadata().policy_texts().await?;
+    let new = Policy::parse(&sent.policy, &SetTrust::new(&texts.trust)).map_err(|errors| bad(errors.to_string()))?;
+    let answer = crate::admission::what_if(app, new, &globs, sent.at.unwrap_or(Point::Pull)).await;
+    match answer {
+        Ok(value) => Ok(json_answer(Bytes::from(value.to_string()))),
+        Err(error) => Err(StorageError::into(error)),
+    }
+}
