@@ -19,6 +19,7 @@
 #[macro_use]
 mod harness;
 
+mod admission;
 mod auth;
 mod clients;
 mod conformance;
