@@ -25,6 +25,7 @@ mod clients;
 mod conformance;
 mod deploy;
 mod durability;
+mod gate;
 mod malformed;
 mod mirror;
 mod reclaim;
