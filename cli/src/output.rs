@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::exit::{Exit, Failure};
-use crate::text::{BAD, HINT, paint};
+use crate::text::{BAD, HINT, paint, plain};
 
 /// Flags that every subcommand has.
 #[derive(Args, Debug)]
@@ -84,6 +84,15 @@ impl Output {
         human: impl FnOnce() -> String,
     ) -> Result<Exit, Failure> {
         if self.quiet && self.format == Format::Human { Ok(Exit::Ok) } else { self.result(value, human) }
+    }
+
+    /// Something beside the result that a person should know, on standard error.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet {
+            let text = text.lines().map(plain).collect::<Vec<_>>().join("\n  ");
+            // What cannot be written to standard error cannot be told.
+            let _ = writeln!(anstream::stderr().lock(), "{} {text}", paint(HINT, "note:"));
+        }
     }
 
     /// Bytes as they are: raw manifests, completions.

@@ -10,12 +10,14 @@ mod completions;
 mod config;
 mod cp;
 mod fsck;
+mod gate;
 mod gc;
 mod inspect;
 mod key;
 mod ls;
 mod man;
 mod org;
+mod policy;
 mod pull;
 mod push;
 mod rm;
@@ -82,6 +84,14 @@ pub(crate) enum Command {
     Rm(rm::Rm),
     /// List the packages in an image, an image file or a directory tree
     Sbom(sbom::SbomCommand),
+    /// Ask policies whether images may be run, pulled or promoted; for CI
+    Gate(gate::Gate),
+    /// Check, test, explain and set policies
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Set the keys, certificates and roots that the policies of a registry name
+    #[command(subcommand)]
+    Trust(policy::trust::Trust),
 
     // --- evidence ---
     /// Make keys that sign, and show their public halves
@@ -132,6 +142,9 @@ impl Command {
             Self::Attest(command) => interruptible(command.run(output)).await,
             Self::Verify(command) => interruptible(command.run(output)).await,
             Self::Tree(command) => interruptible(command.run(output)).await,
+            Self::Gate(command) => interruptible(command.run(output)).await,
+            Self::Policy(command) => interruptible(command.run(output)).await,
+            Self::Trust(command) => interruptible(command.run(output)).await,
             Self::Version(command) => command.run(output),
             Self::Completions(command) => command.run(output),
             Self::Man(command) => command.run(output),

@@ -40,7 +40,7 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let exit = match error {
             RunError::Bind { .. } | RunError::Storage(_) => Exit::Unreachable,
-            RunError::Tls(_) | RunError::Upstream(_) => Exit::Config,
+            RunError::Tls(_) | RunError::Policies(_) | RunError::Upstream(_) => Exit::Config,
             RunError::Metrics(_) | RunError::Serve(_) => Exit::Internal,
         };
         Self::new(exit, error.to_string())

@@ -17,6 +17,7 @@ mod guard;
 mod limits;
 mod lists;
 mod manifests;
+mod own;
 mod referrers;
 mod retry;
 mod source;

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use chrono::SecondsFormat;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::future::try_join_all;
 use rreg_oci::{Digest, ImageReference};
 use rreg_policy::{Decision, Outcome, Outturn, PolicyResult};
 
@@ -150,24 +150,24 @@ pub(crate) async fn validate<J: Judge>(
             },
         }
     }
-    let judged: Vec<_> = stream::iter(ours)
-        .map(async |(name, image)| {
-            let judged = match judge.resolve(&image).await? {
-                Resolved::Unknown(why) => Err(why),
-                Resolved::Digest(digest) => Ok(judge.decide(&image, &digest).await?),
-            };
-            Ok::<_, J::Failure>((name, judged))
-        })
-        .buffered(AT_ONCE)
-        .try_collect()
-        .await?;
-    for (name, judged) in judged {
-        match judged {
-            Ok(decided) => report(&mut answer, name, &decided),
-            Err(why) => answer.refuse(format!("image {name} cannot be judged: {why}")),
+    for part in ours.chunks(AT_ONCE) {
+        let asked = part.iter().map(|(_, image)| decide(judge, image));
+        for ((name, _), judged) in part.iter().zip(try_join_all(asked).await?) {
+            match judged {
+                Ok(decided) => report(&mut answer, name, &decided),
+                Err(why) => answer.refuse(format!("image {name} cannot be judged: {why}")),
+            }
         }
     }
     Ok(answer)
+}
+
+/// What is decided about an image, or why its name means nothing.
+async fn decide<J: Judge>(judge: &J, image: &ImageReference) -> Result<Result<Decided, String>, J::Failure> {
+    Ok(match judge.resolve(image).await? {
+        Resolved::Unknown(why) => Err(why),
+        Resolved::Digest(digest) => Ok(judge.decide(image, &digest).await?),
+    })
 }
 
 fn report(answer: &mut Answer, name: &str, decided: &Decided) {
@@ -228,23 +228,24 @@ pub(crate) async fn mutate<J: Judge>(
     if images.is_copy {
         return Ok(answer);
     }
-    let ours = images.names().into_iter().filter_map(|name| match scope.owner(name) {
-        Owner::Ours(image) if image.digest.is_none() => Some((name, image)),
-        _ => None,
-    });
-    let resolved: Vec<_> = stream::iter(ours)
-        .map(async |(name, image)| Ok::<_, J::Failure>((name, judge.resolve(&image).await?)))
-        .buffered(AT_ONCE)
-        .try_collect()
-        .await?;
-    for (name, resolved) in resolved {
-        match resolved {
-            Resolved::Digest(digest) => {
-                let pinned = format!("{name}@{digest}");
-                let places = images.new.iter().filter(|place: &&Place| place.image == name);
-                places.for_each(|place| answer.rename(place, &pinned));
+    let mut ours = Vec::new();
+    for name in images.names() {
+        match scope.owner(name) {
+            Owner::Ours(image) if image.digest.is_none() => ours.push((name, image)),
+            _ => {}
+        }
+    }
+    for part in ours.chunks(AT_ONCE) {
+        let asked = part.iter().map(|(_, image)| judge.resolve(image));
+        for ((name, _), resolved) in part.iter().zip(try_join_all(asked).await?) {
+            match resolved {
+                Resolved::Digest(digest) => {
+                    let pinned = format!("{name}@{digest}");
+                    let places = images.new.iter().filter(|place: &&Place| place.image == *name);
+                    places.for_each(|place| answer.rename(place, &pinned));
+                }
+                Resolved::Unknown(why) => answer.warn(format!("image {name} was not pinned: {why}")),
             }
-            Resolved::Unknown(why) => answer.warn(format!("image {name} was not pinned: {why}")),
         }
     }
     Ok(answer)

@@ -90,7 +90,7 @@ async fn answer(
     let request = Request::parse(&body)?;
     let policy = &app.admission.config;
     let scope = Scope { hosts: &policy.registry_hosts, foreign: policy.foreign_images };
-    let judge = AppJudge { app, reader };
+    let judge = AppJudge { app: app.clone(), reader };
     let answer = match question {
         Question::Validate => judge::validate(&request, scope, &judge).await?,
         Question::Mutate => judge::mutate(&request, scope, &judge).await?,
@@ -123,17 +123,17 @@ impl From<ReviewError> for ApiError {
 }
 
 /// Images as this registry has them and as a caller may know them.
-struct AppJudge<'a> {
-    app: &'a Arc<App>,
+struct AppJudge {
+    app: Arc<App>,
     /// `None` with `policy.open_admission`: everybody may know.
     reader: Option<Arc<Caller>>,
 }
 
-impl Judge for AppJudge<'_> {
+impl Judge for AppJudge {
     type Failure = ApiError;
 
     async fn resolve(&self, image: &ImageReference) -> Result<Resolved, ApiError> {
-        let (app, repository, reference) = (self.app, &image.repository, image.reference());
+        let (app, repository, reference) = (&self.app, &image.repository, image.reference());
         if let Some(reader) = &self.reader
             && let Err(denied) = app.auth.access.judge(reader, Action::Pull, Some(repository))
         {
@@ -160,7 +160,7 @@ impl Judge for AppJudge<'_> {
     }
 
     async fn decide(&self, image: &ImageReference, digest: &Digest) -> Result<Decided, ApiError> {
-        let decisions = self.app.admission.decisions(self.app, &image.repository, digest).await?;
+        let decisions = self.app.admission.decisions(&self.app, &image.repository, digest).await?;
         let decision = decisions.at(Point::Admit, image.digest.is_some()).cloned();
         let none = || ApiError::unavailable("there is no decision about running this image");
         Ok(Decided { revision: decisions.revision, decision: decision.ok_or_else(none)? })

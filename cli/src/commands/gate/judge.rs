@@ -1,0 +1,155 @@
+//! Looks at images and asks the policies: manifest, evidence and config over the network, each once and together.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::Utc;
+use futures_util::{StreamExt as _, stream};
+use rreg_oci::{ImageReference, Reference, Tag};
+use rreg_policy::{
+    EvaluateContext, Evidence, Fact, Facts, ImageFacts, Limits, TrustRoot, VerifyContext, evaluate,
+    evidence_facts, gather, image_facts, sbom_facts,
+};
+use rreg_runtime::RegistryClient;
+
+use super::How;
+use super::policies::Policies;
+use super::report::{Found, Judged, Unchecked};
+use super::revocation::Revocations;
+use crate::connect::Connect;
+use crate::content::{RemoteContent, manifest_content};
+use crate::exit::Failure;
+
+/// Images looked at together.
+const TOGETHER: usize = 8;
+
+/// Judges images under policies.
+pub(crate) struct Judge<'a> {
+    policies: &'a Policies,
+    roots: Vec<TrustRoot>,
+    revocations: Revocations,
+    connect: &'a Connect,
+    how: How,
+}
+
+impl<'a> Judge<'a> {
+    pub(crate) fn new(policies: &'a Policies, connect: &'a Connect, how: How) -> Self {
+        let roots = policies.set.trust_roots();
+        Self { policies, roots, revocations: Revocations::new(how.revocation), connect, how }
+    }
+
+    /// All of them, in their order.
+    ///
+    /// # Errors
+    /// What is wrong whatever the image, such as a CA file that cannot be read.
+    pub(crate) async fn all(&self, images: &[ImageReference]) -> Result<Vec<Judged>, Failure> {
+        let mut clients = BTreeMap::<&str, RegistryClient>::new();
+        for image in images {
+            if !clients.contains_key(image.host.as_str()) {
+                clients.insert(&image.host, self.connect.client(&image.host)?);
+            }
+        }
+        let clients = &clients;
+        let work = images.iter().map(|image| async move {
+            let result = match clients.get(image.host.as_str()) {
+                Some(client) => self.in_time(image, client).await,
+                None => Err(unchecked("there is no client for its registry")),
+            };
+            Judged { image: image.to_string(), result }
+        });
+        Ok(stream::iter(work).buffered(TOGETHER).collect().await)
+    }
+
+    async fn in_time(&self, image: &ImageReference, client: &RegistryClient) -> Result<Found, Unchecked> {
+        let late = Duration::from_secs(self.how.timeout);
+        let judged = tokio::time::timeout(late, self.one(image, client)).await;
+        judged.unwrap_or_else(|_| {
+            Err(Unchecked {
+                why: format!("nothing was decided within {} seconds", self.how.timeout),
+                hint: Some("give it more time with --timeout".into()),
+            })
+        })
+    }
+
+    async fn one(&self, image: &ImageReference, client: &RegistryClient) -> Result<Found, Unchecked> {
+        let reference = image.reference();
+        let fetched = client.fetch_manifest(&image.repository, &reference);
+        let (fetched, tag) = tokio::join!(fetched, self.second_name(image, client));
+        let fetched = fetched.map_err(failed)?;
+        let manifest = manifest_content(fetched);
+        let (tags, said) = match (tag, reference) {
+            (Some((tag, digest)), _) if digest == manifest.digest => (vec![tag.to_string()], None),
+            (Some((tag, digest)), _) => (Vec::new(), Some(format!("the tag {tag} names {digest} now"))),
+            (None, Reference::Tag(tag)) => (vec![tag.to_string()], None),
+            (None, Reference::Digest(_)) => (Vec::new(), None),
+        };
+        let content = RemoteContent { client: client.clone(), repository: image.repository.clone() };
+        let limits = Limits::default();
+        let host = canonical(&image.host);
+        let repository = image.repository.as_str();
+        let (stated, gathered) = tokio::join!(
+            image_facts(&content, &host, repository, &tags, &manifest, &[], &limits),
+            gather(&content, &manifest, &[], &limits),
+        );
+        let (mut facts, mut incomplete) = stated.map_err(|error| unchecked(error.to_string()))?;
+        facts.pinned = Some(image.digest.is_some());
+        incomplete.extend(gathered.incomplete);
+        let platforms = facts.platforms.clone();
+        let facts = self.facts(facts, &gathered.evidence, incomplete.clone(), &limits).await;
+        let context = EvaluateContext { now: Utc::now(), last_good: None };
+        let decision = evaluate(&self.policies.set, &facts, self.how.at.point(), &context);
+        incomplete.extend(said);
+        Ok(Found { digest: manifest.digest, platforms, decision, incomplete })
+    }
+
+    /// Judges the evidence under the trust roots of the policies, each piece once under each.
+    async fn facts(
+        &self,
+        image: ImageFacts,
+        evidence: &[Evidence],
+        incomplete: Vec<String>,
+        limits: &Limits,
+    ) -> Facts {
+        let now = Utc::now();
+        let revocation = self.revocations.about(evidence, &self.roots, limits, now).await;
+        let context = VerifyContext { now, limits, revocation: &revocation };
+        Facts {
+            image,
+            evidence: evidence_facts(evidence, &self.roots, &context),
+            incomplete,
+            sbom: sbom_facts(evidence),
+            findings: Fact::no_findings(),
+            findings_at: None,
+            base_created: Fact::no_base_created(),
+        }
+    }
+
+    /// Where an image is named by tag and digest, what the tag names: a tag that names something else says nothing about
+    /// the image. `None` where there is only one name, or the tag is gone.
+    async fn second_name<'i>(
+        &self,
+        image: &'i ImageReference,
+        client: &RegistryClient,
+    ) -> Option<(&'i Tag, rreg_oci::Digest)> {
+        let tag = image.tag.as_ref().filter(|_| image.digest.is_some())?;
+        let named = client.resolve(&image.repository, &Reference::Tag(tag.clone())).await.ok()?;
+        Some((tag, named.digest))
+    }
+}
+
+/// A host as policies name it: hosts are the same in any case, and Docker Hub has several.
+fn canonical(host: &str) -> String {
+    let host = host.to_ascii_lowercase();
+    match host.as_str() {
+        "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
+        _ => host,
+    }
+}
+
+fn unchecked(why: impl Into<String>) -> Unchecked {
+    Unchecked { why: why.into(), hint: None }
+}
+
+fn failed(error: rreg_runtime::client::ClientError) -> Unchecked {
+    Unchecked { why: error.to_string(), hint: error.hint() }
+}
