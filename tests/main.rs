@@ -19,6 +19,7 @@
 #[macro_use]
 mod harness;
 
+mod admission;
 mod auth;
 mod clients;
 mod conformance;
@@ -31,3 +32,4 @@ mod reclaim;
 mod sbom;
 mod story;
 mod tags;
+mod trust;

@@ -22,7 +22,7 @@
 //! under the trust material that the policy itself names. `sbom` and `baseCreated` may be the value itself, `findings`
 //! the list.
 
-mod facts;
+pub(crate) mod facts;
 mod tables;
 #[cfg(test)]
 mod tests;

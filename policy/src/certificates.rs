@@ -8,8 +8,8 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use sigstore_verify::crypto::WEBPKI_VERIFICATION_ALGS;
 use webpki::{EndEntityCert, KeyUsage};
 use x509_cert::Certificate;
-use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{ExtendedKeyUsage, SubjectAltName};
 
 use crate::key::PublicKey;
 use crate::signer::Signer;
@@ -74,7 +74,7 @@ impl CertificateRoots {
             .map(|(certificate, der)| Root::new(certificate, &der))
             .collect::<Result<Vec<_>, _>>()
             .map_err(wrong)?;
-        roots.sort_by(|a, b| a.id.cmp(&b.id));
+        roots.sort_by_key(|a| a.id);
         roots.dedup_by(|a, b| a.id == b.id);
         let ids: Vec<String> = roots.iter().map(|root| root.id.to_string()).collect();
         Ok(Self { id: Digest::sha256(ids.join("\n").as_bytes()), roots })
@@ -82,7 +82,7 @@ impl CertificateRoots {
 
     /// Digest of the certificates, whatever their order.
     pub fn id(&self) -> Digest {
-        self.id.clone()
+        self.id
     }
 
     /// Whether `leaf` (DER) leads through `others` to a root at a time, for signing code.
@@ -100,15 +100,23 @@ impl CertificateRoots {
         let at_unix = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
         let der = CertificateDer::from(leaf);
         let end = EndEntityCert::try_from(&der).map_err(|error| malformed(error.to_string()))?;
-        let between: Vec<CertificateDer<'_>> =
-            others.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        // A root that is brought along proves nothing; the configured ones do.
+        let issued = |der: &&Vec<u8>| Certificate::from_der(der).is_ok_and(|c| !is_root(&c));
+        let between = others.iter().filter(issued).map(|der| CertificateDer::from(der.as_slice()));
+        let between: Vec<CertificateDer<'_>> = between.collect();
         // webpki does not look at a root's own dates.
         let usable: Vec<&Root> = self.roots.iter().filter(|root| root.holds_at(at)).collect();
         let anchors: Vec<TrustAnchor<'_>> = usable.iter().map(|root| root.anchor.clone()).collect();
-        let usage = KeyUsage::required(CODE_SIGNING);
+        // Authorities need not say what they issue for (RFC 5280, section 4.2.1.12); who signs must.
+        let usage = KeyUsage::required_if_present(CODE_SIGNING);
         let path = end
             .verify_for_usage(WEBPKI_VERIFICATION_ALGS, &anchors, &between, at_unix, usage, None, None)
             .map_err(|error| self.explain(&error, &certificate, at))?;
+        if !signs_code(&certificate) {
+            let subject = &certificate.tbs_certificate.subject;
+            let detail = format!("the certificate of {subject} is not for signing code (extended key usage)");
+            return Err(ChainError::Wrong("certificate-chain", detail));
+        }
         let root = usable
             .iter()
             .find(|root| root.anchor == *path.anchor())
@@ -121,7 +129,7 @@ impl CertificateRoots {
         let spki = spki.map_err(|error| malformed(error.to_string()))?;
         let key = PublicKey::from_der(&spki).map_err(|error| malformed(error.to_string()))?;
         let subject = certificate.tbs_certificate.subject.to_string();
-        let signer = Signer::Certificate { subject, names: names(&certificate), root: root.id.clone() };
+        let signer = Signer::Certificate { subject, names: names(&certificate), root: root.id };
         Ok(Verified { key, signer, until })
     }
 
@@ -187,6 +195,18 @@ pub(crate) fn read_pem(pem: &[u8]) -> Result<Vec<(Certificate, Vec<u8>)>, String
         Ok((certificate, der.to_vec()))
     };
     CertificateDer::pem_slice_iter(pem).map(read).collect()
+}
+
+/// Whether it is issued by itself.
+pub(crate) fn is_root(certificate: &Certificate) -> bool {
+    certificate.tbs_certificate.subject == certificate.tbs_certificate.issuer
+}
+
+fn signs_code(certificate: &Certificate) -> bool {
+    let usage = certificate.tbs_certificate.get::<ExtendedKeyUsage>();
+    usage.is_ok_and(|found| {
+        found.is_some_and(|(_, usage)| usage.0.iter().any(|oid| oid.as_bytes() == CODE_SIGNING))
+    })
 }
 
 fn not_after(certificate: &Certificate) -> Option<DateTime<Utc>> {

@@ -37,7 +37,9 @@ pub use decision::{Decision, Mode, Outcome, Outturn, Point, PolicyResult, Reason
 pub use evaluate::{EvaluateContext, evaluate};
 pub use evidence::{Evidence, EvidenceKind, Found, is_evidence_type};
 pub use facts::{ConfigFacts, EvidenceFact, Fact, Facts, FindingFact, ImageFacts, SbomFacts};
-pub use gather::{Attached, Attachment, Gathered, attached, evidence_kind, evidence_of, gather, image_facts};
+pub use gather::{
+    Attached, Attachment, Gathered, attached, attestation_of, evidence_kind, evidence_of, gather, image_facts,
+};
 pub use limits::Limits;
 pub use rules::{
     OnError, Place, Policy, PolicyError, PolicyErrors, PolicySet, TrustReference, TrustSource, policy_schema,

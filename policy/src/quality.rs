@@ -140,3 +140,61 @@ impl SbomFacts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(json: &str) -> Document {
+        let attached =
+            rreg_sbom::read::attached("application/vnd.cyclonedx+json", json.as_bytes().to_vec(), &[]);
+        attached.unwrap().unwrap().document
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let whole = document(
+            r#"{"bomFormat":"CycloneDX","specVersion":"1.5","metadata":{"timestamp":"2026-01-01T00:00:00Z","authors":[{"name":"a"}],"tools":[{"name":"t"}]},
+            "components":[{"type":"library","name":"a","version":"1","purl":"pkg:npm/a@1","licenses":[{"license":{"id":"MIT"}}]}]}"#,
+        );
+        assert_eq!(of_document(&whole), Quality { score: 10.0, missing: vec![] });
+        let poor = document(
+            r#"{"bomFormat":"CycloneDX","specVersion":"1.5","components":[{"type":"library","name":"a"},
+            {"type":"library","name":"b","version":"1","purl":"pkg:npm/b@1"}]}"#,
+        );
+        let quality = of_document(&poor);
+        assert_eq!(quality.score, 3.3);
+        assert_eq!(
+            quality.missing,
+            [
+                "author",
+                "timestamp",
+                "version: 1 of 2 packages",
+                "purl: 1 of 2 packages",
+                "license: 2 of 2 packages"
+            ]
+        );
+        let facts = SbomFacts::of_document(&poor);
+        assert_eq!((facts.format.as_str(), facts.packages), ("cyclonedx", 2));
+        assert_eq!(facts.licenses[NO_LICENSE], ["a", "pkg:npm/b@1"]);
+        let empty = document(r#"{"bomFormat":"CycloneDX","specVersion":"1.5","components":[]}"#);
+        assert!(of_document(&empty).score < 1.0);
+        assert!(of_document(&empty).missing.contains(&"packages".to_owned()));
+    }
+
+    #[test]
+    fn a_list_of_our_own_has_facts() {
+        let subject = rreg_sbom::Subject::default();
+        let sbom = Sbom {
+            subject,
+            os: None,
+            packages: vec![],
+            owned_by_distro: 0,
+            findings: vec![],
+            findings_left_out: 0,
+        };
+        let facts = SbomFacts::of(&sbom, "spdx");
+        assert_eq!((facts.format.as_str(), facts.packages, facts.evidence), ("spdx", 0, None));
+        assert!(facts.quality < 3.0);
+    }
+}

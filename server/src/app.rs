@@ -17,7 +17,7 @@ use rreg_storage::Storage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, review};
 use crate::auth::{Authenticator, Context, serve_bootstrap, serve_token};
 use crate::config::Config;
 use crate::error::{ApiError, Cause};
@@ -95,6 +95,8 @@ impl App {
             .route("/v2/", any(serve))
             .route("/v2/token", any(serve_token))
             .route("/bootstrap", any(serve_bootstrap))
+            .route("/admission/v1/validate", any(review::validate))
+            .route("/admission/v1/mutate", any(review::mutate))
             .route("/v2/{*path}", any(serve))
             .fallback(serve)
             .with_state(self)

@@ -8,8 +8,8 @@ use clap::Args;
 use rreg_oci::{Descriptor, Digest, ImageReference, Manifest, ManifestKind, ManifestLimits, Reference};
 use rreg_policy::notation::Revocation;
 use rreg_policy::{
-    Attachment, Content as _, Found, Limits, ManifestContent, VerifyContext, attached, evidence_facts,
-    evidence_of,
+    Attachment, Content as _, Found, Limits, ManifestContent, VerifyContext, attached, attestation_of,
+    evidence_facts, evidence_of,
 };
 use serde::Serialize;
 
@@ -24,8 +24,6 @@ use crate::text::{BAD, HINT, NAME, paint, plain};
 /// Manifests that one tree shows, and how deep referrers of referrers are followed.
 const MAX_NODES: usize = 500;
 const MAX_DEPTH: usize = 8;
-const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
-const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 
 #[derive(Args, Debug)]
 pub(crate) struct Tree {
@@ -218,15 +216,6 @@ impl Walk<'_> {
             }
         }
     }
-}
-
-/// What an entry of an index is an attestation about (BuildKit), if it is one.
-fn attestation_of(entry: &Descriptor) -> Option<Digest> {
-    let notes = entry.annotations.as_ref()?;
-    if notes.get(REFERENCE_TYPE).map(String::as_str) != Some("attestation-manifest") {
-        return None;
-    }
-    notes.get(REFERENCE_DIGEST)?.parse().ok()
 }
 
 fn human(shown: &Shown<'_>) -> String {

@@ -166,7 +166,11 @@ fn human(value: &Verified<'_>, unknown: bool) -> String {
     ]);
     for piece in &value.evidence {
         text.push_str(&format!("\n{}\n", piece.name()));
-        text.push_str(&format!("  {}\n", piece.verdict()));
+        let (verdict, _) = words(piece.verification.as_ref(), piece.accepted);
+        text.push_str(&format!(
+            "  {}\n",
+            if piece.accepted { piece.verdict() } else { paint(style(verdict), verdict) }
+        ));
         for check in piece.verification.iter().flat_map(|found| &found.checks) {
             let (mark, colour) = match check.verdict {
                 Verdict::Valid => ("ok", GOOD),

@@ -68,7 +68,7 @@ struct ShortAttestation {
 }
 
 /// The facts that a case gives, under the trust material of these policies.
-pub(super) fn facts(given: Value, policies: &PolicySet) -> Result<Facts, String> {
+pub(crate) fn facts(given: Value, policies: &PolicySet) -> Result<Facts, String> {
     let mut given = match given {
         Value::Object(fields) => fields,
         _ => Map::new(),

@@ -1,1 +1,196 @@
+//! What comes out: rules by tables, modes, exemptions, and time.
 
+mod rules;
+mod time;
+
+use chrono::{DateTime, TimeZone, Utc};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::rules::tests::policy;
+
+fn now() -> DateTime<Utc> {
+    Utc.with_ymd_and_hms(2026, 6, 1, 12, 0, 0).unwrap()
+}
+
+fn decide_at(policy: Policy, facts: Value, at: Point, context: EvaluateContext) -> Decision {
+    let set = PolicySet::new(vec![policy]);
+    let facts = crate::cases::facts::facts(facts, &set).unwrap();
+    evaluate(&set, &facts, at, &context)
+}
+
+fn decide(policy: Policy, facts: Value) -> Decision {
+    decide_at(policy, facts, Point::Pull, EvaluateContext { now: now(), last_good: None })
+}
+
+/// The only reason of a policy with one rule.
+fn ask(rule: &str, facts: Value) -> Reason {
+    let mut reasons = decide(policy(rule, ""), facts).policies.remove(0).reasons;
+    assert_eq!(reasons.len(), 1);
+    reasons.remove(0)
+}
+
+#[test]
+fn mode_and_on_error_make_outcomes() {
+    use Outcome::{Allow, Deny, Warn};
+    let facts = |result: Outturn| match result {
+        Outturn::Pass => json!({"sbom": {"format": "spdx"}}),
+        Outturn::Error => json!({"sbom": {"notGathered": "the database is away"}}),
+        Outturn::Fail => json!({}),
+    };
+    for (mode, failed) in [("audit", Allow), ("warn", Warn), ("enforce", Deny)] {
+        for (on_error, good, erred) in [
+            ("deny", None, failed),
+            ("deny", Some(1), failed),
+            ("allow", None, Allow),
+            ("lastGood(24h)", None, failed),
+            ("lastGood(24h)", Some(0), Allow),
+            ("lastGood(24h)", Some(23), Allow),
+            ("lastGood(24h)", Some(24), failed),
+            ("lastGood(24h)", Some(25), failed),
+        ] {
+            for (result, outcome) in
+                [(Outturn::Pass, Allow), (Outturn::Error, erred), (Outturn::Fail, failed)]
+            {
+                let policy = policy("sbom: {present: true}", &format!("mode: {mode}\nonError: {on_error}"));
+                let last_good = good.map(|hours| now() - chrono::TimeDelta::hours(hours));
+                let context = EvaluateContext { now: now(), last_good };
+                let decision = decide_at(policy, facts(result), Point::Pull, context);
+                let found = &decision.policies[0];
+                assert_eq!((found.result, found.outcome), (result, outcome), "{mode} {on_error} {good:?}");
+                assert_eq!(decision.outcome, outcome);
+                let stood_in =
+                    on_error.starts_with("last") && result == Outturn::Error && good.is_some_and(|h| h < 24);
+                assert_eq!(found.last_good.is_some(), stood_in, "{mode} {on_error} {good:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_hardest_policy_counts_and_none_allows() {
+    let named = |name: &str, others: &str| {
+        let text = crate::rules::tests::text("sbom: {present: true}", others)
+            .replace("name: test", &format!("name: {name}"));
+        crate::rules::tests::policies(&text).remove(0)
+    };
+    let set = PolicySet::new(vec![
+        named("b", "mode: warn"),
+        named("a", "mode: audit"),
+        named("c", "match: {repos: [x]}"),
+    ]);
+    let facts = crate::cases::facts::facts(json!({}), &set).unwrap();
+    let context = EvaluateContext { now: now(), last_good: None };
+    let decision = evaluate(&set, &facts, Point::Pull, &context);
+    assert_eq!(decision.outcome, Outcome::Warn);
+    assert_eq!(decision.policies.iter().map(|p| p.policy.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert!(
+        decision.message().contains("require[0].sbom: expected an SBOM; found no SBOM;"),
+        "{}",
+        decision.message()
+    );
+    let push = evaluate(&set, &facts, Point::Push, &context);
+    assert_eq!((push.outcome, push.policies.len()), (Outcome::Allow, 0));
+}
+
+#[test]
+fn policies_are_about_what_they_match() {
+    let image =
+        |image: Value| decide(policy("sbom: {present: true}", ""), json!({"image": image})).policies.len();
+    assert_eq!(image(json!({})), 1);
+    for (matches, image, meant) in [
+        ("{repos: ['prod/**']}", json!({"repository": "prod/a/b"}), true),
+        ("{repos: ['prod/**']}", json!({"repository": "dev/a"}), false),
+        ("{tags: ['v*']}", json!({"tags": ["latest", "v1"]}), true),
+        ("{tags: ['v*']}", json!({"tags": ["latest"]}), false),
+        ("{tags: ['v*']}", json!({}), false),
+        ("{platforms: ['linux/*']}", json!({"platforms": ["linux/amd64"]}), true),
+        ("{platforms: ['linux/*']}", json!({"platforms": ["windows/amd64"]}), false),
+        ("{platforms: ['linux/*']}", json!({}), true),
+        ("{registries: ['*.example.com:5000']}", json!({"registry": "a.example.com:5000"}), true),
+        ("{registries: ['*.example.com']}", json!({"registry": "evil.com"}), false),
+        ("{repos: [a], tags: [b]}", json!({"repository": "a", "tags": ["c"]}), false),
+    ] {
+        let policy = policy("sbom: {present: true}", &format!("match: {matches}"));
+        assert_eq!(decide(policy, json!({"image": image})).policies.len() == 1, meant, "{matches} {image}");
+    }
+}
+
+#[test]
+fn a_push_asks_only_what_the_image_answers() {
+    let rules = "signature: {any: [{key: a.pub}]}\nattestation: {predicate: spdx, signed: false}\nsbom: {present: true}\nvulns: {maxAge: 1h}\nimage: {nonRoot: true, digestOnly: true}\ncel: image.repository == 'a'\ncel: size(signatures) > 0";
+    let facts = json!({"image": {"user": "root", "repository": "b"}});
+    let context = EvaluateContext { now: now(), last_good: None };
+    let decision = decide_at(policy(rules, "at: [push]"), facts, Point::Push, context);
+    let results: Vec<(&str, Outturn)> =
+        decision.policies[0].reasons.iter().map(|r| (r.rule.as_str(), r.result)).collect();
+    assert_eq!(
+        results,
+        [
+            ("require[0].signature", Outturn::Pass),
+            ("require[1].attestation", Outturn::Pass),
+            ("require[2].sbom", Outturn::Pass),
+            ("require[3].vulns", Outturn::Pass),
+            ("require[4].image.nonRoot", Outturn::Fail),
+            ("require[4].image.digestOnly", Outturn::Pass),
+            ("require[5].cel", Outturn::Fail),
+            ("require[6].cel", Outturn::Pass),
+        ]
+    );
+    assert!(decision.policies[0].reasons[0].found.contains("not asked at a push"));
+}
+
+#[test]
+fn an_exemption_ends_with_its_day() {
+    let exempt = "exempt: [{rule: image.nonRoot, until: 2026-06-01, by: sec@acme, why: SEC-1}]";
+    let end = Utc.with_ymd_and_hms(2026, 6, 2, 0, 0, 0).unwrap();
+    for (at, result) in
+        [(now(), Outturn::Pass), (end - chrono::TimeDelta::seconds(1), Outturn::Pass), (end, Outturn::Fail)]
+    {
+        let context = EvaluateContext { now: at, last_good: None };
+        let facts = json!({"image": {"user": "0"}});
+        let decision = decide_at(policy("image: {nonRoot: true}", exempt), facts, Point::Pull, context);
+        let reason = &decision.policies[0].reasons[0];
+        assert_eq!(reason.result, result, "{at}");
+        let used = result == Outturn::Pass;
+        assert_eq!(reason.exempted.len(), usize::from(used));
+        assert_eq!(decision.holds_until, used.then_some(end));
+        match used {
+            true => assert_eq!(reason.exempted[0], "image.nonRoot until 2026-06-01 by sec@acme: SEC-1"),
+            false => assert!(reason.found.contains("has ended"), "{}", reason.found),
+        }
+    }
+}
+
+#[test]
+fn exemptions_are_about_what_they_name() {
+    for (exemption, rule, exempted) in [
+        ("rule: nonRoot", "image: {nonRoot: true}", true),
+        ("rule: image", "image: {nonRoot: true}", true),
+        ("rule: 'require[0]'", "image: {nonRoot: true}", true),
+        ("rule: 'require[0].image.nonRoot'", "image: {nonRoot: true}", true),
+        ("rule: mine", "{name: mine, image: {nonRoot: true}}", true),
+        ("rule: Root", "image: {nonRoot: true}", false),
+        ("rule: labels", "image: {nonRoot: true}", false),
+        ("id: nonRoot", "image: {nonRoot: true}", false),
+    ] {
+        let exempt = format!("exempt: [{{{exemption}, until: 2027-01-01, by: a, why: b}}]");
+        let decision = decide(policy(rule, &exempt), json!({"image": {"user": ""}}));
+        assert_eq!(decision.policies[0].result == Outturn::Pass, exempted, "{exemption}");
+    }
+    let finding = |purl: &str| json!({"findings": [{"id": "CVE-1", "purl": purl, "severity": "high"}]});
+    for (exemption, purl, exempted) in [
+        ("id: CVE-1", "pkg:deb/debian/zlib1g@1.2", true),
+        ("id: CVE-2", "pkg:deb/debian/zlib1g@1.2", false),
+        ("purl: 'pkg:deb/debian/zlib1g'", "pkg:deb/debian/zlib1g@1.2?arch=amd64", true),
+        ("purl: 'pkg:deb/debian/zlib1g@1.2'", "pkg:deb/debian/zlib1g@1.2?arch=amd64", true),
+        ("purl: 'pkg:deb/debian/zlib1g@1.3'", "pkg:deb/debian/zlib1g@1.2?arch=amd64", false),
+        ("purl: 'pkg:deb/debian/zlib'", "pkg:deb/debian/zlib1g@1.2", false),
+        ("id: CVE-1, purl: 'pkg:deb/debian/curl'", "pkg:deb/debian/zlib1g@1.2", false),
+    ] {
+        let exempt = format!("exempt: [{{{exemption}, until: 2027-01-01, by: a, why: b}}]");
+        let decision = decide(policy("vulns: {fail: [{severity: '>=high'}]}", &exempt), finding(purl));
+        assert_eq!(decision.policies[0].result == Outturn::Pass, exempted, "{exemption} {purl}");
+        assert_eq!(decision.policies[0].reasons[0].exempted.len(), usize::from(exempted));
+    }
+}

@@ -23,8 +23,8 @@ pub(super) struct Entries {
     incomplete: Vec<String>,
 }
 
-/// What an entry of an index is an attestation about, if it is one.
-pub(super) fn attestation_of(entry: &Descriptor) -> Option<Digest> {
+/// What an entry of an index is an attestation about, if it is one of BuildKit's attestation manifests.
+pub fn attestation_of(entry: &Descriptor) -> Option<Digest> {
     let notes = entry.annotations.as_ref()?;
     if notes.get(REFERENCE_TYPE).map(String::as_str) != Some("attestation-manifest") {
         return None;

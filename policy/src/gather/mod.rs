@@ -23,6 +23,7 @@ use rreg_oci::{Digest, Manifest, ManifestError, ManifestLimits};
 
 pub use find::{Attached, Attachment, attached};
 pub use image::image_facts;
+pub use index::attestation_of;
 pub use read::{evidence_kind, evidence_of};
 
 use crate::content::{Content, ManifestContent};

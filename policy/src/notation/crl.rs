@@ -15,6 +15,9 @@ use super::algorithm::check_signature;
 use super::certificate::{Certificate, FRESHEST_CRL, point_urls, signed_part, time, url};
 use super::revocation::{Fetch, Inquiry, MAX_CRL, SKEW, Status};
 
+/// The issuing distribution point. x509-cert 0.2.5 gives its type another identifier (that of subjectInfoAccess), under
+/// which it would never be found.
+const SCOPE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.28");
 const INVALIDITY_DATE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.24");
 
 /// A list with its bytes.
@@ -109,15 +112,18 @@ impl<'a> Crl<'a> {
         self.list.tbs_cert_list.crl_extensions.as_ref()
     }
 
-    fn extension<'b, T: Decode<'b> + AssociatedOid>(&'b self) -> Result<Option<T>, String> {
-        let found = self.extensions().into_iter().flatten().find(|extension| extension.extn_id == T::OID);
+    fn extension<'b, T: Decode<'b>>(&'b self, oid: ObjectIdentifier) -> Result<Option<T>, String> {
+        let found = self.extensions().into_iter().flatten().find(|extension| extension.extn_id == oid);
         let read = found.map(|extension| T::from_der(extension.extn_value.as_bytes())).transpose();
-        read.map_err(|error| format!("its extension {} is malformed: {error}", T::OID))
+        read.map_err(|error| format!("its extension {oid} is malformed: {error}"))
     }
 
     /// Where its delta list lies.
     pub(super) fn freshest(&self) -> Result<Vec<String>, String> {
-        Ok(self.extension::<FreshestCrl>()?.map(|points| point_urls(&points.0)).unwrap_or_default())
+        Ok(self
+            .extension::<FreshestCrl>(FreshestCrl::OID)?
+            .map(|points| point_urls(&points.0))
+            .unwrap_or_default())
     }
 
     fn next_update(&self) -> Option<DateTime<Utc>> {
@@ -151,7 +157,7 @@ impl<'a> Crl<'a> {
             Some(end) if now > end => return Err(format!("it ended at {end}")),
             Some(_) => {}
         }
-        let known = [IssuingDistributionPoint::OID, BaseCrlNumber::OID];
+        let known = [SCOPE, BaseCrlNumber::OID];
         let unknown =
             self.extensions().into_iter().flatten().find(|e| e.critical && !known.contains(&e.extn_id));
         unknown.map_or(Ok(()), |e| Err(format!("its critical extension {} is not understood", e.extn_id)))
@@ -160,7 +166,7 @@ impl<'a> Crl<'a> {
     /// Whether it may speak about a certificate (RFC 5280, section 5.2.5). Without this a list for other certificates of
     /// the same authority, put in its place, would say that nothing was revoked.
     fn check_scope(&self, certificate: &Certificate, from: &str) -> Result<(), String> {
-        let Some(scope) = self.extension::<IssuingDistributionPoint>()? else { return Ok(()) };
+        let Some(scope) = self.extension::<IssuingDistributionPoint>(SCOPE)? else { return Ok(()) };
         let authority = certificate.is_ca();
         let other = scope.only_contains_attribute_certs
             || scope.only_contains_user_certs && authority
@@ -179,7 +185,7 @@ impl<'a> Crl<'a> {
     /// Whether it is a delta list on a base list (RFC 5280, section 5.2.4).
     fn check_extends(&self, base: &Crl<'_>) -> Result<(), String> {
         let number = |list: &Crl<'_>| {
-            let found = list.extension::<CrlNumber>()?.map(|number| number.0);
+            let found = list.extension::<CrlNumber>(CrlNumber::OID)?.map(|number| number.0);
             found.ok_or_else(|| "a list has no number".to_owned())
         };
         let (own, of_base) = (number(self)?, number(base)?);
@@ -187,7 +193,7 @@ impl<'a> Crl<'a> {
             return Err("its number is not greater than that of the base list".to_owned());
         }
         let least = self
-            .extension::<BaseCrlNumber>()?
+            .extension::<BaseCrlNumber>(BaseCrlNumber::OID)?
             .ok_or("it does not say that it is one (delta CRL indicator)")?;
         if is_less(of_base.as_bytes(), least.0.as_bytes()) {
             return Err("it is for a later base list".to_owned());

@@ -46,9 +46,9 @@ pub fn verify(evidence: &Evidence, trust: &NotationTrust, context: &VerifyContex
     verify::Verifier::new(trust, context).run(evidence)
 }
 
-/// What [`verify`] would ask for and does not have. Fetch it, put the answers into [`Revocation`] and verify again; an
-/// answer may lead to further questions (a delta list, or the list of a certificate whose responder did not answer), so
-/// go round until it is empty, three times at most. Only addresses in certificates of a trusted chain come out.
+/// What [`verify`] would ask for and does not have. Fetch it, put the answers and failures into [`Revocation`] and ask
+/// again until it is empty: a responder that does not answer leads to a list, and a list to its delta list, so three
+/// rounds are enough. Only addresses in certificates of a trusted chain come out.
 pub fn wanted(evidence: &Evidence, trust: &NotationTrust, context: &VerifyContext<'_>) -> Vec<Fetch> {
     let mut verifier = verify::Verifier::new(trust, context);
     verifier.run(evidence);

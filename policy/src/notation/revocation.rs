@@ -171,14 +171,19 @@ impl<'a> Inquiry<'a> {
             Err(why) => return Status::Unknown(why),
         };
         let mut why = Vec::new();
+        let before = self.wanted.len();
         if !ocsp_urls.is_empty() {
             match ocsp::check(self, certificate, issuer, &ocsp_urls, signed_at) {
                 Status::Unknown(unknown) => why.push(unknown),
                 known => return known,
             }
         }
+        // Lists are long: they are not asked for while a responder may still answer.
+        let pending = (self.wanted.len() > before).then(|| self.wanted.clone());
         if !crl_urls.is_empty() {
-            match crl::check(self, certificate, issuer, &crl_urls, signed_at) {
+            let status = crl::check(self, certificate, issuer, &crl_urls, signed_at);
+            self.wanted = pending.unwrap_or_else(|| std::mem::take(&mut self.wanted));
+            match status {
                 Status::Unknown(unknown) => why.push(unknown),
                 known => return known,
             }

@@ -190,7 +190,7 @@ fn read_accuracy(bytes: &[u8]) -> der::Result<TimeDelta> {
 }
 
 /// The value of a signed attribute, which must be there once with one value (RFC 5652, section 11).
-fn attribute<'a>(signer: &'a SignerInfo, oid: ObjectIdentifier) -> Result<Option<&'a der::Any>, String> {
+fn attribute(signer: &SignerInfo, oid: ObjectIdentifier) -> Result<Option<&der::Any>, String> {
     let mut found = signer.signed_attrs.iter().flat_map(|all| all.iter()).filter(|one| one.oid == oid);
     match (found.next(), found.next()) {
         (None, _) => Ok(None),

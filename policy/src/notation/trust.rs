@@ -66,7 +66,7 @@ impl NotationTrust {
 
     /// Digest of all that it says and of its certificates.
     pub fn id(&self) -> Digest {
-        self.id.clone()
+        self.id
     }
 
     /// The name of the statement.

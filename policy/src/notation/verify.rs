@@ -286,15 +286,13 @@ fn check_subject(envelope: &Envelope, evidence: &Evidence) -> Result<String, Fou
 fn check_attributes(envelope: &Envelope) -> Result<String, Found> {
     let attributes = &envelope.protected.attributes;
     let plugin = |name: &str| name == PLUGIN || name == PLUGIN_VERSION;
-    if let Some(attribute) =
-        attributes.iter().find(|attribute| attribute.critical && !plugin(&attribute.name))
-    {
-        let why = format!("the critical attribute {:?} is not understood", attribute.name);
-        return Err((Verdict::Invalid, why));
-    }
     if attributes.iter().any(|attribute| plugin(&attribute.name)) {
         let why = "it asks for a verification plug-in; none is run here, so it cannot be verified";
         return Err((Verdict::Unverifiable, why.to_owned()));
+    }
+    if let Some(attribute) = attributes.iter().find(|attribute| attribute.critical) {
+        let why = format!("the critical attribute {:?} is not understood", attribute.name);
+        return Err((Verdict::Invalid, why));
     }
     Ok("all critical attributes are understood".to_owned())
 }

@@ -90,18 +90,21 @@ impl Table {
         for field in self.fields.iter().filter(|field| field.required && !given(field.name)) {
             errors.note(node.place, path, format!("{:?} is missing", field.name), field.about);
         }
-        for group in self.one_of {
+        // A field that is misspelt is not missing as well.
+        let misspelt = fields.iter().any(|(name, _)| self.field(&name.text).is_none());
+        for group in self.one_of.iter().filter(|_| !misspelt) {
             let given: Vec<&str> = group.iter().copied().filter(|name| given(name)).collect();
             let wanted = format!("give one of {}", group.join(", "));
             match given.len() {
                 0 => errors.note(node.place, path, "something is missing", wanted),
                 1 => {}
-                _ => errors.note(
-                    node.place,
-                    path,
-                    format!("{} exclude each other", given.join(" and ")),
-                    wanted,
-                ),
+                _ => {
+                    // Groups overlap; the same two fields are told of once.
+                    let problem = format!("{} exclude each other", given.join(" and "));
+                    if !errors.0.iter().any(|known| known.path == path && known.problem == problem) {
+                        errors.note(node.place, path, problem, wanted);
+                    }
+                }
             }
         }
         if fields.len() < self.min_fields {
@@ -119,11 +122,16 @@ impl Table {
     }
 }
 
-/// The name among `known` that is most like `name`, where one is like it.
-pub(crate) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+/// The name among `known` that is most like `name`, where one is like it: by slips of the pen, else by its beginning.
+pub(crate) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str> + Clone) -> Option<&'k str> {
     let short: String = name.chars().take(64).collect::<String>().to_lowercase();
-    let near = known.map(|known| (strsim::jaro_winkler(&short, &known.to_lowercase()), known));
-    near.filter(|(likeness, _)| *likeness > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
+    let slips =
+        known.clone().map(|known| (strsim::damerau_levenshtein(&short, &known.to_lowercase()), known));
+    let slip =
+        slips.filter(|(slips, known)| *slips <= 1.max(known.len() / 3)).min_by_key(|(slips, _)| *slips);
+    let alike = known.map(|known| (strsim::jaro_winkler(&short, &known.to_lowercase()), known));
+    let alike = alike.filter(|(likeness, _)| *likeness > 0.85).max_by(|a, b| a.0.total_cmp(&b.0));
+    slip.map(|(_, known)| known).or(alike.map(|(_, known)| known))
 }
 
 fn join(path: &str, name: &str) -> String {

@@ -16,7 +16,7 @@ use super::bundle::{hex, within};
 use super::errors::Failure;
 use super::piece::{Declared, Message, Piece};
 use super::shape;
-use crate::certificates::read_pem;
+use crate::certificates::{is_root, read_pem};
 use crate::evidence::Evidence;
 use crate::limits::Limits;
 use crate::verdict::Verdict;
@@ -157,8 +157,7 @@ fn as_bundle(
     })?;
     // A root that is sent along proves nothing; the trust root has its own.
     let sent = |(at, (certificate, der)): (usize, &(Certificate, Vec<u8>))| {
-        let own = certificate.tbs_certificate.subject == certificate.tbs_certificate.issuer;
-        (at == 0 || !own).then(|| json!({"rawBytes": STANDARD.encode(der)}))
+        (at == 0 || !is_root(certificate)).then(|| json!({"rawBytes": STANDARD.encode(der)}))
     };
     let sent: Vec<Value> = chain.iter().enumerate().filter_map(sent).collect();
     let timestamps = match present(annotations, TIMESTAMP) {

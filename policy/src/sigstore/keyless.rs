@@ -6,16 +6,17 @@ use chrono::{DateTime, Utc};
 use der::Decode;
 use rreg_oci::{Algorithm, Digest};
 use sigstore_verify::types::{
-    Artifact, ArtifactDigest, Bundle, HashAlgorithm, KindVersion, TransparencyLogEntry,
+    ArtifactDigest, Bundle, HashAlgorithm, KindVersion, MessageSignature, SignatureContent,
 };
 use sigstore_verify::{VerificationPolicy, VerificationResult};
 use x509_cert::Certificate;
 
-use super::bundle::hex;
 use super::claims;
 use super::errors::Failure;
 use super::piece::{Declared, Message, Piece};
+use super::proofs;
 use super::root::SigstoreRoot;
+use crate::certificates::is_root;
 use crate::context::VerifyContext;
 use crate::verdict::{Checks, Verdict, Verification};
 
@@ -58,59 +59,53 @@ fn checked(
     checks.pass("subject", piece.message.subject(artifact)?);
     no_root_sent(&piece.declared)?;
     let bundle = piece.bundle.as_ref().map_err(Clone::clone)?;
-    for entry in &bundle.verification_material.tlog_entries {
-        entry_is_plausible(entry, root, context)?;
+    if bundle.verification_material.tlog_entries.is_empty() {
+        return Err(Failure::invalid("tlog-entry", "there is no log entry; a keyless signature needs one"));
     }
-    let digest = match artifact.algorithm() {
-        Algorithm::Sha256 => HashAlgorithm::Sha2256,
-        Algorithm::Sha512 => HashAlgorithm::Sha2512,
-    };
-    let over = match &piece.message {
-        Message::Payload(payload) => Artifact::from_blob(payload),
-        Message::Artifact { .. } | Message::Statement { .. } => Artifact::from_digest(
-            ArtifactDigest::new(digest, artifact.hash().to_vec())
-                .map_err(|error| Failure::new("subject", Verdict::Error, error.to_string()))?,
-        ),
-    };
-    let result = root
-        .verifier()
-        .verify(over, bundle, &VerificationPolicy::any_identity())
-        .map_err(|error| about_the_entry(unknown_authority(Failure::from(error), leaf, root)))?;
+    for entry in &bundle.verification_material.tlog_entries {
+        proofs::entry(entry, root, context)?;
+    }
+    let result = decided(piece, bundle, artifact, root)
+        .map_err(|error| about_the_entry(unknown_authority(error, leaf, root)))?;
+    proofs::timestamps(bundle, root)?;
     let signed_at = times(&result, context)?;
     let signer = claims::signer(leaf)?;
     passed(checks, bundle, &result, signed_at, &signer.to_string())?;
     Ok((signer, signed_at))
 }
 
-/// What can be said about a log entry without cryptography.
-fn entry_is_plausible(
-    entry: &TransparencyLogEntry,
+/// Lets `sigstore-verify` decide.
+fn decided(
+    piece: &Piece,
+    bundle: &Bundle,
+    artifact: &Digest,
     root: &SigstoreRoot,
-    context: &VerifyContext<'_>,
-) -> Result<(), Failure> {
-    let log = entry.log_id.key_id.as_bytes();
-    if !root.knows_log(log) {
-        let detail = format!("the entry is of the log {}, which this trust root does not have", hex(log));
-        return Err(Failure::new("tlog-entry", Verdict::Unverifiable, detail));
-    }
-    if let Some(time) = entry.integrated_time.filter(|time| time.as_second() > context.now.timestamp()) {
-        let detail = format!("the entry was logged at {time}, which is after {}", context.now);
-        return Err(Failure::invalid("tlog-entry", detail));
-    }
-    // Version 1 states the size beside the checkpoint that signs it; version 2 leaves the field to nobody.
-    let proof =
-        entry.inclusion_proof.as_ref().filter(|_| entry.kind_version != KindVersion::HashedRekordV002);
-    if let Some((proof, signed)) = proof.and_then(|proof| Some((proof, proof.checkpoint.checkpoint()?)))
-        && proof.tree_size != signed.tree_size()
-    {
-        let detail = format!(
-            "the proof is for {} entries, the checkpoint for {}",
-            proof.tree_size,
-            signed.tree_size()
-        );
-        return Err(Failure::invalid("tlog-inclusion", detail));
-    }
-    Ok(())
+) -> Result<VerificationResult, Failure> {
+    let policy = VerificationPolicy::any_identity();
+    let entries = &bundle.verification_material.tlog_entries;
+    let plain = entries.iter().all(|entry| entry.kind_version == KindVersion::HashedRekordV001);
+    let decided = match (&piece.message, &bundle.content) {
+        (Message::Payload(payload), _) => root.verifier().verify(payload, bundle, &policy),
+        // Entries of Rekor 1 that log an envelope as a signature over its encoding (DSSE's PAE), which
+        // `sigstore-verify` knows of Rekor 2 alone: it is asked about that signature, the statement's subject was
+        // compared before.
+        (Message::Statement { signed, .. }, SignatureContent::DsseEnvelope(envelope)) if plain => {
+            let mut over = bundle.clone();
+            let signature = MessageSignature::new(envelope.signature.sig.clone());
+            over.content = SignatureContent::MessageSignature(signature);
+            root.verifier().verify(signed, &over, &policy)
+        }
+        _ => {
+            let algorithm = match artifact.algorithm() {
+                Algorithm::Sha256 => HashAlgorithm::Sha2256,
+                Algorithm::Sha512 => HashAlgorithm::Sha2512,
+            };
+            let digest = ArtifactDigest::new(algorithm, artifact.hash().to_vec())
+                .map_err(|error| Failure::new("subject", Verdict::Error, error.to_string()))?;
+            root.verifier().verify(digest, bundle, &policy)
+        }
+    };
+    decided.map_err(Failure::from)
 }
 
 /// The first of the proved times; none of them may lie ahead.
@@ -156,8 +151,8 @@ fn about_the_entry(failure: Failure) -> Failure {
 fn no_root_sent(declared: &Declared) -> Result<(), Failure> {
     let Declared::Certificate { others, only: true, .. } = declared else { return Ok(()) };
     let own = |der: &Vec<u8>| {
-        let certificate = Certificate::from_der(der).ok()?.tbs_certificate;
-        (certificate.subject == certificate.issuer).then(|| certificate.subject.to_string())
+        let certificate = Certificate::from_der(der).ok()?;
+        is_root(&certificate).then(|| certificate.tbs_certificate.subject.to_string())
     };
     match others.iter().find_map(own) {
         Some(subject) => {
@@ -179,9 +174,6 @@ fn passed(
         return Err(Failure::new("certificate", Verdict::Error, "chain, SCT and log were not all verified"));
     }
     let material = &bundle.verification_material;
-    if material.tlog_entries.is_empty() {
-        return Err(Failure::invalid("tlog-entry", "there is no log entry; a keyless signature needs one"));
-    }
     checks.pass(
         "certificate-chain",
         format!("the certificate of {who} leads to an authority of the trust root"),

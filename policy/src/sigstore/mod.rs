@@ -12,9 +12,11 @@ mod cosign;
 mod errors;
 mod keyless;
 mod piece;
+mod proofs;
 mod root;
 mod shape;
 mod signed;
+mod timestamp;
 
 use rreg_oci::Digest;
 

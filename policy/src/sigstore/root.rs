@@ -60,7 +60,13 @@ impl SigstoreRoot {
 
     /// Digest of the JSON with sorted keys and no spaces.
     pub fn id(&self) -> Digest {
-        self.id.clone()
+        self.id
+    }
+
+    /// The certificates (DER) of its timestamp authorities.
+    pub(super) fn timestamp_authorities(&self) -> impl Iterator<Item = &[u8]> {
+        let chains = self.root.timestamp_authorities.iter().flat_map(|tsa| &tsa.cert_chain.certificates);
+        chains.map(|certificate| certificate.raw_bytes.as_bytes())
     }
 
     pub(super) fn verifier(&self) -> &Verifier {

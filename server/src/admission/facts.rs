@@ -19,6 +19,9 @@ use crate::app::App;
 /// Tags and indexes of one manifest that are looked at.
 const MAX_NAMES: usize = 1000;
 
+/// A responder that does not answer leads to a list, and a list to its delta.
+const ROUNDS: usize = 3;
+
 /// What was found when a manifest was looked at.
 pub(super) enum Looked {
     /// It is a signature, an attestation or a document itself.
@@ -150,17 +153,23 @@ async fn verify(
     now: DateTime<Utc>,
 ) -> Result<Vec<(Digest, Verification)>, Failure> {
     let admission = &app.admission;
-    let notation = roots.iter().filter_map(|root| match root {
-        TrustRoot::Notation(trust) if piece.kind == EvidenceKind::Notation => Some(trust),
-        _ => None,
-    });
-    let wanted: Vec<_> = {
-        let revocation = admission.revocations.known();
-        let context = VerifyContext { now, limits: &admission.limits, revocation: &revocation };
-        notation.flat_map(|trust| wanted(piece, trust, &context)).collect()
-    };
-    if !wanted.is_empty() {
-        admission.revocations.fetch(wanted).await;
+    let notation: Vec<_> = roots
+        .iter()
+        .filter_map(|root| match root {
+            TrustRoot::Notation(trust) if piece.kind == EvidenceKind::Notation => Some(trust.clone()),
+            _ => None,
+        })
+        .collect();
+    for _ in 0..ROUNDS {
+        let missing: Vec<_> = {
+            let revocation = admission.revocations.known();
+            let context = VerifyContext { now, limits: &admission.limits, revocation: &revocation };
+            notation.iter().flat_map(|trust| wanted(piece, trust, &context)).collect()
+        };
+        if missing.is_empty() {
+            break;
+        }
+        admission.revocations.fetch(missing).await;
     }
     let (piece, limits, revocation) =
         (piece.clone(), admission.limits.clone(), admission.revocations.known());

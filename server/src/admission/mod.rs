@@ -6,12 +6,13 @@
 //! root ([`facts`]), wherever it is asked for first.
 //!
 //! [`active`] knows which policies hold, [`facts`] gathers what they ask about, [`decide`] asks them, [`worker`] keeps
-//! the rows good, and this file answers requests.
+//! the rows good, and this file answers requests; [`review`] those of Kubernetes.
 
 mod active;
 mod content;
 mod decide;
 mod facts;
+pub(crate) mod review;
 mod revocation;
 mod sources;
 mod what_if;

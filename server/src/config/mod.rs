@@ -32,7 +32,7 @@ pub use error::{ConfigError, Origin, Problem};
 pub use limits::{Cache, Manifests, Uploads};
 pub use observe::{Log, LogFormat, LogLevel, Metrics};
 pub use oidc::{ClaimTable, Oidc, OidcIssuers, Trust, TrustRules};
-pub use policy::{Policy, RevocationCheck};
+pub use policy::{ForeignImages, Policy, RevocationCheck};
 pub use reclaim::Reclaim;
 pub use reference::reference;
 pub use sbom::{AttachSbom, Sbom};

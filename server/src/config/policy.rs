@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use rreg_oci::ImageReference;
+
 use super::error::Findings;
 use super::section::section;
 use super::units::HumanDuration;
@@ -42,6 +44,40 @@ impl fmt::Display for RevocationCheck {
     }
 }
 
+/// What becomes of other registries' images in a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForeignImages {
+    /// They run.
+    Allow,
+    /// They run, and whoever wanted it is told.
+    Warn,
+    /// They are refused.
+    Deny,
+}
+
+impl FromStr for ForeignImages {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "allow" => Ok(Self::Allow),
+            "warn" => Ok(Self::Warn),
+            "deny" => Ok(Self::Deny),
+            _ => Err("is nothing that can be done with an image"),
+        }
+    }
+}
+
+impl fmt::Display for ForeignImages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allow => "allow",
+            Self::Warn => "warn",
+            Self::Deny => "deny",
+        })
+    }
+}
+
 section! {
     /// What may be pushed, tagged, pulled and run. Policies are also set with `rreg policy put`; all of them hold.
     pub struct Policy {
@@ -60,6 +96,11 @@ section! {
         /// Answers Kubernetes admission reviews (`/admission/v1/…`) without a login: whoever reaches the server learns
         /// what is decided about images that they can name.
         open_admission: bool = false,
+        /// Hosts, each with its port if it has one, by which clusters name images of this registry, such as
+        /// registry.example. Admission reviews judge these images.
+        registry_hosts: Vec<String> = Vec::new(),
+        /// What admission reviews say about images of all other hosts, of which nothing is known here.
+        foreign_images: ForeignImages = ForeignImages::Deny,
     }
 }
 
@@ -68,5 +109,13 @@ impl Policy {
         let (low, high) = (HumanDuration::millis(100), HumanDuration::seconds(60));
         findings.within("policy.timeout", self.timeout, low, high);
         findings.within("policy.workers", self.workers, 1, 64);
+        for host in &self.registry_hosts {
+            // What is no host in front of an image's name would never be met.
+            if format!("{host}/image").parse::<ImageReference>().is_ok_and(|image| image.host == *host) {
+                continue;
+            }
+            let allowed = "host or host:port; a host has a dot or a port, or is localhost";
+            findings.reject("policy.registry_hosts", format!("has {host:?}, which names no registry"), Some(allowed));
+        }
     }
 }

@@ -156,6 +156,7 @@ text_setting! {
     HumanDuration: HumanDuration::ALLOWED;
     super::storage::Backend: "directory, s3, gcs or azure";
     super::auth::AuthMode: "open or local";
+    super::policy::ForeignImages: "allow, warn or deny";
     super::policy::RevocationCheck: "off, strict or lenient";
     super::sbom::AttachSbom: "off, cyclonedx, spdx or both";
     super::observe::LogFormat: "auto, text or json";

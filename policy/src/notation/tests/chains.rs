@@ -90,7 +90,8 @@ fn a_chain_is_ordered_and_whole() {
     refused(&leaf, &[&middle], "must end at a root");
     refused(&leaf, &[&root, &middle], "must end at a root");
     refused(&leaf, &[&root], "was not issued by");
-    refused(&leaf, &[], "must end at a root");
+    let alone = judge(JWS, &draft(&leaf, &[]).jws(), &trusting(&root.der));
+    failed(&alone, "integrity", Verdict::Invalid);
     refused(&leaf, &[&middle, &root, &root], "signed by itself but does not end the chain");
     let other = self_signed(authority_params("Middle"));
     refused(&leaf, &[&other], "was not issued by");

@@ -135,6 +135,9 @@ pub(super) fn payload() -> Vec<u8> {
     serde_json::to_vec(&json!({ "targetArtifact": target })).unwrap()
 }
 
+/// Makes a time-stamp token over a signature.
+pub(super) type Stamp<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+
 /// An envelope in the making.
 pub(super) struct Draft<'a> {
     pub(super) key: &'a KeyPair,
@@ -143,7 +146,7 @@ pub(super) struct Draft<'a> {
     pub(super) payload: Vec<u8>,
     pub(super) protected: serde_json::Value,
     /// Makes a time-stamp token over the signature.
-    pub(super) stamp: Option<&'a dyn Fn(&[u8]) -> Vec<u8>>,
+    pub(super) stamp: Option<Stamp<'a>>,
 }
 
 pub(super) fn draft<'a>(leaf: &'a Minted, others: &[&Minted]) -> Draft<'a> {

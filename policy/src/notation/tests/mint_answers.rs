@@ -78,13 +78,15 @@ pub(super) fn ocsp_responder(url: &str) -> CustomExtension {
     extension(&[1, 3, 6, 1, 5, 5, 7, 1, 1], false, AuthorityInfoAccessSyntax(vec![access]).to_der().unwrap())
 }
 
+/// Certificate, when, reason, from when on it was invalid.
+pub(super) type Revoked<'a> = (&'a Minted, DateTime<Utc>, CrlReason, Option<DateTime<Utc>>);
+
 /// A revocation list in the making.
 pub(super) struct List<'a> {
     pub(super) number: u8,
     pub(super) from: DateTime<Utc>,
     pub(super) to: DateTime<Utc>,
-    /// Certificate, when, reason, from when on it was invalid.
-    pub(super) revoked: Vec<(&'a Minted, DateTime<Utc>, CrlReason, Option<DateTime<Utc>>)>,
+    pub(super) revoked: Vec<Revoked<'a>>,
     /// Where the delta list lies.
     pub(super) freshest: Option<&'a str>,
     /// That it is a delta list, on a base list of this number or later.

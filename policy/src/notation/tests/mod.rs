@@ -31,7 +31,7 @@ fn subject() -> Digest {
 
 fn evidence(media: &str, content: &[u8], subject: &Digest) -> Evidence {
     Evidence {
-        subject: subject.clone(),
+        subject: *subject,
         manifest: Digest::sha256(b"the signature's manifest"),
         kind: EvidenceKind::Notation,
         media_type: media.to_owned(),

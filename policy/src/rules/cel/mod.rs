@@ -15,7 +15,6 @@ mod values;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
 
 use cel::{Env, IdedExpr};
@@ -27,8 +26,12 @@ pub(crate) use values::hour;
 
 /// Longest expression, in bytes.
 pub(crate) const MAX_EXPRESSION: usize = 4096;
-/// Deepest tree of an expression.
-const MAX_DEPTH: usize = 48;
+/// Deepest tree of an expression. Each level takes some tens of kilobytes of stack in a debug build, and threads have 2 MiB.
+const MAX_DEPTH: usize = 24;
+/// Deepest brackets. They leave no level in the tree, but the parser calls itself for each.
+const MAX_BRACKETS: usize = 48;
+/// Stack of the thread that parses, in bytes: the parser takes far more of it than what is parsed.
+const PARSER_STACK: usize = 64 << 20;
 /// How deep comprehensions may lie in each other.
 const MAX_NESTED: usize = 2;
 
@@ -83,19 +86,7 @@ impl Expression {
             return Err(format!("the expression has more than {MAX_EXPRESSION} bytes"));
         }
         nesting(text)?;
-        let compile = || STANDARD.parser().max_recursion_depth(MAX_DEPTH as u16).parse(text);
-        // The parser is made from a grammar and may not expect everything; an expression that upsets it is refused.
-        let parsed = catch_unwind(AssertUnwindSafe(compile));
-        let tree = match parsed {
-            Ok(Ok(tree)) => tree,
-            Ok(Err(errors)) => {
-                let text = errors.to_string();
-                let first: Vec<&str> = text.lines().take(3).map(str::trim_end).collect();
-                return Err(format!("this is no CEL expression: {}", first.join(" ")));
-            }
-            Err(_) => return Err("this is no CEL expression that can be read".into()),
-        };
-        let rewrite::Rewritten { tree, patterns, variables, functions } = rewrite::rewrite(tree)?;
+        let rewrite::Rewritten { tree, patterns, variables, functions } = parse(text)?;
         if let Some(unknown) = variables.iter().find(|name| !allowed.contains(&name.as_str())) {
             return Err(format!("{unknown:?} is not known here; there are {}", allowed.join(", ")));
         }
@@ -124,7 +115,27 @@ impl Expression {
     }
 }
 
-/// Brackets are counted before the parser sees them: it calls itself for each.
+/// Parses on a stack of its own, and gives the tree its bounds there. The parser is made from a grammar and may not
+/// expect everything; an expression that upsets it is refused.
+fn parse(text: &str) -> Result<rewrite::Rewritten, String> {
+    let parse = || {
+        let parsed = STANDARD.parser().max_recursion_depth(MAX_BRACKETS as u16).parse(text);
+        let tree = parsed.map_err(|errors| {
+            let text = errors.to_string();
+            let first: Vec<&str> = text.lines().take(3).map(str::trim_end).collect();
+            format!("this is no CEL expression: {}", first.join(" "))
+        })?;
+        rewrite::rewrite(tree)
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(PARSER_STACK).spawn_scoped(scope, parse);
+        let thread =
+            thread.map_err(|error| format!("there is no thread to read the expression on: {error}"))?;
+        thread.join().unwrap_or_else(|_| Err("this is no CEL expression that can be read".into()))
+    })
+}
+
+/// Brackets are counted before the parser sees them.
 fn nesting(text: &str) -> Result<(), String> {
     let (mut depth, mut run) = (0_usize, 0_usize);
     for c in text.chars() {
@@ -134,8 +145,8 @@ fn nesting(text: &str) -> Result<(), String> {
             _ => {}
         }
         run = if c == '!' || c == '-' { run + 1 } else { 0 };
-        if depth > MAX_DEPTH || run > MAX_DEPTH {
-            return Err(format!("the expression is nested more than {MAX_DEPTH} deep"));
+        if depth > MAX_BRACKETS || run > MAX_BRACKETS {
+            return Err(format!("the expression is nested more than {MAX_BRACKETS} deep"));
         }
     }
     Ok(())

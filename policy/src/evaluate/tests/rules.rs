@@ -1,0 +1,359 @@
+//! Each rule: what passes, what fails, what cannot be decided.
+
+use super::*;
+
+#[track_caller]
+fn table(rows: &[(&str, Value, Outturn, &str)]) {
+    for (rule, facts, result, found) in rows {
+        let reason = ask(rule, facts.clone());
+        assert_eq!(reason.result, *result, "{rule} {facts}: {reason:?}");
+        assert!(reason.found.contains(found), "{rule} {facts}: {reason:?}");
+        assert!(!reason.expected.is_empty() && !reason.found.is_empty());
+        assert!(*result != Outturn::Pass || reason.fix.is_empty());
+        assert!(*result != Outturn::Fail || !reason.fix.is_empty(), "{rule}: {reason:?}");
+    }
+}
+
+fn keyless(identity: &str) -> Value {
+    json!({"keyless": {"issuer": "https://i", "identity": identity, "claims": {"ref": "refs/heads/main"}}})
+}
+
+fn signed(signatures: Value) -> Value {
+    json!({"signatures": signatures})
+}
+
+use Outturn::{Error, Fail, Pass};
+
+#[test]
+fn signatures() {
+    let key = "signature: {any: [{key: a.pub}]}";
+    let exact = "signature: {any: [{keyless: {issuer: 'https://i', identity: ['https://x', 'https://y']}}]}";
+    let regex = "signature: {any: [{keyless: {issuerRegex: '^https://i$', identityRegex: '^https://x/.+@refs/tags/'}}]}";
+    let claims = "signature: {any: [{keyless: {issuer: 'https://i', identityRegex: '^', claims: {ref: 'refs/heads/*'}}}]}";
+    let other = "signature: {any: [{keyless: {issuer: 'https://i', identityRegex: '^', claims: {ref: 'refs/tags/*'}}}]}";
+    let root =
+        "signature: {any: [{keyless: {issuer: 'https://i', identity: 'https://x', root: private.json}}]}";
+    let certificate = "signature: {any: [{certificate: {roots: r.pem, subject: 'O=acme,CN=ci'}}]}";
+    let name = "signature: {any: [{certificate: {roots: r.pem, nameRegex: '^ci@'}}]}";
+    let notation = "signature: {any: [{notation: {store: acme, subject: 'C=US,ST=WA,O=acme'}}]}";
+    let by_policy = "signature: {any: [{notation: {policy: trustpolicy.json}}]}";
+    let cert = |names: &str| json!([{"certificate": {"roots": "r.pem", "subject": "CN=ci,OU=x,O=acme", "names": names}}]);
+    let notary = |subject: &str| json!([{"notation": {"store": "acme", "subject": subject}}]);
+    table(&[
+        (key, signed(json!([{"key": "a.pub"}])), Pass, "signed by the key a.pub"),
+        (key, json!({}), Fail, "not signed"),
+        (
+            key,
+            signed(json!([{"key": "b.pub"}])),
+            Fail,
+            "a signature that is invalid: signature: it was made with another key",
+        ),
+        (key, signed(json!([{"key": "a.pub", "verdict": "invalid"}])), Fail, "invalid: signature"),
+        (
+            key,
+            signed(json!([{"key": "a.pub", "verdict": "unverifiable"}])),
+            Fail,
+            "nobody trusted here can vouch for",
+        ),
+        (key, signed(json!([{"key": "a.pub", "verdict": "error"}])), Error, "could not be checked"),
+        (
+            key,
+            signed(json!([{"key": "a.pub", "until": "2026-06-01T12:00:00Z"}])),
+            Error,
+            "to be verified anew",
+        ),
+        (key, signed(json!([{"key": "b.pub"}, {"key": "a.pub"}])), Pass, "a.pub"),
+        (key, json!({"incomplete": ["more than 200 referrers"]}), Error, "more than 200 referrers"),
+        (key, json!({"incomplete": ["x"], "signatures": [{"key": "a.pub"}]}), Pass, "a.pub"),
+        (key, signed(notary("C=US,ST=WA,O=acme")), Fail, "other trust material"),
+        (exact, signed(json!([keyless("https://y")])), Pass, "https://x or https://y by https://i"),
+        (exact, signed(json!([keyless("https://z")])), Fail, "signed by https://z by https://i"),
+        (regex, signed(json!([keyless("https://x/a@refs/tags/v1")])), Pass, ""),
+        (
+            regex,
+            signed(json!([keyless("https://evil/https://x/a@refs/tags/v1")])),
+            Fail,
+            "signed by https://evil",
+        ),
+        (claims, signed(json!([keyless("a")])), Pass, ""),
+        (other, signed(json!([keyless("a")])), Fail, "signed by a by https://i"),
+        (root, signed(json!([keyless("https://x")])), Fail, "other trust material"),
+        (certificate, signed(cert("x")), Pass, "the certificate O=acme,CN=ci of r.pem"),
+        (name, signed(cert("ci@acme")), Pass, ""),
+        (name, signed(cert("x")), Fail, "the certificate of CN=ci"),
+        (notation, signed(notary("CN=x,O=acme,ST=WA,C=US")), Pass, ""),
+        (notation, signed(notary("CN=x,O=evil,ST=WA,C=US")), Fail, "O=evil"),
+        (
+            by_policy,
+            signed(json!([{"notation": {"policy": "trustpolicy.json", "subject": "O=a"}}])),
+            Pass,
+            "",
+        ),
+        ("signature: {any: [ci]}", signed(json!([{"key": "a.pub"}])), Fail, "the policy does not define ci"),
+    ]);
+}
+
+#[test]
+fn several_signers() {
+    let two = "signature: {atLeast: 2, of: [{key: a.pub}, {key: b.pub}, {key: c.pub}]}";
+    let all = "signature: {all: [{key: a.pub}, {key: b.pub}]}";
+    // One identity meets both descriptions: it is one signer all the same.
+    let same = "signature: {atLeast: 2, of: [{keyless: {issuer: 'https://i', identityRegex: '^x'}}, {keyless: {issuer: 'https://i', identityRegex: '^'}}]}";
+    let again = json!([keyless("x"), {"keyless": {"issuer": "https://i", "identity": "x", "claims": {"ref": "other"}}}]);
+    table(&[
+        (two, signed(json!([{"key": "a.pub"}, {"key": "c.pub"}])), Pass, ""),
+        (two, signed(json!([{"key": "a.pub"}])), Fail, ""),
+        (two, signed(json!([{"key": "a.pub"}, {"key": "a.pub"}])), Fail, ""),
+        (two, signed(json!([{"key": "a.pub"}, {"key": "b.pub", "verdict": "error"}])), Error, ""),
+        (all, signed(json!([{"key": "a.pub"}, {"key": "b.pub"}])), Pass, ""),
+        (all, signed(json!([{"key": "b.pub"}])), Fail, ""),
+        (
+            "signature: {all: [{key: a.pub}, ci]}",
+            signed(json!([{"key": "a.pub"}])),
+            Fail,
+            "does not define ci",
+        ),
+        (same, signed(json!([keyless("x")])), Fail, ""),
+        (same, signed(again), Fail, ""),
+        (same, signed(json!([keyless("y"), keyless("x")])), Pass, ""),
+        (same, signed(json!([keyless("y"), keyless("z")])), Fail, ""),
+    ]);
+}
+
+#[test]
+fn only_what_is_about_the_image_counts() {
+    let policy = policy("signature: {any: [{key: a.pub}]}", "");
+    let set = PolicySet::new(vec![policy]);
+    let mut facts = crate::cases::facts::facts(signed(json!([{"key": "a.pub"}])), &set).unwrap();
+    let context = EvaluateContext { now: now(), last_good: None };
+    let index = rreg_oci::Digest::sha256(b"an index");
+    facts.evidence[0].subject = index;
+    assert_eq!(evaluate(&set, &facts, Point::Pull, &context).outcome, Outcome::Deny);
+    facts.image.parents = vec![index];
+    assert_eq!(evaluate(&set, &facts, Point::Pull, &context).outcome, Outcome::Allow);
+    // Valid under a root that this policy does not trust is nothing here.
+    let found: Vec<_> = std::mem::take(&mut facts.evidence[0].verifications).into_values().collect();
+    facts.evidence[0].verifications.insert(index.to_string(), found[0].clone());
+    let decision = evaluate(&set, &facts, Point::Pull, &context);
+    assert_eq!(decision.policies[0].result, Error);
+    assert!(decision.policies[0].reasons[0].found.contains("has not been verified yet"));
+}
+
+#[test]
+fn attestations() {
+    let signed_by = "attestation: {predicate: 'https://p', signedBy: {key: a.pub}, cel: predicate.x == 1}";
+    let unsigned = "attestation: {predicate: 'https://p', signed: false, cel: predicate.x == 1}";
+    let attested = |x: Value, by: Value| {
+        let mut one = json!({"predicateType": "https://p", "predicate": x});
+        if !by.is_null() {
+            one["signedBy"] = by;
+        }
+        json!({"attestations": [one]})
+    };
+    let key = |name: &str| json!({"key": name});
+    table(&[
+        (signed_by, attested(json!({"x": 1}), key("a.pub")), Pass, "attested in"),
+        (signed_by, attested(json!({"x": 2}), key("a.pub")), Fail, "the expression is false"),
+        (signed_by, attested(json!({}), key("a.pub")), Error, "cannot be answered"),
+        (signed_by, attested(json!({"x": 1}), key("b.pub")), Fail, "an attestation that is invalid"),
+        (signed_by, attested(json!({"x": 1}), Value::Null), Fail, "an attestation that nobody signed"),
+        (signed_by, json!({}), Fail, "no such attestation"),
+        (signed_by, json!({"incomplete": ["too much"]}), Error, "too much"),
+        (
+            signed_by,
+            json!({"attestations": [{"predicateType": "https://q", "signedBy": key("a.pub")}]}),
+            Fail,
+            "no such",
+        ),
+        (
+            signed_by,
+            attested(json!({"x": 1}), json!({"key": "a.pub", "verdict": "error"})),
+            Error,
+            "could not be checked",
+        ),
+        (unsigned, attested(json!({"x": 1}), Value::Null), Pass, ""),
+        (unsigned, attested(json!({"x": 2}), Value::Null), Fail, "false"),
+        (
+            "attestation: {predicate: 'https://p', signedBy: ci}",
+            attested(json!({}), key("a.pub")),
+            Fail,
+            "does not define ci",
+        ),
+    ]);
+}
+
+#[test]
+fn sboms() {
+    let sbom = |licenses: Value| json!({"sbom": {"format": "spdx", "packages": 2, "quality": 6.5, "missing": ["purl: 1 of 2 packages"], "licenses": licenses}});
+    let deny = "sbom: {denyLicenses: ['AGPL-3.0*', 'GPL-*']}";
+    let allow = "sbom: {allowLicenses: [MIT, 'BSD-*']}";
+    table(&[
+        ("sbom: {present: true}", sbom(json!({})), Pass, "spdx with 2 packages"),
+        ("sbom: {present: true}", json!({}), Fail, "no SBOM"),
+        ("sbom: {present: true}", json!({"sbom": {"notGathered": "later"}}), Error, "later"),
+        ("sbom: {present: true}", json!({"incomplete": ["x"]}), Error, "x"),
+        ("sbom: {present: false, minQuality: 7}", json!({}), Pass, "no SBOM"),
+        ("sbom: {minQuality: 6.5}", sbom(json!({})), Pass, ""),
+        (
+            "sbom: {minQuality: 7}",
+            sbom(json!({})),
+            Fail,
+            "a quality of 6.5 of 7, missing purl: 1 of 2 packages",
+        ),
+        ("sbom: {format: cyclonedx}", sbom(json!({})), Fail, "the format spdx"),
+        (deny, sbom(json!({"MIT": ["a"]})), Pass, ""),
+        (deny, sbom(json!({"AGPL-3.0-only": ["a"]})), Fail, "AGPL-3.0-only in a"),
+        (deny, sbom(json!({"agpl-3.0-only": ["a"]})), Fail, ""),
+        (deny, sbom(json!({"MIT OR AGPL-3.0-only": ["a"]})), Pass, ""),
+        (deny, sbom(json!({"MIT AND AGPL-3.0-only": ["a"]})), Fail, ""),
+        (deny, sbom(json!({"(MIT OR X) AND (GPL-2.0-only WITH Classpath-exception-2.0)": ["a"]})), Fail, ""),
+        (deny, sbom(json!({"MIT, AGPL-3.0-only": ["a"]})), Fail, ""),
+        (deny, sbom(json!({"((((": ["a"]})), Pass, ""),
+        (allow, sbom(json!({"MIT": ["a"], "Apache-2.0 OR BSD-3-Clause": ["b"]})), Pass, ""),
+        (allow, sbom(json!({"Apache-2.0": ["a"]})), Fail, "Apache-2.0 in a"),
+        (allow, sbom(json!({"NOASSERTION": ["a"]})), Fail, "NOASSERTION"),
+    ]);
+}
+
+#[test]
+fn vulnerabilities() {
+    let one = |severity: &str, more: Value| {
+        let mut finding = json!({"id": "CVE-1", "purl": "pkg:deb/debian/a@1", "severity": severity});
+        for (name, value) in more.as_object().unwrap() {
+            finding[name] = value.clone();
+        }
+        json!({"findings": [finding], "findingsAt": "2026-06-01T00:00:00Z"})
+    };
+    let high = "vulns: {fail: [{severity: '>=high'}]}";
+    let fixed = "vulns: {fail: [{severity: '>=high', fixed: true, graceDays: 14}]}";
+    let old = "2026-05-18T12:00:00Z";
+    let young = "2026-05-18T12:00:01Z";
+    table(&[
+        (high, one("high", json!({})), Fail, "CVE-1 (high) in pkg:deb/debian/a@1"),
+        (high, one("medium", json!({})), Pass, "1 vulnerabilities, none of these"),
+        (high, json!({"findings": "absent"}), Pass, "0 vulnerabilities"),
+        (high, json!({}), Error, "vulns cannot be asked: vulnerabilities are not gathered"),
+        (fixed, one("high", json!({"fixed": "2", "published": old})), Fail, "mended in 2"),
+        (fixed, one("high", json!({"fixed": "2", "published": young})), Pass, ""),
+        (fixed, one("high", json!({"fixed": "2"})), Fail, ""),
+        (fixed, one("high", json!({"published": old})), Pass, ""),
+        ("vulns: {fail: [{kev: true}]}", one("low", json!({"kev": true})), Fail, "exploited"),
+        ("vulns: {fail: [{kev: true}]}", one("critical", json!({})), Pass, ""),
+        ("vulns: {maxAge: 13h}", one("critical", json!({})), Pass, ""),
+        ("vulns: {maxAge: 12h}", one("critical", json!({})), Error, "last matched at 2026-06-01 00:00 UTC"),
+        ("vulns: {maxAge: 12h}", json!({"findings": []}), Error, "nobody says when"),
+    ]);
+    let reason = ask(fixed, one("high", json!({"fixed": "2", "published": old})));
+    assert_eq!(reason.fix, "update pkg:deb/debian/a@1 to 2");
+}
+
+#[test]
+fn images() {
+    let image = |image: Value| json!({"image": image});
+    for (user, result) in [
+        ("app", Pass),
+        ("1000", Pass),
+        ("1000:0", Pass),
+        ("", Fail),
+        ("root", Fail),
+        ("0", Fail),
+        ("00", Fail),
+        ("0:1000", Fail),
+        ("root:app", Fail),
+        (":app", Fail),
+        ("rooted", Pass),
+    ] {
+        assert_eq!(ask("image: {nonRoot: true}", image(json!({"user": user}))).result, result, "{user:?}");
+    }
+    let configs = json!([{"platform": "linux/amd64", "user": "a"}, {"platform": "linux/arm64"}]);
+    let ports = |ports: Value| image(json!({"ports": ports}));
+    table(&[
+        ("image: {nonRoot: true}", image(json!({})), Fail, "no image config"),
+        (
+            "image: {nonRoot: true}",
+            image(json!({"configs": configs})),
+            Fail,
+            "linux/arm64: no user, which is root",
+        ),
+        ("image: {digestOnly: true}", image(json!({"pinned": true})), Pass, ""),
+        ("image: {digestOnly: true}", image(json!({"pinned": false})), Fail, "asked for by tag"),
+        ("image: {digestOnly: true}", image(json!({})), Error, "not known"),
+        ("image: {maxAgeDays: 30}", image(json!({"created": "2026-05-02T12:00:01Z"})), Pass, ""),
+        (
+            "image: {maxAgeDays: 30}",
+            image(json!({"created": "2026-05-02T12:00:00Z"})),
+            Fail,
+            "made on 2026-05-02",
+        ),
+        ("image: {maxAgeDays: 30}", image(json!({"user": "a"})), Fail, "does not say when"),
+        ("image: {baseMaxAgeDays: 30}", json!({"baseCreated": "2026-05-20T00:00:00Z"}), Pass, ""),
+        ("image: {baseMaxAgeDays: 30}", json!({"baseCreated": "2026-01-20T00:00:00Z"}), Fail, "2026-01-20"),
+        (
+            "image: {baseMaxAgeDays: 30}",
+            json!({"baseCreated": "absent"}),
+            Fail,
+            "does not say what it is built on",
+        ),
+        ("image: {baseMaxAgeDays: 30}", json!({}), Error, "baseMaxAgeDays cannot be asked"),
+        (
+            "image: {allowedBases: ['docker.io/library/*']}",
+            image(json!({"baseName": "docker.io/library/alpine:3"})),
+            Pass,
+            "",
+        ),
+        (
+            "image: {allowedBases: ['docker.io/library/*']}",
+            image(json!({"baseName": "evil.io/a"})),
+            Fail,
+            "evil.io/a",
+        ),
+        ("image: {allowedBases: ['**']}", image(json!({})), Fail, "does not say"),
+        ("image: {allowedRegistries: ['*.acme.com']}", image(json!({"registry": "r.acme.com"})), Pass, ""),
+        (
+            "image: {allowedRegistries: ['*.acme.com']}",
+            image(json!({"registry": "evil.com"})),
+            Fail,
+            "from evil.com",
+        ),
+        ("image: {allowedRegistries: ['*.acme.com']}", image(json!({})), Pass, "this registry"),
+        ("image: {platforms: ['linux/*']}", image(json!({"platforms": ["linux/amd64"]})), Pass, ""),
+        (
+            "image: {platforms: ['linux/*']}",
+            image(json!({"platforms": ["linux/amd64", "windows/amd64"]})),
+            Fail,
+            "also for windows/amd64",
+        ),
+        ("image: {platforms: ['linux/*']}", image(json!({})), Fail, "no platform"),
+        ("image: {labels: {team: 'a*'}}", image(json!({"labels": {"team": "ab"}})), Pass, ""),
+        ("image: {labels: {team: 'a*'}}", image(json!({"labels": {"team": "b"}})), Fail, "team=b"),
+        ("image: {labels: {team: 'a*'}}", image(json!({"labels": {}})), Fail, "no label team"),
+        ("image: {maxSizeMiB: 1}", image(json!({"size": 1_048_576})), Pass, "1.0 MiB"),
+        ("image: {maxSizeMiB: 1}", image(json!({"size": 1_048_577})), Fail, "1.0 MiB"),
+        ("image: {maxSizeMiB: 1}", image(json!({})), Error, "no size of its own"),
+        ("image: {denyPorts: [22]}", ports(json!(["80/tcp"])), Pass, ""),
+        ("image: {denyPorts: [22]}", ports(json!(["22/tcp"])), Fail, "it exposes 22/tcp"),
+        ("image: {denyPorts: [22]}", ports(json!(["20-25"])), Fail, ""),
+        ("image: {denyPorts: [22]}", ports(json!(["odd"])), Fail, ""),
+    ]);
+}
+
+#[test]
+fn expressions() {
+    table(&[
+        ("cel: image.repository == 'a'", json!({"image": {"repository": "a"}}), Pass, "it is true"),
+        ("cel: image.repository == 'b'", json!({"image": {"repository": "a"}}), Fail, "it is false"),
+        ("cel: image.labels.a == 'b'", json!({}), Error, "cannot be answered"),
+        ("cel: sbom.quality > 5", json!({"sbom": {"notGathered": "later"}}), Error, "later"),
+        ("cel: sbom == null", json!({}), Pass, ""),
+        ("cel: size(signatures) == 0", json!({"incomplete": ["too much"]}), Error, "too much"),
+    ]);
+    let counted = "cel: \"signatures.exists(s, s.identity.endsWith('x')) && attestations.all(a, a.signed)\"";
+    let rules =
+        format!("{counted}\nsignature: {{any: [{{key: a.pub}}, {{keyless: {{issuer: i, identity: j}}}}]}}");
+    let facts = json!({"signatures": [keyless("x")], "attestations": [{"predicateType": "p", "signedBy": {"key": "a.pub"}}]});
+    assert_eq!(decide(policy(&rules, ""), facts).policies[0].reasons[0].result, Pass);
+    let facts = json!({"signatures": [keyless("x")], "attestations": [{"predicateType": "p", "signedBy": {"key": "b.pub"}}]});
+    assert_eq!(decide(policy(&rules, ""), facts).policies[0].reasons[0].result, Fail);
+    let message = decide(policy("{cel: image.repository == 'b', message: set it in CI}", ""), json!({}));
+    assert_eq!(message.policies[0].reasons[0].fix, "set it in CI");
+}

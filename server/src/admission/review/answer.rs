@@ -1,0 +1,112 @@
+//! What an API server is answered
+//! (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response>).
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::images::Place;
+
+/// Bytes of one warning. API servers may cut longer ones.
+const MAX_WARNING: usize = 256;
+/// Warnings of one answer. API servers drop what is over 4096 characters from all webhooks together.
+const MAX_WARNINGS: usize = 12;
+/// Bytes of the reason for which one image is refused.
+const MAX_REFUSAL: usize = 1024;
+/// Refused images whose reasons are told.
+const MAX_REFUSALS: usize = 8;
+/// Bytes of one audit annotation's value.
+const MAX_ANNOTATION: usize = 256;
+
+/// An answer being put together. It allows until something is refused.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    refusals: Vec<String>,
+    warnings: Vec<String>,
+    annotations: BTreeMap<&'static str, String>,
+    patch: Vec<Value>,
+}
+
+impl Answer {
+    /// Refuses the object.
+    pub(crate) fn refuse(&mut self, why: impl AsRef<str>) {
+        self.refusals.push(clip(why.as_ref(), MAX_REFUSAL));
+    }
+
+    /// Tells whoever sent the object. The same is told once.
+    pub(crate) fn warn(&mut self, text: impl AsRef<str>) {
+        let text = clip(text.as_ref(), MAX_WARNING);
+        if !self.warnings.contains(&text) {
+            self.warnings.push(text);
+        }
+    }
+
+    /// Writes into the cluster's audit log. API servers put the webhook's name before `key`.
+    pub(crate) fn annotate(&mut self, key: &'static str, value: impl AsRef<str>) {
+        self.annotations.insert(key, clip(value.as_ref(), MAX_ANNOTATION));
+    }
+
+    /// Gives an image another name. `replace` fails where there is nothing to be replaced, and then nothing is changed.
+    pub(crate) fn rename(&mut self, place: &Place, image: &str) {
+        self.patch.push(json!({"op": "replace", "path": place.pointer, "value": image}));
+    }
+
+    /// Whether the object is let in.
+    pub(crate) fn is_allowed(&self) -> bool {
+        self.refusals.is_empty()
+    }
+
+    /// Why it is not let in: one line.
+    pub(crate) fn message(&self) -> String {
+        let told: Vec<&str> = self.refusals.iter().take(MAX_REFUSALS).map(String::as_str).collect();
+        match self.refusals.len().saturating_sub(MAX_REFUSALS) {
+            0 => told.join("; "),
+            more => format!("{}; and {more} more", told.join("; ")),
+        }
+    }
+
+    /// The review that answers `uid`.
+    pub(crate) fn into_review(self, uid: &str) -> Value {
+        let mut response = json!({"uid": uid, "allowed": self.is_allowed()});
+        if !self.is_allowed() {
+            response["status"] =
+                json!({"status": "Failure", "code": 403, "reason": "Forbidden", "message": self.message()});
+        } else if !self.patch.is_empty() {
+            // A patch beside a refusal is an error to API servers.
+            response["patchType"] = "JSONPatch".into();
+            response["patch"] = STANDARD.encode(Value::Array(self.patch).to_string()).into();
+        }
+        if !self.warnings.is_empty() {
+            response["warnings"] = bounded(self.warnings).into();
+        }
+        if !self.annotations.is_empty() {
+            response["auditAnnotations"] = json!(self.annotations);
+        }
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+    }
+}
+
+fn bounded(mut warnings: Vec<String>) -> Vec<String> {
+    if warnings.len() > MAX_WARNINGS {
+        let kept = MAX_WARNINGS.saturating_sub(1);
+        let more = warnings.len().saturating_sub(kept);
+        warnings.truncate(kept);
+        warnings
+            .push(format!("and {more} more warnings about images; the registry's decisions have them all"));
+    }
+    warnings
+}
+
+/// One line of at most `limit` bytes. API servers refuse warnings with control characters: they travel in a header
+/// (RFC 9111, section 5.5).
+pub(super) fn clip(text: &str, limit: usize) -> String {
+    const MORE: &str = "...";
+    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if line.len() > limit {
+        line.truncate(line.floor_char_boundary(limit.saturating_sub(MORE.len())));
+        line.push_str(MORE);
+    }
+    line
+}

@@ -1,0 +1,252 @@
+//! From the images of an object to an answer.
+
+use std::future::Future;
+
+use chrono::SecondsFormat;
+use futures_util::future::try_join_all;
+use rreg_oci::{Digest, ImageReference};
+use rreg_policy::{Decision, Outcome, Outturn, PolicyResult};
+
+use super::answer::Answer;
+use super::images::{Images, Place, reference};
+use super::review::Request;
+use crate::config::ForeignImages;
+
+/// Most different images of one object. Each is a question to the database at least.
+const MAX_IMAGES: usize = 100;
+/// Images of one object that are asked about at the same time.
+const AT_ONCE: usize = 8;
+
+/// Knows images of this registry.
+pub(crate) trait Judge: Sync {
+    /// Why nothing can be said now. It becomes an HTTP error, and the webhook's `failurePolicy` decides.
+    type Failure: Send;
+
+    /// What the image's name means now.
+    fn resolve(&self, image: &ImageReference)
+    -> impl Future<Output = Result<Resolved, Self::Failure>> + Send;
+
+    /// What is decided about a manifest that was resolved from `image`.
+    fn decide(
+        &self,
+        image: &ImageReference,
+        digest: &Digest,
+    ) -> impl Future<Output = Result<Decided, Self::Failure>> + Send;
+}
+
+/// What an image's name means.
+#[derive(Clone, Debug)]
+pub(crate) enum Resolved {
+    /// This manifest.
+    Digest(Digest),
+    /// Nothing, and why.
+    Unknown(String),
+}
+
+/// What is decided about an image.
+#[derive(Clone, Debug)]
+pub(crate) struct Decided {
+    /// Digest of the policies that were asked.
+    pub(crate) revision: String,
+    /// What they say.
+    pub(crate) decision: Decision,
+}
+
+/// Whose images are judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope<'a> {
+    /// `policy.registry_hosts`
+    pub(crate) hosts: &'a [String],
+    /// `policy.foreign_images`
+    pub(crate) foreign: ForeignImages,
+}
+
+/// Whose image it is.
+enum Owner {
+    /// Of this registry.
+    Ours(ImageReference),
+    /// Of another.
+    Foreign(ImageReference),
+    /// Of nobody: its name is none. Says why.
+    Nobody(String),
+}
+
+impl Scope<'_> {
+    fn owner(&self, image: &str) -> Owner {
+        match reference(image) {
+            Ok(image) if self.hosts.iter().any(|host| host.eq_ignore_ascii_case(&image.host)) => {
+                Owner::Ours(image)
+            }
+            Ok(image) => Owner::Foreign(image),
+            Err(error) => Owner::Nobody(error.to_string()),
+        }
+    }
+
+    fn foreign(&self, image: &ImageReference) -> String {
+        let host = &image.host;
+        if self.hosts.is_empty() {
+            return format!(
+                "image {image} is of {host}, and this registry does not know by which hosts clusters reach it: set \
+                 policy.registry_hosts"
+            );
+        }
+        format!(
+            "image {image} is of {host}, and nothing is known about images of registries other than {}: copy it there, \
+             or pull it through an upstream of that registry",
+            self.hosts.join(", ")
+        )
+    }
+}
+
+/// Whether there is anything to look at. What is deleted does not run any more, and connecting to a pod brings no
+/// image.
+///
+/// # Errors
+/// Why the request is refused.
+fn images(request: &Request<'_>) -> Result<Images, String> {
+    match request.operation.as_str() {
+        "DELETE" | "CONNECT" => Ok(Images::none()),
+        "CREATE" | "UPDATE" => {
+            let images = Images::of(request).map_err(|error| error.to_string())?;
+            match images.names().len() {
+                0..=MAX_IMAGES => Ok(images),
+                many => {
+                    Err(format!("{many} different images in one object; at most {MAX_IMAGES} are judged"))
+                }
+            }
+        }
+        other => {
+            Err(format!("{other:?} is no operation that is known here (CREATE, UPDATE, DELETE, CONNECT)"))
+        }
+    }
+}
+
+/// Answers whether an object may be stored.
+///
+/// # Errors
+/// The judge's failure.
+pub(crate) async fn validate<J: Judge>(
+    request: &Request<'_>,
+    scope: Scope<'_>,
+    judge: &J,
+) -> Result<Answer, J::Failure> {
+    let mut answer = Answer::default();
+    let images = match images(request) {
+        Ok(images) => images,
+        Err(why) => {
+            answer.refuse(why);
+            return Ok(answer);
+        }
+    };
+    let mut ours = Vec::new();
+    for name in images.names() {
+        match scope.owner(name) {
+            Owner::Ours(image) => ours.push((name, image)),
+            Owner::Nobody(why) => answer.refuse(format!("image {name:?} cannot be asked for: {why}")),
+            Owner::Foreign(image) => match scope.foreign {
+                ForeignImages::Deny => answer.refuse(scope.foreign(&image)),
+                ForeignImages::Warn => answer.warn(scope.foreign(&image)),
+                ForeignImages::Allow => {}
+            },
+        }
+    }
+    for part in ours.chunks(AT_ONCE) {
+        let asked = part.iter().map(|(_, image)| decide(judge, image));
+        for ((name, _), judged) in part.iter().zip(try_join_all(asked).await?) {
+            match judged {
+                Ok(decided) => report(&mut answer, name, &decided),
+                Err(why) => answer.refuse(format!("image {name} cannot be judged: {why}")),
+            }
+        }
+    }
+    Ok(answer)
+}
+
+/// What is decided about an image, or why its name means nothing.
+async fn decide<J: Judge>(judge: &J, image: &ImageReference) -> Result<Result<Decided, String>, J::Failure> {
+    Ok(match judge.resolve(image).await? {
+        Resolved::Unknown(why) => Err(why),
+        Resolved::Digest(digest) => Ok(judge.decide(image, &digest).await?),
+    })
+}
+
+fn report(answer: &mut Answer, name: &str, decided: &Decided) {
+    let decision = &decided.decision;
+    answer.annotate("policies", &decided.revision);
+    if decision.outcome == Outcome::Deny {
+        answer.refuse(format!("image {name} ({}) is refused: {}", decision.digest, decision.message()));
+    }
+    for policy in decision.policies.iter().filter(|policy| policy.outcome != Outcome::Deny) {
+        if policy.result != Outturn::Pass {
+            let what = if policy.outcome == Outcome::Warn { "would be refused" } else { "is allowed though" };
+            answer.warn(format!("image {name} {what}: {}", message(decision, policy)));
+        }
+        if let Some(time) = policy.last_good {
+            let time = time.to_rfc3339_opts(SecondsFormat::Secs, true);
+            let policy = &policy.policy;
+            answer.warn(format!(
+                "image {name}: policy {policy:?} could not be asked now; what it said at {time} was taken"
+            ));
+        }
+    }
+}
+
+/// The reasons of one policy.
+fn message(decision: &Decision, policy: &PolicyResult) -> String {
+    let of_one = Decision {
+        repository: decision.repository.clone(),
+        digest: decision.digest,
+        at: decision.at,
+        outcome: policy.outcome,
+        policies: vec![policy.clone()],
+        decided_at: decision.decided_at,
+        holds_until: None,
+    };
+    of_one.message()
+}
+
+/// Pins images to what their tags mean now. Nothing is refused here: what cannot be pinned is left as it is, and
+/// [`validate`] decides about it.
+///
+/// # Errors
+/// The judge's failure.
+pub(crate) async fn mutate<J: Judge>(
+    request: &Request<'_>,
+    scope: Scope<'_>,
+    judge: &J,
+) -> Result<Answer, J::Failure> {
+    let mut answer = Answer::default();
+    let images = match images(request) {
+        Ok(images) => images,
+        Err(why) => {
+            answer.warn(format!("no image was pinned: {why}"));
+            return Ok(answer);
+        }
+    };
+    // A Deployment compares its ReplicaSets with its own template: one that is changed is taken for a stranger, and the
+    // next is made, without end. Its pods are pinned when they are made, if the Deployment was not.
+    if images.is_copy {
+        return Ok(answer);
+    }
+    let mut ours = Vec::new();
+    for name in images.names() {
+        match scope.owner(name) {
+            Owner::Ours(image) if image.digest.is_none() => ours.push((name, image)),
+            _ => {}
+        }
+    }
+    for part in ours.chunks(AT_ONCE) {
+        let asked = part.iter().map(|(_, image)| judge.resolve(image));
+        for ((name, _), resolved) in part.iter().zip(try_join_all(asked).await?) {
+            match resolved {
+                Resolved::Digest(digest) => {
+                    let pinned = format!("{name}@{digest}");
+                    let places = images.new.iter().filter(|place: &&Place| place.image == *name);
+                    places.for_each(|place| answer.rename(place, &pinned));
+                }
+                Resolved::Unknown(why) => answer.warn(format!("image {name} was not pinned: {why}")),
+            }
+        }
+    }
+    Ok(answer)
+}

@@ -1,0 +1,171 @@
+//! `/admission/v1/validate` and `/admission/v1/mutate`: what a Kubernetes API server asks before it stores an object.
+//!
+//! `mutate` pins images of this registry to the digests that their tags have now; `validate` says what is decided about
+//! them at [`rreg_policy::Point::Admit`]. Where nothing can be said (the database does not answer, a review cannot be
+//! read, the caller has not logged in), the answer is an HTTP error and the webhook's `failurePolicy` decides:
+//! `onError` belongs to a policy, and there is none at hand then. `deploy/kubernetes` has the manifests.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `review` | the request, as far as it is read |
+//! | `images` | which kinds have pods, where their images are, and whose they are |
+//! | `judge` | from images to an answer |
+//! | `answer` | the answer, with bounds on what is told |
+
+mod answer;
+mod images;
+mod judge;
+mod review;
+
+use std::sync::Arc;
+
+use axum::extract::{Request as HttpRequest, State};
+use axum::response::{IntoResponse as _, Response};
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{Method, StatusCode};
+use rreg_auth::{Action, Caller, Denied};
+use rreg_oci::{Digest, ErrorCode, ImageReference, Operation};
+use rreg_policy::Point;
+use rreg_storage::StorageError;
+
+use self::judge::{Decided, Judge, Resolved, Scope};
+use self::review::{MAX_BODY, Request, ReviewError};
+use crate::app::App;
+use crate::auth::Context;
+use crate::body::IncomingBody;
+use crate::error::ApiError;
+use crate::mirror::MirrorError;
+
+/// Which of the two is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Validate,
+    Mutate,
+}
+
+/// Answers `/admission/v1/validate`.
+pub(crate) async fn validate(State(app): State<Arc<App>>, request: HttpRequest) -> Response {
+    serve(&app, request, Question::Validate).await
+}
+
+/// Answers `/admission/v1/mutate`.
+pub(crate) async fn mutate(State(app): State<Arc<App>>, request: HttpRequest) -> Response {
+    serve(&app, request, Question::Mutate).await
+}
+
+async fn serve(app: &Arc<App>, request: HttpRequest, question: Question) -> Response {
+    let _in_flight = app.metrics.in_flight();
+    let seen = app.seen(request.method(), request.uri(), request.headers());
+    let context = seen.context(&request);
+    let answer = answer(app, request, &context, question).await.unwrap_or_else(ApiError::into_response);
+    seen.answered(app, answer)
+}
+
+async fn answer(
+    app: &Arc<App>,
+    request: HttpRequest,
+    context: &Context,
+    question: Question,
+) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    if parts.method != Method::POST {
+        let why = "admission reviews are sent by POST";
+        let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, why);
+        return Err(error.with_header(ALLOW, "POST"));
+    }
+    let reader = if app.admission.config.open_admission {
+        None
+    } else {
+        let caller = app.auth.identify(&parts.headers, context).await;
+        let caller = caller.map_err(|why| app.auth.rejected(why, &parts.uri, &parts.headers, &[]))?;
+        if app.auth.asks() && caller.is_anonymous() {
+            return Err(app.auth.denied(Denied::Anonymous, &parts.uri, &parts.headers, &Operation::Ping));
+        }
+        Some(caller)
+    };
+    // Reviews are collected in memory, so their number is bounded like that of uploads.
+    let _slot = app.upload_slot()?;
+    let body = IncomingBody::new(body, app.body_idle, app.metrics.request_bytes.clone());
+    let body = body.collect(MAX_BODY).await?;
+    let request = Request::parse(&body)?;
+    let policy = &app.admission.config;
+    let scope = Scope { hosts: &policy.registry_hosts, foreign: policy.foreign_images };
+    let judge = AppJudge { app: app.clone(), reader };
+    let answer = match question {
+        Question::Validate => judge::validate(&request, scope, &judge).await?,
+        Question::Mutate => judge::mutate(&request, scope, &judge).await?,
+    };
+    if !answer.is_allowed() {
+        app.admission.metrics.denied.inc();
+        let Request { uid, kind, operation, namespace, name, .. } = &request;
+        tracing::info!(
+            uid,
+            kind = kind.kind,
+            operation,
+            namespace,
+            name,
+            why = answer.message(),
+            "not admitted"
+        );
+    }
+    let review = answer.into_review(&request.uid).to_string();
+    Ok(([(CONTENT_TYPE, "application/json")], review).into_response())
+}
+
+impl From<ReviewError> for ApiError {
+    fn from(error: ReviewError) -> Self {
+        let (status, code) = match error {
+            ReviewError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid),
+            _ => (StatusCode::BAD_REQUEST, ErrorCode::Unsupported),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+/// Images as this registry has them and as a caller may know them.
+struct AppJudge {
+    app: Arc<App>,
+    /// `None` with `policy.open_admission`: everybody may know.
+    reader: Option<Arc<Caller>>,
+}
+
+impl Judge for AppJudge {
+    type Failure = ApiError;
+
+    async fn resolve(&self, image: &ImageReference) -> Result<Resolved, ApiError> {
+        let (app, repository, reference) = (&self.app, &image.repository, image.reference());
+        if let Some(reader) = &self.reader
+            && let Err(denied) = app.auth.access.judge(reader, Action::Pull, Some(repository))
+        {
+            return Ok(Resolved::Unknown(denied.to_string()));
+        }
+        if let Some(copy) = app.mirror.covering(repository) {
+            return match app.mirror.manifest(app, &copy, &reference).await {
+                Ok(found) => Ok(Resolved::Digest(found.manifest.digest)),
+                Err(error) if error.is_unknown() || matches!(*error, MirrorError::Rule { .. }) => {
+                    Ok(Resolved::Unknown(error.to_string()))
+                }
+                Err(error) => Err(ApiError::from_shared(error)),
+            };
+        }
+        match app.storage.metadata().manifest(repository, &reference).await {
+            Ok(manifest) => Ok(Resolved::Digest(manifest.digest)),
+            Err(
+                error @ (StorageError::UnknownRepository(_)
+                | StorageError::UnknownManifest { .. }
+                | StorageError::DamagedManifest { .. }),
+            ) => Ok(Resolved::Unknown(format!("{error}; push it first"))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn decide(&self, image: &ImageReference, digest: &Digest) -> Result<Decided, ApiError> {
+        let decisions = self.app.admission.decisions(&self.app, &image.repository, digest).await?;
+        let decision = decisions.at(Point::Admit, image.digest.is_some()).cloned();
+        let none = || ApiError::unavailable("there is no decision about running this image");
+        Ok(Decided { revision: decisions.revision, decision: decision.ok_or_else(none)? })
+    }
+}
+
+#[cfg(test)]
+mod tests;
