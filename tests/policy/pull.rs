@@ -36,7 +36,8 @@ async fn only_what_the_team_has_signed() {
             assert!(!reason["fix"].as_str().unwrap().is_empty(), "{reason}");
             assert_eq!(api.head(manifest(&repository, reference)).send().await.status, 403);
             // Who has it already learns nothing more.
-            let known = api.get(manifest(&repository, reference)).header("if-none-match", &format!("\"{digest}\""));
+            let known =
+                api.get(manifest(&repository, reference)).header("if-none-match", &format!("\"{digest}\""));
             assert_eq!(known.send().await.status, 403);
         }
         // Content that no manifest names may be read by who may read the repository: it is the manifest that is judged.
@@ -150,8 +151,12 @@ async fn what_is_decided_is_in_the_trail() {
         .or_else(|| trail["events"].as_array())
         .unwrap()
         .iter()
-        .filter(|event| event["target"] == *digest && event["event"].as_str().unwrap().starts_with("decision"))
-        .map(|event| (event["event"].as_str().unwrap().to_owned(), event["outcome"].as_str().unwrap().to_owned()))
+        .filter(|event| {
+            event["target"] == *digest && event["event"].as_str().unwrap().starts_with("decision")
+        })
+        .map(|event| {
+            (event["event"].as_str().unwrap().to_owned(), event["outcome"].as_str().unwrap().to_owned())
+        })
         .collect();
     let expected = [("decision", "denied"), ("decision", "allowed"), ("decision.withdrawn", "denied")];
     assert_eq!(events, expected.map(|(event, outcome)| (event.to_owned(), outcome.to_owned())));
