@@ -29,7 +29,17 @@ pub(crate) struct Connect {
 impl Connect {
     /// A client of one registry.
     pub(crate) fn client(&self, host: &str) -> Result<RegistryClient, Failure> {
+        self.make(host, false)
+    }
+
+    /// A client for whoever signs or judges ([`ClientOptions::evidence`]).
+    pub(crate) fn evidence_client(&self, host: &str) -> Result<RegistryClient, Failure> {
+        self.make(host, true)
+    }
+
+    fn make(&self, host: &str, evidence: bool) -> Result<RegistryClient, Failure> {
         let options = ClientOptions {
+            evidence,
             plain_http: self.plain_http,
             ca_file: self.ca_file.clone(),
             insecure_skip_tls_verify: self.insecure_skip_tls_verify,

@@ -22,7 +22,7 @@ impl RemoteContent {
         connect: &Connect,
         image: &ImageReference,
     ) -> Result<(Self, FetchedManifest), Failure> {
-        let client = connect.client(&image.host)?;
+        let client = connect.evidence_client(&image.host)?;
         let root = client.fetch_manifest(&image.repository, &image.reference()).await?;
         Ok((Self { client, repository: image.repository.clone() }, root))
     }

@@ -25,7 +25,7 @@ async fn refused_until_signed(client: &str, pull: Pull<'_>) {
     assert!(!good && said.contains("not signed"), "{client}: {said}");
     desk.sign(&registry, &repository, "v1", &desk.other);
     let (good, said) = pull(&name);
-    assert!(!good && said.contains("signed by the key sha256:"), "{client}: {said}");
+    assert!(!good && said.contains("names the key sha256:"), "{client}: {said}");
     desk.sign(&registry, &repository, "v1", &desk.team);
     let (good, said) = pull(&name);
     assert!(good, "{client}: {said}");

@@ -43,7 +43,7 @@ async fn only_what_the_team_has_signed() {
         // Content that no manifest names may be read by who may read the repository: it is the manifest that is judged.
         desk.sign(&registry, &repository, "v1", &desk.other);
         let (message, _) = refusal(&api.get(manifest(&repository, "v1")).send().await);
-        assert!(message.contains("signed by the key sha256:"), "{message}");
+        assert!(message.contains("names the key sha256:"), "{message}");
 
         let evidence = api.get(format!("/v2/{repository}/referrers/{digest}")).expect(200).await;
         let bundle = evidence.json()["manifests"][0]["digest"].as_str().unwrap().to_owned();

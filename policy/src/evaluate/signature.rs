@@ -148,6 +148,10 @@ impl Inquiry<'_> {
             worst.failure().map(|check| format!(": {}: {}", check.name, check.detail)).unwrap_or_default();
         let by = worst.signer.as_ref().map(|signer| format!(" by {signer}")).unwrap_or_default();
         match worst.verdict {
+            // Somebody else's, which says nothing against whoever is asked for.
+            Verdict::Invalid if worst.failure().is_some_and(|check| check.name == "key") => {
+                format!("a signature by somebody else{why}")
+            }
             Verdict::Invalid => format!("a signature{by} that is invalid{why}"),
             Verdict::Error => format!("a signature{by} that could not be checked{why}"),
             _ => format!("a signature{by} that nobody trusted here can vouch for{why}"),

@@ -97,13 +97,21 @@ fn named(piece: &Piece, key: &PublicKey) -> Result<(), Failure> {
                 _ => false,
             };
             if differs {
-                let base64 = STANDARD.encode(id.hash());
-                let detail =
-                    format!("expected the key {id} ({base64}), found that it names the key {hint:?}");
+                let detail = format!("expected the key {id}, found that it names the key {}", key_name(hint));
                 return Err(Failure::invalid("key", detail));
             }
             Ok(())
         }
+    }
+}
+
+/// A hint as the digest that it stands for, to be compared with others; as it is written where it is none. Nobody has
+/// signed it: it is said, and proves nothing.
+fn key_name(hint: &str) -> String {
+    let hash = STANDARD.decode(hint).ok().filter(|hash| hash.len() == 32).map(|hash| hex(&hash));
+    match hash.or_else(|| (hint.len() == 64).then(|| hint.to_owned())) {
+        Some(hex) if hex.bytes().all(|byte| byte.is_ascii_hexdigit()) => format!("sha256:{hex}"),
+        _ => format!("{hint:?}"),
     }
 }
 

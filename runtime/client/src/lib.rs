@@ -61,6 +61,9 @@ pub struct ClientOptions {
     /// Neither redirects nor token realms may lead to an address of this machine or link, unless it is the
     /// registry's own. For a server that follows what strangers say.
     pub guard_local: bool,
+    /// It looks at images in order to sign or to judge them, and runs none. It says so in its `User-Agent`, and a rreg
+    /// lets who may push to a repository read a manifest for that, even where its policies refuse a pull.
+    pub evidence: bool,
     /// What registries may send.
     pub limits: Limits,
     /// When to try again.

@@ -32,9 +32,13 @@ pub(crate) fn http_client(base: &Url, options: &ClientOptions) -> Result<reqwest
         if found.is_empty() { Err(format!("the CA file {shown} has no certificate")) } else { Ok(found) }
     });
     let extra = extra.transpose()?.unwrap_or_default();
+    let agent = match options.evidence {
+        true => concat!("rreg/", env!("CARGO_PKG_VERSION"), " (evidence)"),
+        false => concat!("rreg/", env!("CARGO_PKG_VERSION")),
+    };
     let builder = || {
         let builder = reqwest::Client::builder()
-            .user_agent(concat!("rreg/", env!("CARGO_PKG_VERSION")))
+            .user_agent(agent)
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
             .tls_danger_accept_invalid_certs(options.insecure_skip_tls_verify);

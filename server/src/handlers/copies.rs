@@ -7,6 +7,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::header::WARNING;
 use http::{HeaderMap, HeaderValue};
+use rreg_auth::Permit;
 use rreg_oci::{Descriptor, Digest, Reference};
 use rreg_storage::{Referrer, ReferrerPage, StorageError, TagPage};
 
@@ -18,6 +19,7 @@ use crate::mirror::Copy;
 /// A manifest of an upstream.
 pub(super) async fn manifest(
     app: &Arc<App>,
+    permit: &Permit,
     copy: &Copy,
     reference: &Reference,
     headers: &HeaderMap,
@@ -27,6 +29,9 @@ pub(super) async fn manifest(
     let mut response = manifests::answer(app, &found.manifest, headers, with_body);
     if found.stale.is_some() {
         warn(&mut response);
+    }
+    if manifests::signs(app, permit, &copy.local, headers) {
+        return Ok(response);
     }
     manifests::judged(app, &copy.local, reference, &found.manifest, response).await
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, StatusCode};
-use rreg_auth::Permit;
+use rreg_auth::{Action, Caller, Permit};
 use rreg_oci::{Digest, ErrorCode, Manifest, Operation, Reference, RepositoryName, Tag};
 use rreg_policy::{Decision, Point};
 use rreg_storage::{AuditEvent, NewManifest, StoredManifest};
@@ -43,22 +43,38 @@ pub(super) fn cached(
     Some(Ok(answer(app, &manifest, headers, with_body)))
 }
 
-pub(super) async fn read(
-    app: &Arc<App>,
-    repository: &RepositoryName,
-    reference: &Reference,
-    headers: &HeaderMap,
-    with_body: bool,
-) -> Answer {
+pub(super) async fn read(app: &Arc<App>, permit: &Permit, headers: &HeaderMap, with_body: bool) -> Answer {
+    let (Operation::ManifestGet { repository, reference }
+    | Operation::ManifestHead { repository, reference }) = permit.operation()
+    else {
+        return Err(super::wrong_operation());
+    };
     cache_of(app, reference).misses.inc();
     if let Some(copy) = app.mirror.covering(repository) {
-        return super::copies::manifest(app, &copy, reference, headers, with_body).await;
+        return super::copies::manifest(app, permit, &copy, reference, headers, with_body).await;
     }
     let manifest = app.storage.metadata().manifest(repository, reference).await?;
     if asks_before_push(reference, with_body) {
         app.storage.metadata().promise_manifest(repository, &manifest).await?;
     }
-    judged(app, repository, reference, &manifest, answer(app, &manifest, headers, with_body)).await
+    let answer = answer(app, &manifest, headers, with_body);
+    if signs(app, permit, repository, headers) {
+        return Ok(answer);
+    }
+    judged(app, repository, reference, &manifest, answer).await
+}
+
+/// Whether a manifest is read in order to sign it or to judge it: by somebody who may push to the repository, with a
+/// program that says so. Who could not read what is not signed yet could not sign it; and whoever may push could push
+/// the same image where no policy asks. The program's word keeps them from pulling it by mistake.
+pub(super) fn signs(app: &App, permit: &Permit, repository: &RepositoryName, headers: &HeaderMap) -> bool {
+    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let says_so = agent.starts_with("cosign/")
+        || agent.starts_with("notation/")
+        || (agent.starts_with("rreg/") && agent.ends_with(" (evidence)"));
+    // A token for the pull alone was asked for first: what counts is who they are.
+    let whole = || Caller { scopes: None, ..permit.caller().clone() };
+    says_so && app.auth.access.judge(&whole(), Action::Push, Some(repository)).is_ok()
 }
 
 /// The answer, if policies let it be given.

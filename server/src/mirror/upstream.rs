@@ -48,6 +48,7 @@ impl Upstream {
             _ => Keychain::empty(),
         };
         let options = ClientOptions {
+            evidence: false,
             plain_http: false,
             ca_file: config.ca_file.clone(),
             insecure_skip_tls_verify: config.insecure_skip_tls_verify,

@@ -46,7 +46,7 @@ impl<'a> Judge<'a> {
         let mut clients = BTreeMap::<&str, RegistryClient>::new();
         for image in images {
             if !clients.contains_key(image.host.as_str()) {
-                clients.insert(&image.host, self.connect.client(&image.host)?);
+                clients.insert(&image.host, self.connect.evidence_client(&image.host)?);
             }
         }
         let clients = &clients;
