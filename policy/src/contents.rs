@@ -32,9 +32,10 @@ pub fn sbom_facts(evidence: &[Evidence]) -> Fact<SbomFacts> {
 
 fn may_carry(piece: &Evidence) -> bool {
     match piece.kind {
-        EvidenceKind::Sbom | EvidenceKind::Statement | EvidenceKind::CosignAttestation | EvidenceKind::Bundle => {
-            rreg_sbom::read::carries_sbom(&piece.media_type)
-        }
+        EvidenceKind::Sbom
+        | EvidenceKind::Statement
+        | EvidenceKind::CosignAttestation
+        | EvidenceKind::Bundle => rreg_sbom::read::carries_sbom(&piece.media_type),
         EvidenceKind::CosignSignature | EvidenceKind::Notation => false,
     }
 }

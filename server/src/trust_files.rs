@@ -41,7 +41,12 @@ impl DirectoryTrust {
         let path = self.0.join(path);
         let file = if path.is_dir() {
             let names = NOTATION_POLICIES.map(|name| path.join(name));
-            let missing = || TrustError::new(WHAT, format!("{} has no {}", path.display(), NOTATION_POLICIES.join(" and no ")));
+            let missing = || {
+                TrustError::new(
+                    WHAT,
+                    format!("{} has no {}", path.display(), NOTATION_POLICIES.join(" and no ")),
+                )
+            };
             names.into_iter().find(|file| file.exists()).ok_or_else(missing)?
         } else {
             path
@@ -118,7 +123,8 @@ fn stores<T>(
             }
         }
     }
-    let files = files.iter().map(|(kind, name, file, bytes)| (*kind, name.as_str(), file.as_str(), bytes.as_slice()));
+    let files =
+        files.iter().map(|(kind, name, file, bytes)| (*kind, name.as_str(), file.as_str(), bytes.as_slice()));
     use_them(&TrustStores::new(files)?)
 }
 
@@ -146,7 +152,10 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<PathBuf>, TrustEr
     for entry in fs::read_dir(path).map_err(|error| wrong(error.to_string()))? {
         let entry = entry.map_err(|error| wrong(error.to_string()))?;
         if !entry.file_type().map_err(|error| wrong(error.to_string()))?.is_file() {
-            return Err(wrong(format!("{} is no file; links and directories are refused", entry.path().display())));
+            return Err(wrong(format!(
+                "{} is no file; links and directories are refused",
+                entry.path().display()
+            )));
         }
         paths.push(entry.path());
     }

@@ -57,7 +57,7 @@ impl Daemon {
     }
 
     /// `docker`, talking to this daemon.
-    pub(super) fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.home.command("docker");
         command.arg("-H").arg(socket(&self.home)).args(args);
         command

@@ -7,7 +7,7 @@ mod images;
 mod others;
 mod reports;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::{env, fs};
 
@@ -44,7 +44,7 @@ impl Desk {
 
     /// A key pair, `NAME.key` and `NAME.pub`.
     fn key(&self, name: &str) {
-        self.rreg(&["key", "generate", name, "--no-password"]).done();
+        self.rreg(&["key", "generate", name]).done();
     }
 
     /// `rreg`, in this directory.
@@ -63,11 +63,8 @@ impl Desk {
         let mut command = Command::new(program);
         let path = env::var_os("PATH").unwrap_or_default();
         command.env_clear().env("PATH", path).env("HOME", self.0.path()).current_dir(self.0.path());
+        command.env("COSIGN_PASSWORD", "a password");
         command
-    }
-
-    fn root(&self) -> &Path {
-        self.0.path()
     }
 }
 

@@ -20,7 +20,7 @@ use crate::harness::tool;
 const PASSWORD: &str = "correct horse";
 
 /// A person with a home directory and no other program.
-fn person() -> Home {
+pub(crate) fn person() -> Home {
     Home::for_programs(&[]).expect("needs no other program")
 }
 
@@ -31,7 +31,7 @@ fn command(home: &Home, args: &[&str]) -> Command {
     command
 }
 
-fn rreg(home: &Home, args: &[&str]) -> String {
+pub(crate) fn rreg(home: &Home, args: &[&str]) -> String {
     tool::run(&mut command(home, args))
 }
 
@@ -49,7 +49,7 @@ fn output(home: &Home, args: &[&str]) -> Output {
 }
 
 /// A key pair; the paths of its halves.
-fn key_pair(home: &Home, name: &str) -> (String, String) {
+pub(crate) fn key_pair(home: &Home, name: &str) -> (String, String) {
     rreg(home, &["key", "generate", name]);
     let path = |ending: &str| home.path(&format!("{name}.{ending}")).display().to_string();
     (path("key"), path("pub"))

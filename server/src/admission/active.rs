@@ -89,7 +89,8 @@ impl Active {
         let (mut policies, mut set) = (files, BTreeSet::new());
         for text in &texts.policies {
             let broken = |why: String| LoadError::Set { name: text.name.clone(), why };
-            let parsed = Policy::parse(&text.document, &trust).map_err(|errors| broken(errors.to_string()))?;
+            let parsed =
+                Policy::parse(&text.document, &trust).map_err(|errors| broken(errors.to_string()))?;
             set.extend(parsed.iter().map(|policy| policy.name.clone()));
             policies.extend(parsed);
         }

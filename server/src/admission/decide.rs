@@ -111,10 +111,8 @@ pub(super) async fn decide_and_keep(
         }
         let (repository, digest) = (about.repository.clone(), about.digest);
         let again = metadata.undecided(&repository, &digest).await?;
-        let unknown = || StorageError::UnknownManifest {
-            repository,
-            reference: rreg_oci::Reference::Digest(digest),
-        };
+        let unknown =
+            || StorageError::UnknownManifest { repository, reference: rreg_oci::Reference::Digest(digest) };
         about = again.ok_or_else(unknown)?;
     }
     Err(Failure::Unsteady)
@@ -200,7 +198,13 @@ fn bare_facts(about: &Undecided, why: Option<String>) -> Facts {
 pub(super) fn without_facts(about: &Undecided, active: &Active, why: String) -> Decisions {
     let last_good = about.good_at.and_then(DateTime::from_timestamp_millis);
     let asked = active.asked(&about.repository);
-    Decisions::make(&asked.policies, &active.revision, &mut bare_facts(about, Some(why)), Utc::now(), last_good)
+    Decisions::make(
+        &asked.policies,
+        &active.revision,
+        &mut bare_facts(about, Some(why)),
+        Utc::now(),
+        last_good,
+    )
 }
 
 /// Rows for the trail: the first decision of policies, and every change of what becomes of a pull.
@@ -241,7 +245,8 @@ impl super::Admission {
 pub(super) fn is_evidence(manifest: &Manifest) -> bool {
     match manifest.kind {
         ManifestKind::Image => {
-            !manifest.layers.is_empty() && manifest.layers.iter().all(|layer| is_evidence_type(&layer.media_type))
+            !manifest.layers.is_empty()
+                && manifest.layers.iter().all(|layer| is_evidence_type(&layer.media_type))
         }
         // It says nothing that can be run, and each child is asked about by itself.
         ManifestKind::Index => manifest.manifests.iter().all(|child| {

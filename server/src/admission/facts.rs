@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use rreg_oci::{Digest, Manifest, ManifestLimits, Reference};
+use rreg_policy::notation::wanted;
 use rreg_policy::{
     Evidence, EvidenceFact, EvidenceKind, Facts, ManifestContent, TrustRoot, Verification, VerifyContext,
     gather, image_facts,
 };
-use rreg_policy::notation::wanted;
 use rreg_storage::{NewManifest, StoredVerification, Undecided};
 
 use super::active::Asked;
@@ -78,8 +78,7 @@ pub(super) async fn of_arriving(
 
 fn parse(image: &ManifestContent) -> Result<Manifest, Failure> {
     // Its number of entries and its depth were within what was configured when it was pushed.
-    let limits =
-        ManifestLimits { max_size: image.body.len(), max_descriptors: usize::MAX, max_depth: 128 };
+    let limits = ManifestLimits { max_size: image.body.len(), max_descriptors: usize::MAX, max_depth: 128 };
     let parsed = Manifest::parse(Some(&image.media_type), &image.body, &limits);
     parsed.map_err(|error| Failure::Other(format!("the manifest {}: {error}", image.digest)))
 }
@@ -191,4 +190,3 @@ pub(super) fn look_again(app: &App, about: &Undecided, now: DateTime<Utc>) -> Op
     let copy = app.mirror.covering(&about.repository)?;
     Some(now + copy.upstream.tag_ttl.max(std::time::Duration::from_secs(60)))
 }
-

@@ -31,10 +31,10 @@ pub use active::LoadError;
 pub use sources::load_directory;
 
 pub(crate) use active::Active;
+pub(crate) use decide::{Decisions, Failure};
 pub(crate) use sources::{Seen, SetTrust};
 pub(crate) use what_if::what_if;
 pub(crate) use worker::run as keep_deciding;
-pub(crate) use decide::{Decisions, Failure};
 
 use crate::app::App;
 use crate::config;
@@ -130,7 +130,12 @@ impl Admission {
     }
 
     /// The answer to a pull, if it is known without waiting. `None`: ask [`Admission::pull`].
-    pub(crate) fn known(&self, repository: &RepositoryName, digest: &Digest, by_digest: bool) -> Option<bool> {
+    pub(crate) fn known(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        by_digest: bool,
+    ) -> Option<bool> {
         let active = self.active();
         if !active.asked(repository).at(Point::Pull) {
             return Some(true);

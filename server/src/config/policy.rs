@@ -115,7 +115,11 @@ impl Policy {
                 continue;
             }
             let allowed = "host or host:port; a host has a dot or a port, or is localhost";
-            findings.reject("policy.registry_hosts", format!("has {host:?}, which names no registry"), Some(allowed));
+            findings.reject(
+                "policy.registry_hosts",
+                format!("has {host:?}, which names no registry"),
+                Some(allowed),
+            );
         }
     }
 }

@@ -97,7 +97,8 @@ fn done(point: Point) -> &'static str {
 /// RFC 7234, section 5.5: 299 is a warning of whatever kind. It is one header line, so it is cut and made plain.
 fn warn(response: &mut Response, decision: &Decision) {
     let plain = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
-    let text: String = decision.message().chars().map(plain).filter(|c| !matches!(c, '"' | '\\')).take(500).collect();
+    let text: String =
+        decision.message().chars().map(plain).filter(|c| !matches!(c, '"' | '\\')).take(500).collect();
     set(response.headers_mut(), http::header::WARNING, format!("299 rreg \"{text}\""));
 }
 

@@ -113,7 +113,8 @@ pub(super) async fn put(app: &App, permit: &Permit, audit: AuditEvent, request: 
     let document = std::str::from_utf8(&document).map_err(|_| bad("a policy is YAML in UTF-8"))?;
     let metadata = app.storage.metadata();
     let mut texts = metadata.policy_texts().await?;
-    let parsed = Policy::parse(document, &SetTrust::new(&texts.trust)).map_err(|errors| bad(errors.to_string()))?;
+    let parsed =
+        Policy::parse(document, &SetTrust::new(&texts.trust)).map_err(|errors| bad(errors.to_string()))?;
     match parsed.as_slice() {
         [one] if one.name == policy.as_str() => {}
         [one] => return Err(bad(format!("the policy is called {:?} and not {policy}", one.name))),
@@ -201,11 +202,7 @@ pub(super) async fn delete_trust(app: &App, permit: &Permit, audit: AuditEvent) 
 }
 
 /// Everything that is decided about one image.
-pub(super) async fn decisions(
-    app: &Arc<App>,
-    repository: &RepositoryName,
-    reference: &Reference,
-) -> Answer {
+pub(super) async fn decisions(app: &Arc<App>, repository: &RepositoryName, reference: &Reference) -> Answer {
     let stored = match app.mirror.covering(repository) {
         Some(copy) => {
             let found = app.mirror.manifest(app, &copy, reference).await.map_err(ApiError::from_shared)?;
@@ -248,12 +245,14 @@ pub(super) async fn what_if(app: &Arc<App>, request: Request) -> Answer {
     let sent = body(app, request, MAX_POLICY + (64 << 10)).await?;
     let sent: WhatIf = serde_json::from_slice(&sent)
         .map_err(|error| bad(format!("send {{\"policy\": YAML, \"repositories\": [GLOB, …]}}: {error}")))?;
-    let globs = sent.repositories.iter().map(|text| {
-        text.parse::<Glob>().map_err(|error| bad(format!("repositories: {text:?}: {error}")))
-    });
+    let globs = sent
+        .repositories
+        .iter()
+        .map(|text| text.parse::<Glob>().map_err(|error| bad(format!("repositories: {text:?}: {error}"))));
     let globs = globs.collect::<Result<Vec<Glob>, _>>()?;
     let texts = app.storage.metadata().policy_texts().await?;
-    let new = Policy::parse(&sent.policy, &SetTrust::new(&texts.trust)).map_err(|errors| bad(errors.to_string()))?;
+    let new = Policy::parse(&sent.policy, &SetTrust::new(&texts.trust))
+        .map_err(|errors| bad(errors.to_string()))?;
     let answer = crate::admission::what_if(app, new, &globs, sent.at.unwrap_or(Point::Pull)).await;
     match answer {
         Ok(value) => Ok(json_answer(Bytes::from(value.to_string()))),

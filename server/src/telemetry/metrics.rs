@@ -171,7 +171,8 @@ impl Registrar {
 
     fn policy(&self) -> prometheus::Result<PolicyMetrics> {
         Ok(PolicyMetrics {
-            decided: self.counter("rreg_decisions_total", "Decisions about images made in the background.")?,
+            decided: self
+                .counter("rreg_decisions_total", "Decisions about images made in the background.")?,
             decided_at_once: self.counter(
                 "rreg_decisions_at_once_total",
                 "Decisions about images that a request had to wait for.",
