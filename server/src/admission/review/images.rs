@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::review::{Kind, Request};
+use super::request::{Kind, Request};
 
 /// Most entries in any one list of an object.
 const MAX_ENTRIES: usize = 1000;

@@ -9,7 +9,7 @@ use rreg_policy::{Decision, Outcome, Outturn, PolicyResult};
 
 use super::answer::Answer;
 use super::images::{Images, Place, reference};
-use super::review::Request;
+use super::request::Request;
 use crate::config::ForeignImages;
 
 /// Most different images of one object. Each is a question to the database at least.

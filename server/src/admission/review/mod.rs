@@ -7,7 +7,7 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | `review` | the request, as far as it is read |
+//! | `request` | the question, as far as it is read |
 //! | `images` | which kinds have pods, where their images are, and whose they are |
 //! | `judge` | from images to an answer |
 //! | `answer` | the answer, with bounds on what is told |
@@ -15,7 +15,7 @@
 mod answer;
 mod images;
 mod judge;
-mod review;
+mod request;
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use rreg_policy::Point;
 use rreg_storage::StorageError;
 
 use self::judge::{Decided, Judge, Resolved, Scope};
-use self::review::{MAX_BODY, Request, ReviewError};
+use self::request::{MAX_BODY, Request, ReviewError};
 use crate::app::App;
 use crate::auth::Context;
 use crate::body::IncomingBody;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::judge::{Decided, Judge, Resolved, Scope, mutate, validate};
-use super::review::Request;
+use super::request::Request;
 use crate::config::ForeignImages;
 
 const HOST: &str = "registry.example:5000";

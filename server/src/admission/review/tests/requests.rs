@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::review::{MAX_BODY, Request, ReviewError};
+use super::super::request::{MAX_BODY, Request, ReviewError};
 use super::*;
 
 fn parse(body: &Value) -> Result<String, String> {
