@@ -60,12 +60,14 @@ CREATE TABLE decisions (
     -- For a pull by tag and for one by digest: allow, warn or deny.
     by_tag TEXT,
     by_digest TEXT,
-    -- When it was last allowed.
-    good_at BIGINT,
+    -- When it was made.
+    decided_at BIGINT NOT NULL,
     -- Why it could not be decided the last time.
     error TEXT,
     -- The decisions with their reasons, JSON.
     body TEXT,
+    -- When each policy was last passed on facts that were whole, for `onError: lastGood`: JSON.
+    good TEXT,
     -- Digest of the trust roots that the facts were verified under.
     trust TEXT,
     -- JSON.

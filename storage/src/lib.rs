@@ -34,7 +34,7 @@ pub use metadata::{
     Membership, MetadataStore, NewBlob, NewCredential, NewDecision, NewManifest, PolicyTexts, Presence,
     Principal, Referrer, ReferrerPage, Restored, Review, ReviewKind, SbomJob, Segment, Settled, SettledBlobs,
     Stored, StoredDecision, StoredKey, StoredManifest, StoredPolicy, StoredTrust, StoredVerification,
-    TagChange, TagPage, Undecided, UploadProgress, UploadSession, Verdict, expiry_in,
+    TagChange, TagPage, TakenManifest, Undecided, UploadProgress, UploadSession, Verdict, expiry_in,
 };
 pub use records::{RecordedBlob, RecordedContent, RecordedManifest, RecordedTag};
 pub use tag_rules::{TagRule, TagRules};

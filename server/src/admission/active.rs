@@ -1,18 +1,36 @@
 //! Which policies hold: those of the directory and those set through the API, as of the last look.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use quick_cache::sync::Cache;
 use rreg_oci::{Digest, RepositoryName};
-use rreg_policy::{Point, Policy, PolicySet, TrustRoot};
+use rreg_policy::{
+    Decision, EvaluateContext, Facts, OnError, Outturn, Point, Policy, PolicySet, TrustRoot, evaluate,
+};
 use rreg_storage::{PolicyTexts, Storage, StorageError};
 
 use super::sources::{self, SetTrust};
 
 /// Repositories whose share of the policies is remembered.
 const REPOSITORIES: usize = 10_000;
+
+/// When each policy was last passed, by point and revision, in milliseconds since the Unix epoch.
+pub(crate) type Good = BTreeMap<String, i64>;
+
+/// Which facts are gathered: another word here has all of them gathered anew.
+const FACTS: &str = "facts-1";
+
+fn good_key(at: Point, pinned: Option<bool>, revision: &Digest) -> String {
+    let how = match pinned {
+        None => "",
+        Some(true) => "by digest ",
+        Some(false) => "by tag ",
+    };
+    format!("{at:?} {how}{revision}")
+}
 
 /// Why policies cannot be used. Those that held before go on to hold.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +63,11 @@ pub enum LoadError {
 /// The part of the policies that is about one repository.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    pub(crate) policies: PolicySet,
+    policies: Vec<Policy>,
+    /// Those without a last good time, which are asked together.
+    together: PolicySet,
+    /// The others, each of which has a time of its own.
+    alone: Vec<PolicySet>,
     /// Under which their evidence is verified.
     pub(crate) roots: Vec<TrustRoot>,
     /// Digest of the roots.
@@ -132,28 +154,74 @@ impl Active {
             globs.is_empty() || globs.iter().any(|glob| glob.matches(repository.as_str()))
         };
         let policies: Vec<Policy> = self.policies.iter().filter(about).cloned().collect();
-        let points = policies.iter().flat_map(|policy| policy.at.iter().copied()).collect();
-        let policies = PolicySet::new(policies);
-        let roots = policies.trust_roots();
-        let asked = Arc::new(Asked::new(policies, roots, points));
+        let roots = PolicySet::new(policies.clone()).trust_roots();
+        let asked = Arc::new(Asked::new(policies, roots));
         self.by_repository.insert(repository.clone(), asked.clone());
         asked
     }
 }
 
 impl Asked {
-    fn new(policies: PolicySet, mut roots: Vec<TrustRoot>, points: BTreeSet<Point>) -> Self {
+    fn new(policies: Vec<Policy>, mut roots: Vec<TrustRoot>) -> Self {
         roots.sort_by_key(TrustRoot::id);
         roots.dedup_by_key(|root| root.id());
-        let ids: Vec<String> = roots.iter().map(|root| root.id().to_string()).collect();
-        let trust = Digest::sha256(ids.join(" ").as_bytes()).to_string();
-        Self { policies, roots, trust, points }
+        let mut named: Vec<String> = roots.iter().map(|root| root.id().to_string()).collect();
+        named.push(FACTS.to_owned());
+        let trust = Digest::sha256(named.join(" ").as_bytes()).to_string();
+        let points = policies.iter().flat_map(|policy| policy.at.iter().copied()).collect();
+        let (alone, together): (Vec<Policy>, Vec<Policy>) = policies
+            .iter()
+            .cloned()
+            .partition(|policy| matches!(policy.on_error, OnError::LastGood(_)));
+        let alone = alone.into_iter().map(|policy| PolicySet::new(vec![policy])).collect();
+        Self { policies, together: PolicySet::new(together), alone, roots, trust, points }
     }
 
     /// With the roots of others as well.
     pub(crate) fn also(&self, other: &Self) -> Self {
         let roots = self.roots.iter().chain(&other.roots).cloned().collect();
-        Self::new(self.policies.clone(), roots, self.points.clone())
+        Self::new(self.policies.clone(), roots)
+    }
+
+    /// Asks every policy.
+    pub(crate) fn decide(&self, facts: &Facts, at: Point, now: DateTime<Utc>, good: &Good) -> Decision {
+        let mut decision = evaluate(&self.together, facts, at, &EvaluateContext { now, last_good: None });
+        for one in &self.alone {
+            let Some(policy) = one.policies().first() else { continue };
+            let last_good = good.get(&good_key(at, facts.image.pinned, &policy.revision)).copied();
+            let last_good = last_good.and_then(DateTime::from_timestamp_millis);
+            let more = evaluate(one, facts, at, &EvaluateContext { now, last_good });
+            decision.outcome = decision.outcome.max(more.outcome);
+            decision.holds_until = [decision.holds_until, more.holds_until].into_iter().flatten().min();
+            decision.policies.extend(more.policies);
+        }
+        decision.policies.sort_by(|a, b| a.policy.cmp(&b.policy));
+        decision
+    }
+
+    /// Remembers which policies were passed on facts that were `whole`, for the time when they cannot be asked. What was
+    /// let through for another reason, by another text of the policy or at another point is no pass, and a policy that
+    /// was failed since has no last good time.
+    pub(crate) fn note_good(
+        &self,
+        decision: &Decision,
+        pinned: Option<bool>,
+        (whole, now): (bool, DateTime<Utc>),
+        good: &mut Good,
+    ) {
+        for policy in self.alone.iter().flat_map(PolicySet::policies) {
+            let Some(found) = decision.policies.iter().find(|it| it.revision == policy.revision) else { continue };
+            let key = good_key(decision.at, pinned, &policy.revision);
+            match found.result {
+                Outturn::Pass if whole => {
+                    good.insert(key, now.timestamp_millis());
+                }
+                Outturn::Pass | Outturn::Error => {}
+                Outturn::Fail => {
+                    good.remove(&key);
+                }
+            }
+        }
     }
 
     /// Whether any policy asks at a point.

@@ -51,16 +51,19 @@ impl Content for Stored {
         {
             return Ok(Some(arriving.clone()));
         }
+        let copy = self.app.mirror.covering(&self.repository);
+        // What a tag means is the upstream's word; what a digest means is not.
+        if let (Some(copy), Reference::Tag(_)) = (&copy, reference) {
+            return self.of_upstream(copy, reference).await;
+        }
         match self.app.storage.metadata().manifest(&self.repository, reference).await {
             Ok(stored) => return Ok(Some(content(&stored))),
             Err(StorageError::UnknownManifest { .. }) => {}
             Err(error) => return Err(unreadable(reference, error)),
         }
-        let Some(copy) = self.app.mirror.covering(&self.repository) else { return Ok(None) };
-        match self.app.mirror.manifest(&self.app, &copy, reference).await {
-            Ok(found) => Ok(Some(content(&found.manifest))),
-            Err(error) if error.is_unknown() => Ok(None),
-            Err(error) => Err(unreadable(reference, error)),
+        match copy {
+            Some(copy) => self.of_upstream(&copy, reference).await,
+            None => Ok(None),
         }
     }
 
@@ -113,6 +116,18 @@ impl Content for Stored {
 }
 
 impl Stored {
+    async fn of_upstream(
+        &self,
+        copy: &Copy,
+        reference: &Reference,
+    ) -> Result<Option<ManifestContent>, ReadError> {
+        match self.app.mirror.manifest(&self.app, copy, reference).await {
+            Ok(found) => Ok(Some(content(&found.manifest))),
+            Err(error) if error.is_unknown() => Ok(None),
+            Err(error) => Err(unreadable(reference, error)),
+        }
+    }
+
     /// A blob of an upstream that is not here yet.
     async fn fetched(&self, copy: Copy, digest: &Digest, limit: usize) -> Result<Bytes, ReadError> {
         let fill = self.app.mirror.fill(&self.app, copy, *digest);

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-use rreg_oci::{Manifest, ManifestKind};
+use chrono::{DateTime, TimeDelta, Utc};
+use rreg_oci::media_type;
 use rreg_policy::{
-    Decision, EvaluateContext, Facts, ImageFacts, Outcome, Point, PolicySet, evaluate, is_evidence_type,
+    Decision, EvaluateContext, Facts, ImageFacts, Outcome, Point, PolicySet, Verdict, evaluate,
 };
 use rreg_storage::{AuditEvent, NewDecision, NewManifest, StorageError, Undecided};
 use serde::{Deserialize, Serialize};
 
-use super::active::{Active, Asked};
+use super::active::{Active, Asked, Good};
 use super::facts::{self, Looked};
 use crate::app::App;
 
@@ -18,6 +18,10 @@ use crate::app::App;
 const DECIDER: &str = "policy";
 /// Stands for the digest of trust roots where a manifest is evidence itself, which no policy is asked about.
 const EVIDENCE: &str = "evidence";
+/// An image that was allowed and is not any more.
+const WITHDRAWN: &str = "decision.withdrawn";
+/// After which time facts that were not whole are gathered again.
+const RETRY: TimeDelta = TimeDelta::minutes(5);
 /// How often a decision is begun again because facts have changed under it.
 const TURNS: usize = 5;
 
@@ -66,28 +70,58 @@ impl Decisions {
         }
     }
 
+    /// Every point and way of asking.
+    const PLACES: [(Point, bool); 7] = [
+        (Point::Pull, true),
+        (Point::Pull, false),
+        (Point::Admit, true),
+        (Point::Admit, false),
+        (Point::Run, true),
+        (Point::Run, false),
+        (Point::Promote, false),
+    ];
+
+    /// Remembers which policies were passed.
+    fn note_good(&self, asked: &Asked, whole: bool, now: DateTime<Utc>, good: &mut Good) {
+        for (point, by_digest) in Self::PLACES {
+            let pinned = (point != Point::Promote).then_some(by_digest);
+            if let Some(decision) = self.at(point, by_digest) {
+                asked.note_good(decision, pinned, (whole, now), good);
+            }
+        }
+    }
+
     fn all(&self) -> impl Iterator<Item = &Decision> {
         self.pull.iter().chain(&self.admit).chain(&self.run).chain([&self.promote])
     }
 
-    fn make(
-        policies: &PolicySet,
-        revision: &str,
-        facts: &mut Facts,
-        now: DateTime<Utc>,
-        last_good: Option<DateTime<Utc>>,
-    ) -> Self {
-        let context = EvaluateContext { now, last_good };
+    fn make(asked: &Asked, revision: &str, facts: &mut Facts, now: DateTime<Utc>, good: &Good) -> Self {
         let mut pair = |point| {
             [false, true].map(|by_digest| {
                 facts.image.pinned = Some(by_digest);
-                evaluate(policies, facts, point, &context)
+                asked.decide(facts, point, now, good)
             })
         };
-        let (pull, admit, run) = (pair(Point::Pull), pair(Point::Admit), pair(Point::Run));
+        let (mut pull, admit, run) = (pair(Point::Pull), pair(Point::Admit), pair(Point::Run));
         facts.image.pinned = None;
-        let promote = evaluate(policies, facts, Point::Promote, &context);
+        if is_referrers_list(&facts.image) {
+            pull = [nobody_asks(facts, Point::Pull, now), nobody_asks(facts, Point::Pull, now)];
+        }
+        let promote = asked.decide(facts, Point::Promote, now, good);
         Self { revision: revision.to_owned(), pull, admit, run, promote }
+    }
+
+    /// What nobody is asked about.
+    fn free(revision: &str, facts: &Facts, now: DateTime<Utc>) -> Self {
+        let one = |point| nobody_asks(facts, point, now);
+        let two = |point| [one(point), one(point)];
+        Self {
+            revision: revision.to_owned(),
+            pull: two(Point::Pull),
+            admit: two(Point::Admit),
+            run: two(Point::Run),
+            promote: one(Point::Promote),
+        }
     }
 
     fn holds_until(&self) -> Option<DateTime<Utc>> {
@@ -130,41 +164,64 @@ async fn decide(
     let (looked, trust) = match known {
         Some(facts) => (Looked::Subject(Box::new(facts)), asked.trust.as_str()),
         None if gathered => match facts::of_stored(app, about, &asked, now).await? {
-            Looked::Evidence => (Looked::Evidence, EVIDENCE),
-            subject => (subject, asked.trust.as_str()),
+            evidence @ Looked::Evidence(_) => (evidence, EVIDENCE),
+            subject @ Looked::Subject(_) => (subject, asked.trust.as_str()),
         },
         // What is evidence once is evidence for ever; of what nobody asks about, nothing is gathered.
-        None if about.trust.as_deref() == Some(EVIDENCE) => (Looked::Evidence, EVIDENCE),
-        None => (Looked::Evidence, ""),
-    };
-    let last_good = about.good_at.and_then(DateTime::from_timestamp_millis);
-    let (decisions, facts) = match looked {
-        Looked::Evidence => {
-            let nobody = PolicySet::new(Vec::new());
-            let mut facts = bare_facts(about, None);
-            (Decisions::make(&nobody, &active.revision, &mut facts, now, None), None)
-        }
-        Looked::Subject(mut facts) => {
-            let text = if gathered { Some(json(&facts)?) } else { None };
-            (Decisions::make(&asked.policies, &active.revision, &mut facts, now, last_good), text)
+        None => {
+            let is_evidence = about.trust.as_deref() == Some(EVIDENCE);
+            (Looked::Evidence(Box::new(bare_facts(about, None))), if is_evidence { EVIDENCE } else { "" })
         }
     };
-    let pull = decisions.pull(true);
-    let good = pull.outcome != Outcome::Deny && pull.policies.iter().all(|it| it.last_good.is_none());
+    let mut good = good_of(about);
+    let revision = active.revision.clone();
+    let work_on = asked.clone();
+    // Many policies on large facts take a while, which other requests need not wait for.
+    let work = tokio::task::spawn_blocking(move || {
+        let (decisions, facts, whole) = match looked {
+            Looked::Evidence(bare) => (Decisions::free(&revision, &bare, now), None, true),
+            Looked::Subject(mut facts) => {
+                let text = if gathered { Some(json(&facts)?) } else { None };
+                let decisions = Decisions::make(&work_on, &revision, &mut facts, now, &good);
+                decisions.note_good(&work_on, facts.incomplete.is_empty(), now, &mut good);
+                (decisions, text, is_settled(&facts))
+            }
+        };
+        Ok::<_, Failure>((decisions, facts, whole, good))
+    });
+    let broke_off = |error: tokio::task::JoinError| Failure::Other(format!("an evaluation broke off: {error}"));
+    let (decisions, facts, whole, good) = work.await.map_err(broke_off)??;
     let again = if asked.anything() { facts::look_again(app, about, now) } else { None };
-    let due = [decisions.holds_until(), again].into_iter().flatten().min();
+    // What could not be looked at may be there the next time.
+    let retry = (!whole).then(|| now + RETRY);
+    let due = [decisions.holds_until(), again, retry].into_iter().flatten().min();
     let new = NewDecision {
         revision: active.revision.clone(),
         by_tag: word(decisions.pull(false).outcome).to_owned(),
-        by_digest: word(pull.outcome).to_owned(),
+        by_digest: word(decisions.pull(true).outcome).to_owned(),
         due_at: due.map(|time| time.timestamp_millis()),
-        good_at: if good { Some(now.timestamp_millis()) } else { about.good_at },
+        good: json(&good)?,
         body: json(&decisions)?,
         trust: trust.to_owned(),
         facts,
         audit: events(about, &decisions),
     };
     Ok((decisions, new))
+}
+
+/// Whether nothing in the facts is for want of an answer that may come later.
+fn is_settled(facts: &Facts) -> bool {
+    let found = facts.evidence.iter().flat_map(|evidence| evidence.verifications.values());
+    facts.incomplete.is_empty() && found.into_iter().all(|it| it.verdict != Verdict::Error)
+}
+
+/// When each policy was last passed.
+pub(super) fn good_of(about: &Undecided) -> Good {
+    about.good.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+fn nobody_asks(facts: &Facts, at: Point, now: DateTime<Utc>) -> Decision {
+    evaluate(&PolicySet::new(Vec::new()), facts, at, &EvaluateContext { now, last_good: None })
 }
 
 fn json(value: &impl Serialize) -> Result<String, Failure> {
@@ -184,10 +241,14 @@ pub(super) fn known_facts(about: &Undecided, asked: &Asked, now: DateTime<Utc>) 
     if !about.facts_hold || about.trust.as_deref() != Some(&asked.trust) {
         return None;
     }
+    // Time was up: of a copy its upstream may say something else, and what could not be had may be there now.
+    if about.due_at <= now.timestamp_millis() {
+        return None;
+    }
     let facts: Facts = serde_json::from_str(about.facts.as_deref()?).ok()?;
     let verified = facts.evidence.iter().flat_map(|evidence| evidence.verifications.values());
     let ended = verified.filter_map(|verification| verification.holds_until).any(|until| until <= now);
-    (!ended && facts.incomplete.is_empty()).then_some(facts)
+    (!ended && is_settled(&facts)).then_some(facts)
 }
 
 fn bare_facts(about: &Undecided, why: Option<String>) -> Facts {
@@ -196,64 +257,74 @@ fn bare_facts(about: &Undecided, why: Option<String>) -> Facts {
 
 /// What a policy's `onError` says when nothing could be gathered.
 pub(super) fn without_facts(about: &Undecided, active: &Active, why: String) -> Decisions {
-    let last_good = about.good_at.and_then(DateTime::from_timestamp_millis);
     let asked = active.asked(&about.repository);
-    Decisions::make(
-        &asked.policies,
-        &active.revision,
-        &mut bare_facts(about, Some(why)),
-        Utc::now(),
-        last_good,
-    )
+    let mut facts = bare_facts(about, Some(why));
+    Decisions::make(&asked, &active.revision, &mut facts, Utc::now(), &good_of(about))
 }
 
-/// Rows for the trail: the first decision of policies, and every change of what becomes of a pull.
+/// Rows for the trail: the first decision of policies at each point, and every change of one.
 fn events(about: &Undecided, decisions: &Decisions) -> Vec<AuditEvent> {
     let before = about.body.as_deref().and_then(|body| serde_json::from_str::<Decisions>(body).ok());
-    let now = decisions.pull(true);
-    let was = before.as_ref().map(|before| before.pull(true).outcome);
-    if was == Some(now.outcome) || (was.is_none() && now.policies.is_empty()) {
-        return Vec::new();
-    }
+    let changed = Decisions::PLACES.iter().filter_map(|(point, by_digest)| {
+        let now = decisions.at(*point, *by_digest)?;
+        let was = before.as_ref().and_then(|before| before.at(*point, *by_digest)).map(|was| was.outcome);
+        if was == Some(now.outcome) || (was.is_none() && now.policies.is_empty()) {
+            return None;
+        }
+        // By tag only where that makes a difference.
+        let other = decisions.at(*point, true).map(|other| other.outcome);
+        if !by_digest && *point != Point::Promote && other == Some(now.outcome) {
+            return None;
+        }
+        Some(event(about, now, was, *by_digest))
+    });
+    changed.collect()
+}
+
+fn event(about: &Undecided, now: &Decision, was: Option<Outcome>, by_digest: bool) -> AuditEvent {
     let withdrawn = was.is_some_and(|was| was != Outcome::Deny) && now.outcome == Outcome::Deny;
-    let name = if withdrawn { "decision.withdrawn" } else { "decision" };
+    let name = if withdrawn { WITHDRAWN } else { "decision" };
     let outcome = if now.outcome == Outcome::Deny { "denied" } else { "allowed" };
-    let policies = now.with_outcome(now.outcome).map(|policy| policy.policy.as_str());
-    let rule = format!("{} by {}", word(now.outcome), policies.collect::<Vec<_>>().join(", "));
-    let mut event = AuditEvent::new(name, outcome, rule.trim_end_matches(" by ").to_owned());
+    let decided = now.with_outcome(now.outcome).map(|policy| format!("{}@{}", policy.policy, policy.revision));
+    let by: Vec<String> = decided.collect();
+    let at = json(&now.at).unwrap_or_default();
+    let how = if by_digest { "" } else { " by tag" };
+    let rule = format!("{} at {}{how}: {}", word(now.outcome), at.trim_matches('"'), by.join(", "));
+    let mut event = AuditEvent::new(name, outcome, rule.trim_end_matches(": ").to_owned());
     event.actor = DECIDER.to_owned();
     event.repository = Some(about.repository.to_string());
     event.target = Some(about.digest.to_string());
-    vec![event]
+    event
 }
 
 impl super::Admission {
     /// Counts and tells a decision that is kept.
     fn kept(&self, about: &Undecided, decisions: &Decisions) {
-        for event in events(about, decisions) {
-            if event.event == "decision.withdrawn" {
-                self.metrics.withdrawn.inc();
-                let reason = decisions.pull(true).message();
-                tracing::warn!(repository = %about.repository, digest = %about.digest, reason, "no longer allowed");
-            }
+        for event in events(about, decisions).iter().filter(|event| event.event == WITHDRAWN) {
+            self.metrics.withdrawn.inc();
+            let reason = decisions.pull(true).message();
+            let (repository, digest, rule) = (&about.repository, &about.digest, &event.rule);
+            tracing::warn!(%repository, %digest, rule, reason, "no longer allowed");
         }
     }
 }
 
-/// Signatures, attestations and documents stay readable whatever is decided about images, so that clients can verify: a
-/// manifest with nothing else in it, and an index of such manifests as clients keep at fallback tags.
-pub(super) fn is_evidence(manifest: &Manifest) -> bool {
-    match manifest.kind {
-        ManifestKind::Image => {
-            !manifest.layers.is_empty()
-                && manifest.layers.iter().all(|layer| is_evidence_type(&layer.media_type))
-        }
-        // It says nothing that can be run, and each child is asked about by itself.
-        ManifestKind::Index => manifest.manifests.iter().all(|child| {
-            let kind = child.artifact_type.as_deref().unwrap_or_default();
-            is_evidence_type(kind) || kind.starts_with("application/vnd.docker.attestation.manifest")
-        }),
-    }
+/// The index that clients keep where a registry has no referrers API (distribution-spec, "Referrers Tag Schema"): at no
+/// other tags than those that are named after digests. It may be read whatever is decided, so that signatures are found;
+/// each manifest in it is asked about by itself.
+fn is_referrers_list(image: &ImageFacts) -> bool {
+    let is_index = matches!(image.media_type.as_str(), media_type::OCI_INDEX | media_type::DOCKER_LIST);
+    is_index && !image.tags.is_empty() && image.tags.iter().all(|tag| is_evidence_tag(tag))
+}
+
+/// Whether a tag is named after a digest, as those of evidence are: `sha256-<hex>`, perhaps with `.sig`, `.att` or
+/// `.sbom`.
+pub(super) fn is_evidence_tag(tag: &str) -> bool {
+    let Some(rest) = tag.strip_prefix("sha256-").or_else(|| tag.strip_prefix("sha512-")) else { return false };
+    let (hex, suffix) = rest.split_once('.').unwrap_or((rest, ""));
+    hex.len() == 64
+        && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && matches!(suffix, "" | "sig" | "att" | "sbom")
 }
 
 /// Decides about a manifest that is on its way in.
@@ -265,11 +336,10 @@ pub(super) async fn arriving(
 ) -> Result<Decision, StorageError> {
     let now = Utc::now();
     match facts::of_arriving(app, new, asked, now).await {
-        Ok(mut facts) => {
+        Ok(Looked::Evidence(facts)) => Ok(nobody_asks(&facts, Point::Push, now)),
+        Ok(Looked::Subject(mut facts)) => {
             facts.image.pinned = Some(new.tags.is_empty());
-            Ok(hardest(points, |point| {
-                evaluate(&asked.policies, &facts, point, &EvaluateContext { now, last_good: None })
-            }))
+            Ok(hardest(points, |point| asked.decide(&facts, point, now, &Good::new())))
         }
         Err(Failure::Storage(error)) => Err(error),
         Err(failure) => Ok(arriving_without_facts(new, points, asked, failure.to_string())),
@@ -282,11 +352,8 @@ pub(super) fn arriving_without_facts(
     asked: &Asked,
     why: String,
 ) -> Decision {
-    let context = EvaluateContext { now: Utc::now(), last_good: None };
-    let mut image = ImageFacts::bare(new.repository.as_str(), new.digest);
-    image.tags = new.tags.iter().map(ToString::to_string).collect();
-    let facts = Facts::bare(image, Some(why));
-    hardest(points, |point| evaluate(&asked.policies, &facts, point, &context))
+    let facts = Facts::bare(ImageFacts::bare(new.repository.as_str(), new.digest), Some(why));
+    hardest(points, |point| asked.decide(&facts, point, Utc::now(), &Good::new()))
 }
 
 /// `points` is never empty; the first of the hardest.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use rreg_oci::{Digest, Manifest, ManifestLimits, Reference};
+use rreg_oci::{Descriptor, Digest, Manifest, ManifestKind, ManifestLimits, Reference};
 use rreg_policy::notation::wanted;
 use rreg_policy::{
-    Evidence, EvidenceFact, EvidenceKind, Facts, ManifestContent, TrustRoot, Verification, VerifyContext,
-    gather, image_facts,
+    Content as _, Evidence, EvidenceFact, EvidenceKind, Facts, ImageFacts, Limits, ManifestContent, TrustRoot,
+    Verification, VerifyContext, gather, image_facts, is_evidence_content, is_evidence_type,
 };
 use rreg_storage::{NewManifest, StoredVerification, Undecided};
 
@@ -16,6 +16,12 @@ use super::content::Stored;
 use super::decide::{self, Failure};
 use crate::app::App;
 
+/// Least time between two looks at what an upstream has about an image.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(600);
+/// Pieces of evidence about one manifest that are verified.
+const MAX_PIECES: usize = 500;
+/// Longest document that is read to see that it is one.
+const MAX_DOCUMENT: u64 = 64 << 20;
 /// Tags and indexes of one manifest that are looked at.
 const MAX_NAMES: usize = 1000;
 
@@ -24,8 +30,8 @@ const ROUNDS: usize = 3;
 
 /// What was found when a manifest was looked at.
 pub(super) enum Looked {
-    /// It is a signature, an attestation or a document itself.
-    Evidence,
+    /// It is a signature, an attestation or a document itself, and nothing that can be run. Of it, nothing is gathered.
+    Evidence(Box<Facts>),
     /// It is something that policies are about.
     Subject(Box<Facts>),
 }
@@ -44,14 +50,34 @@ pub(super) async fn of_stored(
         digest: stored.digest,
         body: stored.body.clone(),
     };
-    if decide::is_evidence(&parse(&image)?) {
-        return Ok(Looked::Evidence);
-    }
-    let (tags, parents) = metadata.names_of(&about.repository, &about.digest, MAX_NAMES).await?;
-    let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
     let content = Stored::new(app.clone(), about.repository.clone());
-    let facts = of(app, &content, (about.repository.as_str(), &tags), (&image, &parents), asked, now).await?;
+    if is_evidence(&content, &parse(&image)?, &app.admission.limits).await? {
+        let bare = ImageFacts::bare(about.repository.as_str(), about.digest);
+        return Ok(Looked::Evidence(Box::new(Facts::bare(bare, None))));
+    }
+    let (tags, parents) = metadata.names_of(&about.repository, &about.digest, MAX_NAMES + 1).await?;
+    let tags = tags.iter().map(ToString::to_string).collect();
+    let facts = of(app, &content, (about.repository.as_str(), tags), (&image, parents), asked, now).await?;
     Ok(Looked::Subject(Box::new(facts)))
+}
+
+/// Whether a manifest has nothing but evidence in it. The layers' types are its author's word, and whoever runs images
+/// looks at the bytes: so does this. Signatures, attestations and documents stay readable whatever is decided about
+/// images, so that clients can verify by themselves.
+async fn is_evidence(content: &Stored, manifest: &Manifest, limits: &Limits) -> Result<bool, Failure> {
+    let layers = &manifest.layers;
+    let may_be = |layer: &Descriptor| is_evidence_type(&layer.media_type) && layer.size <= MAX_DOCUMENT;
+    let is_image = manifest.kind == ManifestKind::Image;
+    if !is_image || layers.is_empty() || layers.len() > limits.max_layers || !layers.iter().all(may_be) {
+        return Ok(false);
+    }
+    for layer in layers {
+        let limit = usize::try_from(layer.size).unwrap_or(usize::MAX);
+        if !is_evidence_content(&layer.media_type, &content.blob(&layer.digest, limit).await?) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Gathers the facts about a manifest that is on its way in.
@@ -60,20 +86,29 @@ pub(super) async fn of_arriving(
     new: &NewManifest,
     asked: &Asked,
     now: DateTime<Utc>,
-) -> Result<Facts, Failure> {
-    let (mut tags, parents) =
-        app.storage.metadata().names_of(&new.repository, &new.digest, MAX_NAMES).await?;
-    tags.extend(new.tags.iter().cloned());
-    tags.sort();
-    tags.dedup();
-    let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
+) -> Result<Looked, Failure> {
     let image = ManifestContent {
         media_type: new.manifest.media_type.clone(),
         digest: new.digest,
         body: new.body.clone(),
     };
     let content = Stored::with(app.clone(), new.repository.clone(), image.clone());
-    of(app, &content, (new.repository.as_str(), &tags), (&image, &parents), asked, now).await
+    // An index at no other tags than those named after digests lists evidence, and is asked about as nothing else.
+    let lists_evidence = new.manifest.kind == ManifestKind::Index
+        && !new.tags.is_empty()
+        && new.tags.iter().all(|tag| decide::is_evidence_tag(tag.as_str()));
+    if lists_evidence || is_evidence(&content, &new.manifest, &app.admission.limits).await? {
+        let bare = ImageFacts::bare(new.repository.as_str(), new.digest);
+        return Ok(Looked::Evidence(Box::new(Facts::bare(bare, None))));
+    }
+    let metadata = app.storage.metadata();
+    let (mut tags, parents) = metadata.names_of(&new.repository, &new.digest, MAX_NAMES + 1).await?;
+    tags.extend(new.tags.iter().cloned());
+    tags.sort();
+    tags.dedup();
+    let tags = tags.iter().map(ToString::to_string).collect();
+    let facts = of(app, &content, (new.repository.as_str(), tags), (&image, parents), asked, now).await?;
+    Ok(Looked::Subject(Box::new(facts)))
 }
 
 fn parse(image: &ManifestContent) -> Result<Manifest, Failure> {
@@ -86,18 +121,30 @@ fn parse(image: &ManifestContent) -> Result<Manifest, Failure> {
 async fn of(
     app: &Arc<App>,
     content: &Stored,
-    (repository, tags): (&str, &[String]),
-    (image, parents): (&ManifestContent, &[Digest]),
+    (repository, mut tags): (&str, Vec<String>),
+    (image, mut parents): (&ManifestContent, Vec<Digest>),
     asked: &Asked,
     now: DateTime<Utc>,
 ) -> Result<Facts, Failure> {
     let limits = &app.admission.limits;
-    let (stated, gathered) = tokio::join!(
-        image_facts(content, "", repository, tags, image, parents, limits),
-        gather(content, image, parents, limits)
+    let too_many = tags.len() > MAX_NAMES || parents.len() > MAX_NAMES;
+    tags.truncate(MAX_NAMES);
+    parents.truncate(MAX_NAMES);
+    let (stated, mut gathered) = tokio::join!(
+        image_facts(content, "", repository, &tags, image, &parents, limits),
+        gather(content, image, &parents, limits)
     );
-    let (image, mut incomplete) = stated?;
+    let (mut image, mut incomplete) = stated?;
     incomplete.extend(gathered.incomplete);
+    if too_many {
+        image.unknown = true;
+        incomplete.push(format!("more than {MAX_NAMES} tags or indexes have it, and not all were looked at"));
+    }
+    if gathered.evidence.len() > MAX_PIECES {
+        let all = gathered.evidence.len();
+        incomplete.push(format!("of {all} signatures and attestations {MAX_PIECES} were looked at"));
+        gathered.evidence.truncate(MAX_PIECES);
+    }
     let evidence = verified(app, &gathered.evidence, asked, now).await?;
     let sbom = rreg_policy::sbom_facts(&gathered.evidence);
     Ok(Facts { evidence, incomplete, sbom, ..Facts::bare(image, None) })
@@ -124,17 +171,18 @@ async fn verified(
             for known in metadata.verifications(&fact.id).await? {
                 let Ok(verification) = serde_json::from_str::<Verification>(&known.body) else { continue };
                 let before = missing.len();
-                missing.retain(|root| root.id() != known.trust);
-                if missing.len() < before {
-                    fact.verifications.insert(known.trust.to_string(), verification);
+                let named = asked.roots.iter().find(|root| app.admission.name_of(root) == known.trust);
+                missing.retain(|root| app.admission.name_of(root) != known.trust);
+                if let Some(root) = named.filter(|_| missing.len() < before) {
+                    fact.verifications.insert(root.id().to_string(), verification);
                 }
             }
         }
         if !missing.is_empty() {
             let made = verify(app, piece, missing, now).await?;
-            for (trust, verification) in made {
-                fresh.push(row(fact.id, trust, &verification)?);
-                fact.verifications.insert(trust.to_string(), verification);
+            for (root, verification) in made {
+                fresh.push(row(fact.id, app.admission.name_of(&root), &verification)?);
+                fact.verifications.insert(root.id().to_string(), verification);
             }
         }
         facts.push(fact);
@@ -150,7 +198,7 @@ async fn verify(
     piece: &Evidence,
     roots: Vec<TrustRoot>,
     now: DateTime<Utc>,
-) -> Result<Vec<(Digest, Verification)>, Failure> {
+) -> Result<Vec<(TrustRoot, Verification)>, Failure> {
     let admission = &app.admission;
     let notation: Vec<_> = roots
         .iter()
@@ -174,7 +222,11 @@ async fn verify(
         (piece.clone(), admission.limits.clone(), admission.revocations.known());
     let work = tokio::task::spawn_blocking(move || {
         let context = VerifyContext { now, limits: &limits, revocation: &revocation };
-        roots.iter().map(|root| (root.id(), rreg_policy::verify(&piece, root, &context))).collect()
+        let verify = |root: TrustRoot| {
+            let found = rreg_policy::verify(&piece, &root, &context);
+            (root, found)
+        };
+        roots.into_iter().map(verify).collect()
     });
     work.await.map_err(|error| Failure::Other(format!("a verification broke off: {error}")))
 }
@@ -188,5 +240,5 @@ fn row(evidence: Digest, trust: Digest, verification: &Verification) -> Result<S
 /// When the upstream of a copy may have new evidence.
 pub(super) fn look_again(app: &App, about: &Undecided, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let copy = app.mirror.covering(&about.repository)?;
-    Some(now + copy.upstream.tag_ttl.max(std::time::Duration::from_secs(60)))
+    Some(now + copy.upstream.tag_ttl.max(LOOK_AGAIN))
 }

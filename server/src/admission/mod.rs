@@ -23,9 +23,9 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use rreg_oci::{Digest, RepositoryName};
-use rreg_policy::{Decision, Limits, Outcome, Point};
+use rreg_policy::{Decision, Limits, Outcome, Point, TrustRoot};
 use rreg_storage::{Storage, StorageError, StoredDecision};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 pub use active::LoadError;
 pub use sources::load_directory;
@@ -38,10 +38,14 @@ pub(crate) use worker::run as keep_deciding;
 
 use crate::app::App;
 use crate::config;
+use crate::mirror::Flights;
 use crate::telemetry::PolicyMetrics;
 
 /// Decisions remembered in memory, where no other replica can change them.
 const REMEMBERED: usize = 100_000;
+
+/// Decisions that requests wait for and that are made at the same time.
+const AT_ONCE: usize = 16;
 
 /// Asks policies.
 pub(crate) struct Admission {
@@ -54,6 +58,11 @@ pub(crate) struct Admission {
     pub(crate) metrics: PolicyMetrics,
     /// Something is to be decided again.
     wake: Notify,
+    reading: tokio::sync::Mutex<()>,
+    /// Decisions that requests wait for, one for all who ask for the same.
+    flights: Flights<(RepositoryName, Digest, String), Result<Arc<Decisions>, Arc<Failure>>>,
+    /// How many of those at the same time.
+    slots: Arc<Semaphore>,
 }
 
 #[derive(Clone)]
@@ -103,6 +112,9 @@ impl Admission {
             revocations: revocation::Revocations::new(config.revocation),
             metrics,
             wake: Notify::new(),
+            reading: tokio::sync::Mutex::default(),
+            flights: Flights::default(),
+            slots: Arc::new(Semaphore::new(AT_ONCE)),
         })
     }
 
@@ -111,18 +123,32 @@ impl Admission {
         self.active.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn activate(&self, active: Active) {
-        *self.active.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(active);
-        self.wake.notify_waiters();
-    }
-
-    /// Reads the policies again now, for whoever has just changed them.
+    /// Reads the policies again now, for whoever has just changed them or sees that somebody has. Those that cannot be
+    /// read change nothing.
     pub(crate) async fn reload(&self) -> Result<(), LoadError> {
+        // One after another: what was read earlier must not take the place of what was read later.
+        let _turn = self.reading.lock().await;
         let active = Active::load(&self.storage, self.config.directory.as_deref()).await?;
-        if active.revision != self.active().revision {
-            self.activate(active);
+        let changed = active.revision != self.active().revision;
+        *self.active.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(active);
+        if changed {
+            self.wake.notify_waiters();
         }
         Ok(())
+    }
+
+    /// What verifications under a trust root are kept as. How revocation is looked at is a part of what was found.
+    fn name_of(&self, root: &TrustRoot) -> Digest {
+        match root {
+            TrustRoot::Notation(_) => {
+                Digest::sha256(format!("{} {}", root.id(), self.config.revocation).as_bytes())
+            }
+            TrustRoot::Key(_) | TrustRoot::Certificates(_) | TrustRoot::Sigstore(_) => root.id(),
+        }
+    }
+
+    pub(crate) fn signers_may_read(&self) -> bool {
+        self.config.signers_may_read
     }
 
     fn timeout(&self) -> Duration {
@@ -226,19 +252,31 @@ impl Admission {
         active: &Arc<Active>,
     ) -> Result<Decisions, StorageError> {
         self.metrics.decided_at_once.inc();
-        let about = self.storage.metadata().undecided(repository, digest).await?;
+        let metadata = self.storage.metadata();
+        let about = metadata.undecided(repository, digest).await?;
         let unknown = || StorageError::UnknownManifest {
             repository: repository.clone(),
             reference: rreg_oci::Reference::Digest(*digest),
         };
         let about = about.ok_or_else(unknown)?;
+        let (slots, begun) = (self.slots.clone(), about.clone());
+        let work = || {
+            let (app, active) = (app.clone(), active.clone());
+            async move {
+                let _slot = slots.acquire_owned().await;
+                decide::decide_and_keep(app, begun, active).await.map(Arc::new).map_err(Arc::new)
+            }
+        };
         // What is begun is ended: the next request finds it.
-        let task = tokio::spawn(decide::decide_and_keep(app.clone(), about.clone(), active.clone()));
-        let why = match tokio::time::timeout(self.timeout(), task).await {
-            Ok(Ok(Ok(decisions))) => return Ok(decisions),
-            Ok(Ok(Err(Failure::Storage(error)))) => return Err(error),
-            Ok(Ok(Err(failure))) => failure.to_string(),
-            Ok(Err(_)) => "the decision broke off".to_owned(),
+        let key = (repository.clone(), *digest, active.revision.clone());
+        let flight = self.flights.join(&app.tasks, key, work);
+        let why = match tokio::time::timeout(self.timeout(), flight).await {
+            Ok(Some(Ok(decisions))) => return Ok(Decisions::clone(&decisions)),
+            Ok(Some(Err(failure))) => match &*failure {
+                Failure::Storage(StorageError::UnknownManifest { .. }) => return Err(unknown()),
+                failure => failure.to_string(),
+            },
+            Ok(None) => "the decision broke off".to_owned(),
             Err(_) => {
                 self.metrics.late.inc();
                 format!("nothing was decided within {} (policy.timeout)", self.config.timeout)
@@ -263,7 +301,7 @@ impl Admission {
             .flatten()
             .filter(|point| asked.at(*point))
             .collect();
-        if points.is_empty() || decide::is_evidence(&new.manifest) {
+        if points.is_empty() {
             return Ok(Answer::Allow);
         }
         let task = tokio::time::timeout(self.timeout(), decide::arriving(app, new, &points, &asked));

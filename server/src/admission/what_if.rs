@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use rreg_oci::Glob;
-use rreg_policy::{EvaluateContext, Facts, Outcome, Point, Policy, PolicySet, evaluate};
+use rreg_policy::{Facts, Outcome, Point, Policy};
 use rreg_storage::{StorageError, Undecided};
 use serde_json::{Value, json};
 
+use super::active::Asked;
 use super::decide;
 use super::facts::{self, Looked};
 use crate::app::App;
 
 /// Manifests read at once.
-const PAGE: usize = 500;
+const PAGE: usize = 50;
 /// Most manifests that one request looks at, and most changes that it tells.
 const MAX_LOOKED: u64 = 1_000_000;
 const MAX_CHANGES: usize = 10_000;
@@ -52,7 +53,7 @@ pub(crate) async fn what_if(
                 Some(facts) => facts,
                 None => match facts::of_stored(app, about, &both, now).await {
                     Ok(Looked::Subject(facts)) => *facts,
-                    Ok(Looked::Evidence) => continue,
+                    Ok(Looked::Evidence(_)) => continue,
                     Err(decide::Failure::Storage(StorageError::UnknownManifest { .. })) => continue,
                     Err(failure) => {
                         not_looked.push(format!("{}@{}: {failure}", about.repository, about.digest));
@@ -60,7 +61,7 @@ pub(crate) async fn what_if(
                     }
                 },
             };
-            changes.extend(change(about, facts, (&held.policies, &asked.policies), at, now));
+            changes.extend(change(about, facts, (&held, &asked), at, now));
         }
         if looked >= MAX_LOOKED || changes.len() >= MAX_CHANGES {
             break false;
@@ -74,15 +75,14 @@ pub(crate) async fn what_if(
 fn change(
     about: &Undecided,
     mut facts: Facts,
-    (held, then): (&PolicySet, &PolicySet),
+    (held, then): (&Asked, &Asked),
     at: Point,
     now: DateTime<Utc>,
 ) -> Option<Value> {
-    let last_good = about.good_at.and_then(DateTime::from_timestamp_millis);
-    let context = EvaluateContext { now, last_good };
+    let good = decide::good_of(about);
     facts.image.pinned = Some(true);
-    let before = evaluate(held, &facts, at, &context);
-    let after = evaluate(then, &facts, at, &context);
+    let before = held.decide(&facts, at, now, &good);
+    let after = then.decide(&facts, at, now, &good);
     (before.outcome != after.outcome).then(|| {
         let reason = if after.outcome == Outcome::Allow { before.message() } else { after.message() };
         json!({

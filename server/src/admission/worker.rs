@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use rreg_storage::StorageError;
+use rreg_storage::{StorageError, TakenManifest};
 use tokio_util::sync::CancellationToken;
 
+use super::active::Active;
 use super::decide::{self, Failure};
 use crate::app::App;
 
@@ -16,6 +17,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(60);
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_secs(30);
+/// How long what another replica has decided by other policies is left alone.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Manifests taken at once.
 const BATCH: usize = 256;
 /// Manifests looked at at once for those that have no row.
@@ -25,24 +28,52 @@ const OVERLAP: i64 = 1000;
 
 /// Keeps policies and decisions up to date until `stop`.
 pub(crate) async fn run(app: Arc<App>, stop: CancellationToken) {
-    let mut last = 0;
+    tokio::join!(keep_policies(&app, &stop), keep_decisions(&app, &stop));
+}
+
+async fn keep_policies(app: &Arc<App>, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        refresh(app).await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+async fn keep_decisions(app: &Arc<App>, stop: &CancellationToken) {
+    let (mut last, mut trusted) = (0, String::new());
     loop {
-        refresh(&app).await;
-        if !app.admission.active().policies.is_empty() {
+        let active = app.admission.active();
+        if !active.policies.is_empty() {
             tokio::select! {
                 () = stop.cancelled() => return,
-                outcome = round(&app, &mut last, &stop) => {
+                outcome = round(app, &mut last, stop) => {
                     if let Err(error) = outcome {
                         tracing::warn!(%error, "decisions could not be brought up to date; trying again");
                     }
                 }
             }
         }
+        if trusted != active.revision {
+            forget(app).await;
+            trusted.clone_from(&active.revision);
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = app.admission.wake.notified() => {}
             () = tokio::time::sleep(LOOK) => {}
         }
+    }
+}
+
+/// What was found under trust roots that no policy names any more is of no use to anybody.
+async fn forget(app: &Arc<App>) {
+    let active = app.admission.active();
+    let roots = active.policies.iter().flat_map(rreg_policy::Policy::trust_roots);
+    let names = roots.map(|root| app.admission.name_of(root)).collect();
+    if let Err(error) = app.storage.metadata().forget_verifications(names).await {
+        tracing::warn!(%error, "verifications under former trust roots were not forgotten");
     }
 }
 
@@ -79,30 +110,36 @@ async fn round(app: &Arc<App>, last: &mut i64, stop: &CancellationToken) -> Resu
         (after, *last) = (page, page);
     }
     let workers = usize::try_from(app.admission.config.workers).unwrap_or(1);
+    // Another replica may have other policies for a while: a directory is not changed everywhere at once. Where there is
+    // no other, nobody is waited for.
+    let patience = if metadata.decisions_epoch().is_some() { Duration::ZERO } else { PATIENCE };
     while !stop.is_cancelled() {
         let active = app.admission.active();
-        let batch = metadata.take_undecided(&active.revision, LEASE, BATCH).await?;
+        let batch = metadata.take_undecided(&active.revision, LEASE, patience, BATCH).await?;
         if batch.is_empty() {
             return Ok(());
         }
-        let decide = |about: rreg_storage::Undecided| {
-            let (app, active) = (app.clone(), active.clone());
-            async move {
-                let failure = match decide::decide_and_keep(app.clone(), about.clone(), active).await {
-                    Ok(_) => return app.admission.metrics.decided.inc(),
-                    // Deleted meanwhile.
-                    Err(Failure::Storage(StorageError::UnknownManifest { .. })) => return,
-                    Err(failure) => failure.to_string(),
-                };
-                app.admission.metrics.failures.inc();
-                tracing::warn!(repository = %about.repository, digest = %about.digest, failure, "not decided");
-                let kept = app.storage.metadata().fail_decision(&about, failure, PAUSE).await;
-                if let Err(error) = kept {
-                    tracing::warn!(%error, "why nothing was decided could not be kept");
-                }
-            }
-        };
-        stream::iter(batch).for_each_concurrent(workers, decide).await;
+        stream::iter(batch).for_each_concurrent(workers, |taken| one(app, taken, active.clone())).await;
     }
     Ok(())
+}
+
+async fn one(app: &Arc<App>, taken: TakenManifest, active: Arc<Active>) {
+    let metadata = app.storage.metadata();
+    let about = match metadata.taken(taken).await {
+        Ok(Some(about)) => about,
+        // Deleted meanwhile.
+        Ok(None) => return,
+        Err(error) => return tracing::warn!(%error, "a manifest could not be looked at"),
+    };
+    let failure = match decide::decide_and_keep(app.clone(), about.clone(), active).await {
+        Ok(_) => return app.admission.metrics.decided.inc(),
+        Err(Failure::Storage(StorageError::UnknownManifest { .. })) => return,
+        Err(failure) => failure.to_string(),
+    };
+    app.admission.metrics.failures.inc();
+    tracing::warn!(repository = %about.repository, digest = %about.digest, failure, "not decided");
+    if let Err(error) = metadata.fail_decision(&about, failure, PAUSE).await {
+        tracing::warn!(%error, "why nothing was decided could not be kept");
+    }
 }

@@ -89,6 +89,11 @@ section! {
         timeout: HumanDuration = HumanDuration::seconds(5),
         /// Decisions that this replica makes at the same time in the background. 1 to 64.
         workers: u32 = 4,
+        /// Lets who may push to a repository read a manifest that its policies refuse, with a program that signs or judges
+        /// and says so (cosign, notation, `rreg sign`, `rreg gate`): what nobody can read, nobody can sign. Each time goes
+        /// to the audit trail. With `auth.mode = "open"` everybody may push, so that the program's word is all that
+        /// counts.
+        signers_may_read: bool = true,
         /// Whether the certificates of Notation signatures are looked up (OCSP, then revocation lists): `off`, `strict`
         /// (no answer is an error) or `lenient` (no answer is none against them). The registry then asks the addresses
         /// that trusted certificates name.

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use http::header::WARNING;
 use http::{HeaderMap, HeaderValue};
 use rreg_auth::Permit;
-use rreg_oci::{Descriptor, Digest, Reference};
+use rreg_oci::{Descriptor, Digest, Operation};
 use rreg_storage::{Referrer, ReferrerPage, StorageError, TagPage};
 
 use super::{Answer, blobs, manifests};
 use crate::app::App;
+use crate::auth::Context;
 use crate::error::ApiError;
 use crate::mirror::Copy;
 
@@ -21,19 +22,19 @@ pub(super) async fn manifest(
     app: &Arc<App>,
     permit: &Permit,
     copy: &Copy,
-    reference: &Reference,
-    headers: &HeaderMap,
+    (headers, context): (&HeaderMap, &Context),
     with_body: bool,
 ) -> Answer {
+    let (Operation::ManifestGet { reference, .. } | Operation::ManifestHead { reference, .. }) = permit.operation()
+    else {
+        return Err(super::wrong_operation());
+    };
     let found = app.mirror.manifest(app, copy, reference).await.map_err(ApiError::from_shared)?;
     let mut response = manifests::answer(app, &found.manifest, headers, with_body);
     if found.stale.is_some() {
         warn(&mut response);
     }
-    if manifests::signs(app, permit, &copy.local, headers) {
-        return Ok(response);
-    }
-    manifests::judged(app, &copy.local, reference, &found.manifest, response).await
+    manifests::judged(app, permit, (headers, context), &found.manifest, response).await
 }
 
 /// What exactly went wrong is in the log (RFC 7234, section 5.5.2).

@@ -15,6 +15,7 @@ use rreg_storage::{AuditEvent, NewManifest, StoredManifest};
 use super::{Answer, content_headers, created, empty, not_modified, set};
 use crate::admission;
 use crate::app::App;
+use crate::auth::{Context, allowed};
 use crate::body::IncomingBody;
 use crate::error::ApiError;
 use crate::telemetry::CacheMetrics;
@@ -51,43 +52,54 @@ pub(super) async fn read(app: &Arc<App>, permit: &Permit, headers: &HeaderMap, w
     };
     cache_of(app, reference).misses.inc();
     if let Some(copy) = app.mirror.covering(repository) {
-        return super::copies::manifest(app, permit, &copy, reference, headers, with_body).await;
+        return super::copies::manifest(app, permit, &copy, (headers, context), with_body).await;
     }
     let manifest = app.storage.metadata().manifest(repository, reference).await?;
     if asks_before_push(reference, with_body) {
         app.storage.metadata().promise_manifest(repository, &manifest).await?;
     }
     let answer = answer(app, &manifest, headers, with_body);
-    if signs(app, permit, repository, headers) {
-        return Ok(answer);
-    }
-    judged(app, repository, reference, &manifest, answer).await
+    judged(app, permit, (headers, context), &manifest, answer).await
 }
 
 /// Whether a manifest is read in order to sign it or to judge it: by somebody who may push to the repository, with a
-/// program that says so. Who could not read what is not signed yet could not sign it; and whoever may push could push
-/// the same image where no policy asks. The program's word keeps them from pulling it by mistake.
-pub(super) fn signs(app: &App, permit: &Permit, repository: &RepositoryName, headers: &HeaderMap) -> bool {
+/// program that says so. Who could not read what is not signed yet could not sign it. The program's word keeps people
+/// from pulling by mistake what they may read for this.
+fn signs(app: &App, permit: &Permit, repository: &RepositoryName, headers: &HeaderMap) -> bool {
     let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     let says_so = agent.starts_with("cosign/")
         || agent.starts_with("notation/")
         || (agent.starts_with("rreg/") && agent.ends_with(" (evidence)"));
-    // A token for the pull alone was asked for first: what counts is who they are.
-    let whole = || Caller { scopes: None, ..permit.caller().clone() };
-    says_so && app.auth.access.judge(&whole(), Action::Push, Some(repository)).is_ok()
+    // Nobody signs in a copy.
+    if !says_so || !app.admission.signers_may_read() || app.mirror.covering(repository).is_some() {
+        return false;
+    }
+    // A token for the pull alone is what these programs ask for first: what counts is who they are.
+    let whole = Caller { scopes: None, ..permit.caller().clone() };
+    app.auth.access.judge(&whole, Action::Push, Some(repository)).is_ok()
 }
 
 /// The answer, if policies let it be given.
 pub(super) async fn judged(
     app: &Arc<App>,
-    repository: &RepositoryName,
-    reference: &Reference,
+    permit: &Permit,
+    (headers, context): (&HeaderMap, &Context),
     manifest: &StoredManifest,
     mut answer: Response,
 ) -> Answer {
+    let (Operation::ManifestGet { repository, reference } | Operation::ManifestHead { repository, reference }) =
+        permit.operation()
+    else {
+        return Err(super::wrong_operation());
+    };
     match app.admission.pull(app, repository, &manifest.digest, reference.digest().is_some()).await? {
         admission::Answer::Allow => {}
         admission::Answer::Warn(decision) => warn(&mut answer, &decision),
+        admission::Answer::Deny(_) if signs(app, permit, repository, headers) => {
+            let mut event = allowed(permit, context);
+            "policy.signers_may_read".clone_into(&mut event.rule);
+            app.storage.metadata().audit(vec![event]).await?;
+        }
         admission::Answer::Deny(decision) => return Err(denied(app, &decision)),
     }
     Ok(answer)

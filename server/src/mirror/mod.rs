@@ -28,7 +28,7 @@ use rreg_oci::{Digest, Operation, Reference, RepositoryName};
 use rreg_storage::StorageError;
 
 pub(crate) use error::MirrorError;
-pub(crate) use manifests::Found;
+pub(crate) pub(crate) use manifests::Found;
 
 use crate::config::Config;
 use flights::Flights;

@@ -9,6 +9,7 @@ use rreg_oci::{Digest, RepositoryName, Tag};
 use sqlx::AnyConnection;
 use sqlx::Row as _;
 
+use super::decisions::manifest_changed;
 use super::evictions::{note_copy, note_use};
 use super::manifests::{
     BLOB_MEMBER, MANIFEST_MEMBER, insert_manifest, link_blob, link_child, member, tell_decisions, unique,
@@ -159,6 +160,7 @@ async fn cache_manifest(
     }
     for parent in waiting_for(conn, repository, &new.digest).await? {
         link_child(conn, parent, id).await?;
+        manifest_changed(conn, parent).await?;
     }
     arrived(conn, repository, &new.digest).await?;
     tell_decisions(conn, repository, new).await?;

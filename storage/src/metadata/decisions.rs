@@ -57,8 +57,10 @@ pub struct Undecided {
     pub trust: Option<String>,
     /// The last decisions, JSON.
     pub body: Option<String>,
-    /// When it was last allowed, in milliseconds since the Unix epoch.
-    pub good_at: Option<i64>,
+    /// When each policy was last passed, JSON.
+    pub good: Option<String>,
+    /// When time changes it, in milliseconds since the Unix epoch.
+    pub due_at: i64,
 }
 
 /// What was decided.
@@ -72,8 +74,8 @@ pub struct NewDecision {
     pub by_digest: String,
     /// When time changes it, in milliseconds since the Unix epoch.
     pub due_at: Option<i64>,
-    /// When it was last allowed.
-    pub good_at: Option<i64>,
+    /// When each policy was last passed, JSON.
+    pub good: String,
     /// The decisions with their reasons, JSON.
     pub body: String,
     /// Digest of the trust roots.
@@ -85,8 +87,13 @@ pub struct NewDecision {
 }
 
 const SELECT: &str = "SELECT m.id, r.name, m.digest, COALESCE(d.changes, 0), COALESCE(d.revision, ''), d.facts, \
-     d.trust, d.body, d.good_at FROM manifests m JOIN repositories r ON r.id = m.repository_id \
+     d.trust, d.body, d.good, COALESCE(d.due_at, 0) FROM manifests m JOIN repositories r ON r.id = m.repository_id \
      LEFT JOIN decisions d ON d.manifest_id = m.id";
+
+/// A row for a manifest that has none yet. Changes of facts only touch rows, so there must be one before facts are
+/// gathered: what happens meanwhile is counted in it.
+const EXPECT: &str = "INSERT INTO decisions (manifest_id, revision, changes, due_at, leased_until, decided_at) \
+     SELECT id, '', 1, $3, 0, 0 FROM manifests WHERE id > $1 AND id <= $2 ON CONFLICT (manifest_id) DO NOTHING";
 
 impl MetadataStore {
     /// What was decided, if anything was.
@@ -124,7 +131,7 @@ impl MetadataStore {
         self.cache.is_exclusive().then(|| self.cache.epoch())
     }
 
-    /// What is known of one manifest, to decide about it now.
+    /// What is known of one manifest, to decide about it now. From then on changes of facts are counted.
     ///
     /// # Errors
     /// A database failure.
@@ -133,16 +140,37 @@ impl MetadataStore {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<Undecided>, StorageError> {
-        let sql = format!("{SELECT} WHERE r.name = $1 AND m.digest = $2");
+        for _ in 0..2 {
+            let sql = format!("{SELECT} WHERE r.name = $1 AND m.digest = $2");
+            let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+                .bind(repository.as_str())
+                .bind(digest.to_string())
+                .fetch_optional(&mut *self.db.read().await?)
+                .await?;
+            let Some(about) = row.as_ref().map(undecided).transpose()? else { return Ok(None) };
+            if about.changes > 0 {
+                return Ok(Some(about));
+            }
+            self.expect(about.manifest - 1, about.manifest).await?;
+        }
+        Err(StorageError::Conflict)
+    }
+
+    /// What is known of a manifest that was taken. `None` if it is gone.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn taken(&self, manifest: TakenManifest) -> Result<Option<Undecided>, StorageError> {
+        let sql = format!("{SELECT} WHERE m.id = $1");
         let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(repository.as_str())
-            .bind(digest.to_string())
+            .bind(manifest.0)
             .fetch_optional(&mut *self.db.read().await?)
             .await?;
         row.as_ref().map(undecided).transpose()
     }
 
-    /// Takes up to `limit` manifests whose decision is due or of other policies than `revision`, for `lease`.
+    /// Takes up to `limit` manifests whose decision is due or of other policies than `revision`, for `lease`. Those
+    /// that somebody with other policies has decided less than `patience` ago are left to them.
     ///
     /// # Errors
     /// A database failure.
@@ -150,30 +178,36 @@ impl MetadataStore {
         &self,
         revision: &str,
         lease: Duration,
+        patience: Duration,
         limit: usize,
-    ) -> Result<Vec<Undecided>, StorageError> {
-        let ids = due(&mut *self.db.read().await?, revision, limit).await?;
+    ) -> Result<Vec<TakenManifest>, StorageError> {
+        let before = now_ms().saturating_sub(millis(patience));
+        let ids = due(&mut *self.db.read().await?, revision, before, limit).await?;
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let lease = to_sql(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX));
-        let taken = self
-            .db
+        self.db
             .write(
-                (ids, revision.to_owned(), lease),
+                (ids, revision.to_owned(), millis(lease)),
                 |conn, (ids, revision, lease)| Box::pin(take(conn, ids, revision, *lease)),
                 |_, _| {},
             )
-            .await?;
-        let mut conn = self.db.read().await?;
-        let sql = format!("{SELECT} WHERE m.id = $1");
-        let mut all = Vec::with_capacity(taken.len());
-        for id in taken {
-            let row =
-                sqlx::query(sqlx::AssertSqlSafe(sql.clone())).bind(id).fetch_optional(&mut *conn).await?;
-            all.extend(row.as_ref().map(undecided).transpose()?);
-        }
-        Ok(all)
+            .await
+    }
+
+    async fn expect(&self, after: i64, last: i64) -> Result<(), StorageError> {
+        self.db
+            .write(
+                (after, last),
+                |conn, (after, last)| {
+                    Box::pin(async move {
+                        sqlx::query(EXPECT).bind(*after).bind(*last).bind(NEVER).execute(conn).await?;
+                        Ok(())
+                    })
+                },
+                |_, ()| {},
+            )
+            .await
     }
 
     /// Makes a row for each manifest after the one with id `after` that has none, looking at `limit` of them. Gives
@@ -202,27 +236,7 @@ impl MetadataStore {
         if missing.is_none() {
             return Ok(Some(last));
         }
-        self.db
-            .write(
-                (after, last),
-                |conn, (after, last)| {
-                    Box::pin(async move {
-                        sqlx::query(
-                            "INSERT INTO decisions (manifest_id, revision, changes, due_at, leased_until) \
-                             SELECT id, '', 1, $3, 0 FROM manifests WHERE id > $1 AND id <= $2 \
-                             ON CONFLICT (manifest_id) DO NOTHING",
-                        )
-                        .bind(*after)
-                        .bind(*last)
-                        .bind(NEVER)
-                        .execute(conn)
-                        .await?;
-                        Ok(())
-                    })
-                },
-                |_, ()| {},
-            )
-            .await?;
+        self.expect(after, last).await?;
         Ok(Some(last))
     }
 
@@ -232,13 +246,10 @@ impl MetadataStore {
     /// # Errors
     /// A database failure.
     pub async fn keep_decision(&self, about: &Undecided, new: NewDecision) -> Result<bool, StorageError> {
-        let cache = self.cache.clone();
+        // What is remembered of decisions stays good: it names its revision and its end, and a change of facts, which
+        // is what this is not, ends it.
         self.db
-            .write(
-                (about.clone(), new),
-                |conn, (about, new)| Box::pin(keep(conn, about, new)),
-                move |_, _| cache.committed(|_| {}),
-            )
+            .write((about.clone(), new), |conn, (about, new)| Box::pin(keep(conn, about, new)), |_, _| {})
             .await
     }
 
@@ -252,7 +263,7 @@ impl MetadataStore {
         error: String,
         pause: Duration,
     ) -> Result<(), StorageError> {
-        let until = now_ms().saturating_add(to_sql(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)));
+        let until = now_ms().saturating_add(millis(pause));
         self.db
             .write(
                 (about.clone(), error, until),
@@ -381,17 +392,34 @@ fn undecided(row: &sqlx::any::AnyRow) -> Result<Undecided, StorageError> {
         facts: row.try_get(5)?,
         trust: row.try_get(6)?,
         body: row.try_get(7)?,
-        good_at: row.try_get(8)?,
+        good: row.try_get(8)?,
+        due_at: row.try_get(9)?,
     })
 }
 
-/// Two ranges of one index and one of another, so that finding nothing costs nothing.
-async fn due(conn: &mut AnyConnection, revision: &str, limit: usize) -> Result<Vec<i64>, StorageError> {
+/// A manifest that a worker has taken.
+#[derive(Clone, Copy, Debug)]
+pub struct TakenManifest(i64);
+
+fn millis(time: Duration) -> i64 {
+    to_sql(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Ranges of two indexes, so that finding nothing costs nothing.
+async fn due(
+    conn: &mut AnyConnection,
+    revision: &str,
+    before: i64,
+    limit: usize,
+) -> Result<Vec<i64>, StorageError> {
     let mut ids = Vec::new();
     for sql in [
-        "SELECT manifest_id FROM decisions WHERE revision < $1 AND leased_until <= $2 LIMIT $3",
-        "SELECT manifest_id FROM decisions WHERE revision > $1 AND leased_until <= $2 LIMIT $3",
-        "SELECT manifest_id FROM decisions WHERE revision = $1 AND due_at <= $2 AND leased_until <= $2 LIMIT $3",
+        "SELECT manifest_id FROM decisions WHERE revision = '' AND leased_until <= $2 AND $1 <> '' AND $4 >= 0 LIMIT $3",
+        "SELECT manifest_id FROM decisions WHERE revision > '' AND revision < $1 AND leased_until <= $2 \
+         AND decided_at <= $4 LIMIT $3",
+        "SELECT manifest_id FROM decisions WHERE revision > $1 AND leased_until <= $2 AND decided_at <= $4 LIMIT $3",
+        "SELECT manifest_id FROM decisions WHERE revision = $1 AND due_at <= $2 AND leased_until <= $2 AND $4 >= 0 \
+         LIMIT $3",
     ] {
         let left = limit.saturating_sub(ids.len());
         if left == 0 {
@@ -401,6 +429,7 @@ async fn due(conn: &mut AnyConnection, revision: &str, limit: usize) -> Result<V
             .bind(revision)
             .bind(now_ms())
             .bind(to_sql(left as u64))
+            .bind(before)
             .fetch_all(&mut *conn)
             .await?;
         for row in rows {
@@ -415,7 +444,7 @@ async fn take(
     ids: &[i64],
     revision: &str,
     lease: i64,
-) -> Result<Vec<i64>, StorageError> {
+) -> Result<Vec<TakenManifest>, StorageError> {
     let now = now_ms();
     let mut taken = Vec::with_capacity(ids.len());
     for id in ids {
@@ -430,7 +459,7 @@ async fn take(
         .execute(&mut *conn)
         .await?;
         if row.rows_affected() > 0 {
-            taken.push(*id);
+            taken.push(TakenManifest(*id));
         }
     }
     Ok(taken)
@@ -438,13 +467,9 @@ async fn take(
 
 async fn keep(conn: &mut AnyConnection, about: &Undecided, new: &NewDecision) -> Result<bool, StorageError> {
     let stored = sqlx::query(
-        "INSERT INTO decisions (manifest_id, revision, changes, due_at, leased_until, by_tag, by_digest, good_at, \
-         error, body, trust, facts) \
-         SELECT id, $2, 1, $4, 0, $5, $6, $7, NULL, $8, $9, $10 FROM manifests WHERE id = $1 \
-         ON CONFLICT (manifest_id) DO UPDATE SET revision = excluded.revision, due_at = excluded.due_at, \
-         leased_until = 0, by_tag = excluded.by_tag, by_digest = excluded.by_digest, good_at = excluded.good_at, \
-         error = NULL, body = excluded.body, trust = excluded.trust, \
-         facts = COALESCE(excluded.facts, decisions.facts) WHERE decisions.changes = $3",
+        "UPDATE decisions SET revision = $2, due_at = $4, leased_until = 0, by_tag = $5, by_digest = $6, good = $7, \
+         error = NULL, body = $8, trust = $9, facts = COALESCE($10, facts), decided_at = $11 \
+         WHERE manifest_id = $1 AND changes = $3",
     )
     .bind(about.manifest)
     .bind(new.revision.as_str())
@@ -452,10 +477,11 @@ async fn keep(conn: &mut AnyConnection, about: &Undecided, new: &NewDecision) ->
     .bind(new.due_at.unwrap_or(NEVER))
     .bind(new.by_tag.as_str())
     .bind(new.by_digest.as_str())
-    .bind(new.good_at)
+    .bind(new.good.as_str())
     .bind(new.body.as_str())
     .bind(new.trust.as_str())
     .bind(new.facts.clone())
+    .bind(now_ms())
     .execute(&mut *conn)
     .await?;
     if stored.rows_affected() == 0 {
@@ -486,6 +512,17 @@ pub(super) async fn facts_changed(
     Ok(())
 }
 
+/// A part of an index has come that was missing when it was looked at.
+pub(super) async fn manifest_changed(conn: &mut AnyConnection, manifest: i64) -> Result<(), StorageError> {
+    sqlx::query(
+        "UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 WHERE manifest_id = $1",
+    )
+    .bind(manifest)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// A tag came, moved or went: what it names has other names now, and cosign keeps evidence at tags named after the
 /// digest that it is about (`sha256-<hex>`, `.sig`, `.att`, `.sbom`).
 pub(super) async fn tag_changed(
@@ -497,14 +534,25 @@ pub(super) async fn tag_changed(
     for digest in digests.into_iter().flatten() {
         facts_changed(&mut *conn, repository, digest).await?;
     }
-    match named_subject(tag) {
-        Some(subject) => facts_changed(conn, repository, &subject).await,
-        None => Ok(()),
+    let Some(subject) = named_subject(tag) else { return Ok(()) };
+    // A tag has no room for a whole SHA-512: it names the first half.
+    let rows = sqlx::query("SELECT digest FROM manifests WHERE repository_id = $1 AND digest >= $2 AND digest < $3")
+        .bind(repository)
+        .bind(subject.as_str())
+        // After every hexadecimal digit.
+        .bind(format!("{subject}g"))
+        .fetch_all(&mut *conn)
+        .await?;
+    for row in rows {
+        facts_changed(&mut *conn, repository, &digest_column(&row, 0)?).await?;
     }
+    Ok(())
 }
 
-fn named_subject(tag: &Tag) -> Option<Digest> {
+/// The beginning of the digest that a tag is named after.
+fn named_subject(tag: &Tag) -> Option<String> {
     let (algorithm, rest) = tag.as_str().split_once('-')?;
     let hex = rest.split_once('.').map_or(rest, |(hex, _)| hex);
-    format!("{algorithm}:{hex}").parse().ok()
+    let is_hex = hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_hex && matches!(algorithm, "sha256" | "sha512")).then(|| format!("{algorithm}:{hex}"))
 }

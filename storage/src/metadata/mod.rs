@@ -43,7 +43,7 @@ use sqlx::any::AnyRow;
 
 pub use audit::AuditEvent;
 pub use blobs::{BlobContent, BlobRecord, NewBlob, Segment};
-pub use decisions::{NewDecision, StoredDecision, Undecided};
+pub use decisions::{NewDecision, StoredDecision, TakenManifest, Undecided};
 pub use evictions::Evicted;
 pub use inspect::{Content, Stored};
 pub use judge::{Holder, Presence, Verdict};

@@ -7,7 +7,7 @@ use sqlx::Row as _;
 
 use super::blob_writes::insert_blob;
 use super::blobs::{NewBlob, segments};
-use super::manifests::{BLOB_MEMBER, MANIFEST_MEMBER, NewManifest, insert_manifest, member, refer, unique};
+use super::manifests::{BLOB_MEMBER, MANIFEST_MEMBER, NewManifest, insert_manifest, member, refer, unique, tell_decisions};
 use super::reviews::{ReviewKind, queue};
 use super::tags::{Scope, restore_tag};
 use super::{MetadataStore, ensure_repository, find_repository, size_column, unrecorded};
@@ -224,6 +224,7 @@ async fn restore_manifest(
     queue(conn, repository, ReviewKind::Manifest, &new.digest).await?;
     let id = insert_manifest(conn, repository, new).await?;
     refer(conn, repository, id, &blobs, &[]).await?;
+    tell_decisions(conn, repository, new).await?;
     Ok(restored)
 }
 
