@@ -107,10 +107,20 @@ impl Inquiry<'_> {
         let findings = if self.at == Point::Push && !is_asked_at_push(rule) {
             let found = "not asked at a push: signatures, attestations and SBOMs come after it";
             vec![(rule.path.clone(), Finding::pass("nothing yet", found))]
+        } else if self.facts.image.unknown {
+            self.unknown(rule)
         } else {
             self.ask(rule)
         };
         findings.into_iter().map(|(path, finding)| self.reason(rule, path, finding)).collect()
+    }
+
+    /// What is not there proves nothing, neither for a rule nor against it.
+    fn unknown(&self, rule: &Rule) -> Vec<(String, Finding)> {
+        let why = self.facts.incomplete.first().map_or("nobody looked at it", String::as_str);
+        let found = format!("the image could not be looked at: {why}");
+        let finding = || Finding::error("an image that can be looked at", found.as_str(), "try again later");
+        rule.paths().into_iter().map(|path| (path, finding())).collect()
     }
 
     fn ask(&self, rule: &Rule) -> Vec<(String, Finding)> {

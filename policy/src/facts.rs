@@ -90,6 +90,10 @@ pub struct ImageFacts {
     pub registry: String,
     /// Repository without the registry.
     pub repository: String,
+    /// Nobody looked at it: tags, platforms and parents are not known, and neither is what it is like. Every policy
+    /// that could be about it is asked, and no rule can be answered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
     /// Tags that name the digest, or an index that has it.
     #[serde(default)]
     pub tags: Vec<String>,
@@ -130,11 +134,12 @@ pub struct ImageFacts {
 }
 
 impl ImageFacts {
-    /// No more than where it is: for when nothing could be looked at.
+    /// No more than where it is: for when nothing could be looked at. It is [`Self::unknown`].
     pub fn bare(repository: &str, digest: Digest) -> Self {
         Self {
             registry: String::new(),
             repository: repository.to_owned(),
+            unknown: true,
             tags: Vec::new(),
             digest,
             parents: Vec::new(),

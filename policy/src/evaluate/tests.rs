@@ -2,6 +2,7 @@
 
 mod rules;
 mod time;
+mod unknown;
 
 use chrono::{DateTime, TimeZone, Utc};
 use serde_json::{Value, json};

@@ -52,6 +52,7 @@ pub async fn image_facts(
     let facts = ImageFacts {
         registry: registry.to_owned(),
         repository: repository.to_owned(),
+        unknown: false,
         tags: tags.to_vec(),
         digest: image.digest,
         parents: parents.to_vec(),

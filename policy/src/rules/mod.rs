@@ -110,14 +110,16 @@ impl OnError {
 }
 
 impl Match {
+    /// What is not known of an image is no way around a policy: it is meant then.
     fn matches(&self, image: &ImageFacts) -> bool {
         let any =
             |globs: &[Glob], names: &[String]| globs.iter().any(|g| names.iter().any(|name| g.matches(name)));
         let registry = || self.registries.iter().any(|pattern| pattern.matches(&image.registry));
-        (self.registries.is_empty() || registry())
+        (self.registries.is_empty() || image.unknown && image.registry.is_empty() || registry())
             && (self.repos.is_empty() || self.repos.iter().any(|glob| glob.matches(&image.repository)))
-            && (self.tags.is_empty() || any(&self.tags, &image.tags))
+            && (self.tags.is_empty() || image.unknown || any(&self.tags, &image.tags))
             && (self.platforms.is_empty()
+                || image.unknown
                 || image.platforms.is_empty()
                 || any(&self.platforms, &image.platforms))
     }
