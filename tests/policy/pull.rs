@@ -2,9 +2,12 @@
 
 use std::fs;
 
-use crate::harness::Backend;
+use rreg_oci::media_type;
+use serde_json::json;
+
 use crate::harness::http::manifest;
-use crate::harness::image::Image;
+use crate::harness::image::{Blob, Image, Stored};
+use crate::harness::{Backend, Registry};
 
 use super::{Desk, refusal, signed, soon};
 
@@ -162,4 +165,136 @@ async fn what_is_decided_is_in_the_trail() {
     assert_eq!(events, expected.map(|(event, outcome)| (event.to_owned(), outcome.to_owned())));
     let text = trail.to_string();
     assert!(text.contains("manifest_get") && text.contains("not signed"), "{text}");
+}
+
+/// A policy that is asked at every point of a running image.
+const ANYWHERE: &str = r#"
+apiVersion: rreg/v1
+kind: Policy
+name: anywhere
+match: {repos: ["it/**"]}
+at: [pull, admit, run]
+mode: enforce
+onError: deny
+require:
+  - signature: {any: [{key: team.pub}]}
+"#;
+
+/// What calls itself a signature and is a layer of files is an image like any other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_in_disguise() {
+    let desk = Desk::new();
+    desk.set("anywhere", ANYWHERE);
+    let Some(registry) = desk.registry(Backend::SqliteDirectory).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let image = Image::layered(&repository, 1).edited(|manifest| {
+        manifest["layers"][0]["mediaType"] = "application/vnd.in-toto+json".into();
+        manifest["artifactType"] = "application/vnd.in-toto+json".into();
+    });
+    api.push(&repository, &image, Some("v1")).await;
+    refusal(&api.get(manifest(&repository, "v1")).send().await);
+
+    // An index whose entries are called evidence: whoever runs it runs its children.
+    let index = Image::index(&format!("{repository}/index")).edited(|index| {
+        for child in index["manifests"].as_array_mut().unwrap() {
+            child["artifactType"] = "application/vnd.dev.sigstore.bundle.v0.3+json".into();
+        }
+    });
+    let tag = format!("sha256-{}", "0".repeat(64));
+    api.push(&repository, &index, Some(&tag)).await;
+    let told = api.get(format!("/v2/{repository}/_rreg/decisions/{tag}")).expect(200).await.json();
+    assert_eq!(told["decisions"]["admit"]["outcome"], "deny", "{told}");
+    assert_eq!(told["decisions"]["run"]["outcome"], "deny", "{told}");
+    let children = index.root().json();
+    for child in children["manifests"].as_array().unwrap() {
+        refusal(&api.get(manifest(&repository, child["digest"].as_str().unwrap())).send().await);
+    }
+}
+
+/// Between the push and the first look of a worker there is no row: what changes meanwhile counts all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tag_after_the_first_look() {
+    let desk = Desk::new();
+    desk.set("signed", &signed("enforce", "pull").replace("repos:", "tags: [\"prod\"], repos:"));
+    for backend in [Backend::SqliteDirectory, Backend::PostgresS3] {
+        let Some(registry) = desk.registry(backend).await else { return };
+        let (api, repository) = (registry.api(), registry.repository());
+        for round in 0..10 {
+            let image = Image::layered(&format!("{repository}/{round}"), 1);
+            let digest = image.root().digest.to_string();
+            api.push(&repository, &image, Some(&format!("dev-{round}"))).await;
+            let (_, tagged) = tokio::join!(
+                api.get(manifest(&repository, &digest)).send(),
+                api.put_manifest(&repository, "prod", image.root()).send()
+            );
+            assert_eq!(tagged.status, 201);
+            refusal(&api.get(manifest(&repository, "prod")).send().await);
+            refusal(&api.get(manifest(&repository, &digest)).send().await);
+        }
+    }
+}
+
+/// `onError: lastGood`: what was let through for want of a question is no good decision.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_good_decision_is_of_the_policy_itself() {
+    let desk = Desk::new();
+    let text =
+        ANYWHERE.replace("[pull, admit, run]", "[admit]").replace("onError: deny", "onError: lastGood(24h)");
+    desk.set("anywhere", &text);
+    let Some(registry) = desk.registry(Backend::SqliteDirectory).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let (bad, good) = (Image::layered(&repository, 1), Image::layered(&format!("{repository}/good"), 1));
+    let admitted = async |image: &Image| {
+        let digest = &image.root().digest;
+        let told = api.get(format!("/v2/{repository}/_rreg/decisions/{digest}")).expect(200).await.json();
+        told["decisions"]["admit"].clone()
+    };
+    for (image, tag) in [(&bad, "bad"), (&good, "good")] {
+        api.push(&repository, image, Some(tag)).await;
+    }
+    desk.sign(&registry, &repository, "good", &desk.team);
+    assert_eq!(admitted(&bad).await["outcome"], "deny");
+    assert_eq!(admitted(&good).await["outcome"], "allow");
+    // Something about each that cannot be looked at whole: a bundle that is longer than what is read.
+    for image in [&bad, &good] {
+        let blob = Blob::new(vec![b' '; 9 << 20]);
+        let kind = "application/vnd.dev.sigstore.bundle.v0.3+json";
+        api.push_blob(&repository, &blob).await;
+        let config = Blob::new("{}");
+        api.push_blob(&repository, &config).await;
+        let junk = Stored::new(&json!({
+            "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "artifactType": kind,
+            "config": config.descriptor(media_type::OCI_EMPTY), "layers": [blob.descriptor(kind)],
+            "subject": image.root().descriptor(),
+        }));
+        api.push_manifest(&repository, &junk.digest.to_string(), &junk).await;
+    }
+    assert_eq!(admitted(&bad).await["outcome"], "deny", "it was never good");
+    // Its own signature is there, so that it passes whatever else is.
+    assert_eq!(admitted(&good).await["outcome"], "allow");
+    let evidence =
+        api.get(format!("/v2/{repository}/referrers/{}", good.root().digest)).expect(200).await.json();
+    let bundles = evidence["manifests"].as_array().unwrap().iter();
+    let signature = bundles.filter(|it| it["size"].as_u64().unwrap() > 0 && it["annotations"].is_object());
+    let signature = signature.map(|it| it["digest"].as_str().unwrap().to_owned()).next().unwrap();
+    api.delete(manifest(&repository, &signature)).expect(202).await;
+    let decision = admitted(&good).await;
+    assert_eq!(decision["outcome"], "allow", "it was good less than a day ago: {decision}");
+    assert!(decision["policies"][0]["lastGood"].is_string(), "{decision}");
+}
+
+/// Without a login everybody may push, and with one only those who may are let read what they have to sign.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signers_may_be_kept_from_reading() {
+    let desk = Desk::new();
+    desk.set("signed", &signed("enforce", "pull"));
+    let directory = desk.policies.display().to_string();
+    let settings =
+        [("RREG_POLICY__DIRECTORY", directory.as_str()), ("RREG_POLICY__SIGNERS_MAY_READ", "false")];
+    let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &settings).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    api.push(&repository, &Image::layered(&repository, 1), Some("v1")).await;
+    for agent in ["cosign/v3.1.3", "notation/1.3.2", "rreg/0.1.0 (evidence)"] {
+        refusal(&api.get(manifest(&repository, "v1")).header("user-agent", agent).send().await);
+    }
 }

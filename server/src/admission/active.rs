@@ -140,7 +140,7 @@ impl Active {
     }
 
     /// Those of the directory.
-    pub(crate) fn from_files(&self) -> Vec<Policy> {
+    pub(crate) fn of_directory(&self) -> Vec<Policy> {
         self.policies.iter().filter(|policy| !self.set.contains(&policy.name)).cloned().collect()
     }
 
@@ -169,10 +169,8 @@ impl Asked {
         named.push(FACTS.to_owned());
         let trust = Digest::sha256(named.join(" ").as_bytes()).to_string();
         let points = policies.iter().flat_map(|policy| policy.at.iter().copied()).collect();
-        let (alone, together): (Vec<Policy>, Vec<Policy>) = policies
-            .iter()
-            .cloned()
-            .partition(|policy| matches!(policy.on_error, OnError::LastGood(_)));
+        let (alone, together): (Vec<Policy>, Vec<Policy>) =
+            policies.iter().cloned().partition(|policy| matches!(policy.on_error, OnError::LastGood(_)));
         let alone = alone.into_iter().map(|policy| PolicySet::new(vec![policy])).collect();
         Self { policies, together: PolicySet::new(together), alone, roots, trust, points }
     }
@@ -210,7 +208,9 @@ impl Asked {
         good: &mut Good,
     ) {
         for policy in self.alone.iter().flat_map(PolicySet::policies) {
-            let Some(found) = decision.policies.iter().find(|it| it.revision == policy.revision) else { continue };
+            let Some(found) = decision.policies.iter().find(|it| it.revision == policy.revision) else {
+                continue;
+            };
             let key = good_key(decision.at, pinned, &policy.revision);
             match found.result {
                 Outturn::Pass if whole => {

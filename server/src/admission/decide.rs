@@ -189,7 +189,8 @@ async fn decide(
         };
         Ok::<_, Failure>((decisions, facts, whole, good))
     });
-    let broke_off = |error: tokio::task::JoinError| Failure::Other(format!("an evaluation broke off: {error}"));
+    let broke_off =
+        |error: tokio::task::JoinError| Failure::Other(format!("an evaluation broke off: {error}"));
     let (decisions, facts, whole, good) = work.await.map_err(broke_off)??;
     let again = if asked.anything() { facts::look_again(app, about, now) } else { None };
     // What could not be looked at may be there the next time.
@@ -285,7 +286,8 @@ fn event(about: &Undecided, now: &Decision, was: Option<Outcome>, by_digest: boo
     let withdrawn = was.is_some_and(|was| was != Outcome::Deny) && now.outcome == Outcome::Deny;
     let name = if withdrawn { WITHDRAWN } else { "decision" };
     let outcome = if now.outcome == Outcome::Deny { "denied" } else { "allowed" };
-    let decided = now.with_outcome(now.outcome).map(|policy| format!("{}@{}", policy.policy, policy.revision));
+    let decided =
+        now.with_outcome(now.outcome).map(|policy| format!("{}@{}", policy.policy, policy.revision));
     let by: Vec<String> = decided.collect();
     let at = json(&now.at).unwrap_or_default();
     let how = if by_digest { "" } else { " by tag" };
@@ -320,7 +322,9 @@ fn is_referrers_list(image: &ImageFacts) -> bool {
 /// Whether a tag is named after a digest, as those of evidence are: `sha256-<hex>`, perhaps with `.sig`, `.att` or
 /// `.sbom`.
 pub(super) fn is_evidence_tag(tag: &str) -> bool {
-    let Some(rest) = tag.strip_prefix("sha256-").or_else(|| tag.strip_prefix("sha512-")) else { return false };
+    let Some(rest) = tag.strip_prefix("sha256-").or_else(|| tag.strip_prefix("sha512-")) else {
+        return false;
+    };
     let (hex, suffix) = rest.split_once('.').unwrap_or((rest, ""));
     hex.len() == 64
         && hex.bytes().all(|byte| byte.is_ascii_hexdigit())

@@ -47,6 +47,9 @@ const REMEMBERED: usize = 100_000;
 /// Decisions that requests wait for and that are made at the same time.
 const AT_ONCE: usize = 16;
 
+/// A manifest and the policies that it is asked about.
+type Key = (RepositoryName, Digest, String);
+
 /// Asks policies.
 pub(crate) struct Admission {
     storage: Storage,
@@ -60,7 +63,7 @@ pub(crate) struct Admission {
     wake: Notify,
     reading: tokio::sync::Mutex<()>,
     /// Decisions that requests wait for, one for all who ask for the same.
-    flights: Flights<(RepositoryName, Digest, String), Result<Arc<Decisions>, Arc<Failure>>>,
+    flights: Flights<Key, Result<Arc<Decisions>, Arc<Failure>>>,
     /// How many of those at the same time.
     slots: Arc<Semaphore>,
 }

@@ -25,7 +25,8 @@ pub(super) async fn manifest(
     (headers, context): (&HeaderMap, &Context),
     with_body: bool,
 ) -> Answer {
-    let (Operation::ManifestGet { reference, .. } | Operation::ManifestHead { reference, .. }) = permit.operation()
+    let (Operation::ManifestGet { reference, .. } | Operation::ManifestHead { reference, .. }) =
+        permit.operation()
     else {
         return Err(super::wrong_operation());
     };

@@ -44,7 +44,12 @@ pub(super) fn cached(
     Some(Ok(answer(app, &manifest, headers, with_body)))
 }
 
-pub(super) async fn read(app: &Arc<App>, permit: &Permit, headers: &HeaderMap, with_body: bool) -> Answer {
+pub(super) async fn read(
+    app: &Arc<App>,
+    permit: &Permit,
+    (headers, context): (&HeaderMap, &Context),
+    with_body: bool,
+) -> Answer {
     let (Operation::ManifestGet { repository, reference }
     | Operation::ManifestHead { repository, reference }) = permit.operation()
     else {
@@ -87,8 +92,8 @@ pub(super) async fn judged(
     manifest: &StoredManifest,
     mut answer: Response,
 ) -> Answer {
-    let (Operation::ManifestGet { repository, reference } | Operation::ManifestHead { repository, reference }) =
-        permit.operation()
+    let (Operation::ManifestGet { repository, reference }
+    | Operation::ManifestHead { repository, reference }) = permit.operation()
     else {
         return Err(super::wrong_operation());
     };

@@ -60,8 +60,12 @@ pub(crate) async fn dispatch(app: &Arc<App>, permit: Permit, context: &Context, 
         Operation::Catalog { page } => lists::catalog(app, &permit, page).await,
         Operation::TagList { repository, page } => lists::tags(app, repository, page).await,
         Operation::Referrers { .. } => lists::referrers(app, &permit).await,
-        Operation::ManifestGet { .. } => manifests::read(app, &permit, (request.headers(), context), true).await,
-        Operation::ManifestHead { .. } => manifests::read(app, &permit, (request.headers(), context), false).await,
+        Operation::ManifestGet { .. } => {
+            manifests::read(app, &permit, (request.headers(), context), true).await
+        }
+        Operation::ManifestHead { .. } => {
+            manifests::read(app, &permit, (request.headers(), context), false).await
+        }
         Operation::ManifestPut { .. } => manifests::put(app, &permit, audit(), request).await,
         Operation::ManifestDelete { .. } => manifests::delete(app, &permit, audit()).await,
         Operation::BlobGet { repository, digest } => {

@@ -88,12 +88,12 @@ pub(super) async fn get(app: &App, policy: &Tag) -> Answer {
 
 async fn body(app: &App, request: Request, limit: usize) -> Result<Bytes, ApiError> {
     let body = IncomingBody::new(request.into_body(), app.body_idle, app.metrics.request_bytes.clone());
-    Ok(body.collect(limit).await?)
+    body.collect(limit).await
 }
 
 /// Whether all policies can still be read with these texts: what would break one is refused.
 fn check(app: &App, texts: &PolicyTexts) -> Result<(), ApiError> {
-    let files = app.admission.active().from_files();
+    let files = app.admission.active().of_directory();
     match Active::of(texts, files, Seen::default()) {
         Ok(_) => Ok(()),
         Err(LoadError::Storage(error)) => Err(error.into()),

@@ -28,10 +28,11 @@ use rreg_oci::{Digest, Operation, Reference, RepositoryName};
 use rreg_storage::StorageError;
 
 pub(crate) use error::MirrorError;
-pub(crate) pub(crate) use manifests::Found;
+pub(crate) use flights::Flights;
+pub(crate) use manifests::Found;
 
 use crate::config::Config;
-use flights::Flights;
+
 use manifests::Fresh;
 use upstream::Upstream;
 

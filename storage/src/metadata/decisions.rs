@@ -536,13 +536,14 @@ pub(super) async fn tag_changed(
     }
     let Some(subject) = named_subject(tag) else { return Ok(()) };
     // A tag has no room for a whole SHA-512: it names the first half.
-    let rows = sqlx::query("SELECT digest FROM manifests WHERE repository_id = $1 AND digest >= $2 AND digest < $3")
-        .bind(repository)
-        .bind(subject.as_str())
-        // After every hexadecimal digit.
-        .bind(format!("{subject}g"))
-        .fetch_all(&mut *conn)
-        .await?;
+    let rows =
+        sqlx::query("SELECT digest FROM manifests WHERE repository_id = $1 AND digest >= $2 AND digest < $3")
+            .bind(repository)
+            .bind(subject.as_str())
+            // After every hexadecimal digit.
+            .bind(format!("{subject}g"))
+            .fetch_all(&mut *conn)
+            .await?;
     for row in rows {
         facts_changed(&mut *conn, repository, &digest_column(&row, 0)?).await?;
     }

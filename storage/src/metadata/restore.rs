@@ -7,7 +7,9 @@ use sqlx::Row as _;
 
 use super::blob_writes::insert_blob;
 use super::blobs::{NewBlob, segments};
-use super::manifests::{BLOB_MEMBER, MANIFEST_MEMBER, NewManifest, insert_manifest, member, refer, unique, tell_decisions};
+use super::manifests::{
+    BLOB_MEMBER, MANIFEST_MEMBER, NewManifest, insert_manifest, member, refer, tell_decisions, unique,
+};
 use super::reviews::{ReviewKind, queue};
 use super::tags::{Scope, restore_tag};
 use super::{MetadataStore, ensure_repository, find_repository, size_column, unrecorded};
