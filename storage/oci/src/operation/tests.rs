@@ -88,6 +88,30 @@ fn pages() -> impl Strategy<Value = Page> {
         .prop_map(|(n, last)| Page { n, last })
 }
 
+/// What is about the registry as a whole.
+fn on_the_registry() -> impl Strategy<Value = Operation> {
+    let on_rule = (tags(), any::<bool>()).prop_map(|(rule, delete)| match delete {
+        true => Operation::TagRuleDelete { rule },
+        false => Operation::TagRulePut { rule },
+    });
+    let on_policy = (tags(), 0..5u8).prop_map(|(name, which)| match which {
+        0 => Operation::PolicyGet { policy: name },
+        1 => Operation::PolicyPut { policy: name },
+        2 => Operation::PolicyDelete { policy: name },
+        3 => Operation::TrustPut { trust: name },
+        _ => Operation::TrustDelete { trust: name },
+    });
+    let on_all = prop_oneof![
+        Just(Operation::Ping),
+        Just(Operation::TagRuleList),
+        Just(Operation::PolicyList),
+        Just(Operation::PolicySchema),
+        Just(Operation::WhatIf),
+        Just(Operation::TrustList),
+    ];
+    prop_oneof![on_all, on_rule, on_policy]
+}
+
 fn operations() -> impl Strategy<Value = Operation> {
     let references = || prop_oneof![tags().prop_map(Reference::Tag), digests().prop_map(Reference::Digest)];
     let starts = prop_oneof![
@@ -119,31 +143,10 @@ fn operations() -> impl Strategy<Value = Operation> {
                 _ => Operation::UploadCancel { repository, upload },
             }
         });
-    let on_rule = (tags(), any::<bool>()).prop_map(|(rule, delete)| match delete {
-        true => Operation::TagRuleDelete { rule },
-        false => Operation::TagRulePut { rule },
-    });
-    let on_policy = (tags(), 0..5u8).prop_map(|(name, which)| match which {
-        0 => Operation::PolicyGet { policy: name },
-        1 => Operation::PolicyPut { policy: name },
-        2 => Operation::PolicyDelete { policy: name },
-        3 => Operation::TrustPut { trust: name },
-        _ => Operation::TrustDelete { trust: name },
-    });
-    let on_all = prop_oneof![
-        Just(Operation::Ping),
-        Just(Operation::TagRuleList),
-        Just(Operation::PolicyList),
-        Just(Operation::PolicySchema),
-        Just(Operation::WhatIf),
-        Just(Operation::TrustList),
-    ];
     let on_decision = (repositories(), references())
         .prop_map(|(repository, reference)| Operation::DecisionGet { repository, reference });
     prop_oneof![
-        on_all,
-        on_rule,
-        on_policy,
+        on_the_registry(),
         on_decision,
         pages().prop_map(|page| Operation::Catalog { page }),
         (repositories(), pages()).prop_map(|(repository, page)| Operation::TagList { repository, page }),
