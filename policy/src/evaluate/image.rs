@@ -4,7 +4,7 @@ use chrono::{DateTime, Duration, Utc};
 
 use super::Inquiry;
 use super::reason::{Finding, few};
-use crate::decision::Point;
+use crate::decision::{Outturn, Point};
 use crate::facts::{ConfigFacts, Fact};
 use crate::rules::words::age_text;
 use crate::rules::{ImageRule, Pattern};
@@ -17,7 +17,24 @@ impl Inquiry<'_> {
         parts.map(|part| (format!("{path}.{part}"), self.image_part(rule, part))).collect()
     }
 
+    /// The answer about a part. Where not every image of an index was looked at, those that were are not enough to pass;
+    /// what is wrong with one of them is wrong.
     fn image_part(&self, rule: &ImageRule, part: &str) -> Finding {
+        let finding = self.part_of_what_is_there(rule, part);
+        let of_request = matches!(part, "digestOnly" | "allowedRegistries");
+        let open = finding.result == Outturn::Pass || self.facts.image.configs.is_empty();
+        match self.facts.image.incomplete.first() {
+            Some(why) if open && !of_request => self.partly(finding.expected, why),
+            _ => finding,
+        }
+    }
+
+    pub(super) fn partly(&self, expected: String, why: &str) -> Finding {
+        let fix = "ask for one platform's image by its digest";
+        Finding::error(expected, format!("not every image of the index was looked at: {why}"), fix)
+    }
+
+    fn part_of_what_is_there(&self, rule: &ImageRule, part: &str) -> Finding {
         match part {
             "nonRoot" => self.non_root(),
             "digestOnly" => self.digest_only(),
