@@ -7,7 +7,7 @@ use rreg_oci::{Descriptor, Digest, Manifest, ManifestKind, Reference, media_type
 use serde::Deserialize;
 
 use super::index::{attestation_of, is_for_nobody};
-use super::{in_turn, parse};
+use super::{in_turn, names, parse};
 use crate::content::{Content, ManifestContent, ReadError};
 use crate::facts::{ConfigFacts, ImageFacts};
 use crate::limits::Limits;
@@ -31,7 +31,7 @@ pub async fn image_facts(
     limits: &Limits,
 ) -> Result<(ImageFacts, Vec<String>), ReadError> {
     let what = || format!("the manifest {}", image.digest);
-    let manifest = parse(image).map_err(|error| ReadError { what: what(), why: error.to_string() })?;
+    let manifest = parse(image).map_err(|why| ReadError { what: what(), why })?;
     let mut missed = Missed::default();
     let configs = match manifest.kind {
         ManifestKind::Image => config(content, &manifest, limits).await?.into_iter().collect(),
@@ -142,7 +142,7 @@ async fn child(content: &dyn Content, entry: &Descriptor, limits: &Limits) -> Re
     let failed = |why: String| ReadError { what: format!("the manifest {}", entry.digest), why };
     let read = content.manifest(&Reference::Digest(entry.digest)).await?;
     let manifest = read.ok_or_else(|| failed("it is not there".to_owned()))?;
-    let manifest = parse(&manifest).map_err(|error| failed(error.to_string()))?;
+    let manifest = parse(&manifest).map_err(failed)?;
     if manifest.kind == ManifestKind::Index {
         return Err(Unseen::Nested);
     }
@@ -166,6 +166,7 @@ async fn config(
         return Err(failed(format!("it has {limit} bytes, more than the limit of {}", limits.max_evidence)));
     }
     let bytes = content.blob(&config.digest, limit).await?;
+    names::check(&bytes, &names::CONFIG).map_err(failed)?;
     let wire: Wire =
         serde_json::from_slice(&bytes).map_err(|error| failed(format!("it is no config: {error}")))?;
     Ok(Some(wire.facts()))

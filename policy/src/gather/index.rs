@@ -60,7 +60,7 @@ pub(super) async fn entries(
     let read = in_turn(reads.collect()).await;
     for (parent, read) in read {
         let parsed = match read {
-            Ok(Some(manifest)) => parse(&manifest).map_err(|error| error.to_string()),
+            Ok(Some(manifest)) => parse(&manifest),
             Ok(None) => Err("it is not there".to_owned()),
             Err(error) => Err(error.to_string()),
         };

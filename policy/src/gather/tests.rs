@@ -372,6 +372,51 @@ async fn no_image_of_an_index_is_passed_over() {
     assert!(found.incomplete[0].contains("more than 1 images") && unread.is_empty(), "{found:?}");
 }
 
+#[tokio::test]
+async fn names_that_readers_disagree_about_are_refused() {
+    let mut memory = Memory::default();
+    let whole = r#"{"os": "linux", "id": 1, "ID": 2, "config": {"User": "1000", "Labels": {"User": "a", "user": "b"}}}"#;
+    for (config, said) in [
+        (whole, None),
+        (r#"{"config": {"User": "1000", "user": "0"}}"#, Some("\"user\" is not \"User\"")),
+        (r#"{"config": {"user": "0", "User": "1000"}}"#, Some("\"user\"")),
+        (r#"{"config": {"\u017fhell": [], "User": "1000"}}"#, Some("\"Shell\"")),
+        (r#"{"config": {"U\u0073er": "1000", "User": "0"}}"#, Some("\"User\" occurs twice")),
+        (r#"{"config": {"exposedports": {"22/tcp": {}}}}"#, Some("\"ExposedPorts\"")),
+        (r#"{"config": {"User": "1000"}, "Config": {"User": "0"}}"#, Some("\"Config\" is not \"config\"")),
+        (r#"{"config": {"User": "0"}, "config": {"User": "1000"}}"#, Some("\"config\" occurs twice")),
+        (r#"{"rootfs": {"Diff_IDs": []}}"#, Some("\"diff_ids\"")),
+    ] {
+        let stored = memory.store(media_type::OCI_CONFIG, config);
+        let image = memory.put(json!({"config": stored, "layers": []}));
+        let found = facts(&memory, &image).await.map_err(|error| error.to_string());
+        match said {
+            None => assert!(found.is_ok(), "{config}: {found:?}"),
+            Some(said) => assert!(found.as_ref().is_err_and(|why| why.contains(said)), "{config}: {found:?}"),
+        }
+        let index = memory.index(vec![descriptor(&image)]);
+        assert_eq!(facts(&memory, &index).await.unwrap().0.incomplete.is_empty(), said.is_none(), "{config}");
+    }
+    let (good, evil) = (memory.image("good"), memory.image("evil"));
+    for (name, value) in [
+        ("Config", descriptor(&evil)),
+        ("LAYERS", json!([])),
+        ("Manifests", json!([descriptor(&evil)])),
+        ("mediatype", json!("x")),
+        ("\u{17f}ubject", descriptor(&evil)),
+    ] {
+        let mut manifest: Value = serde_json::from_slice(&good.body).unwrap();
+        manifest[name] = value;
+        let manifest = memory.put(manifest);
+        let why = facts(&memory, &manifest).await.unwrap_err().to_string();
+        assert!(why.contains("but runtimes take it for that"), "{name}: {why}");
+    }
+    let mut entry = descriptor(&good);
+    entry["platform"] = json!({"os": "linux", "OS": "windows", "architecture": "amd64"});
+    let index = memory.index(vec![entry]);
+    assert!(facts(&memory, &index).await.unwrap_err().to_string().contains("\"OS\" is not \"os\""));
+}
+
 /// Servers run these on any thread.
 #[test]
 fn what_gathers_may_move_between_threads() {
