@@ -251,8 +251,22 @@ fn vulnerabilities() {
 fn images() {
     let image = |image: Value| json!({"image": image});
     for (user, result) in [
-        ("app", Pass),
+        ("app", Fail),
         ("1000", Pass),
+        ("1", Pass),
+        ("0001000", Pass),
+        ("2147483647", Pass),
+        ("2147483648", Fail),
+        ("4294967296", Fail),
+        ("99999999999999999999999", Fail),
+        ("0000", Fail),
+        ("-0", Fail),
+        ("+1", Fail),
+        ("-1", Fail),
+        (" 1000", Fail),
+        ("1000 ", Fail),
+        ("0x10", Fail),
+        ("\u{661}", Fail),
         ("1000:0", Pass),
         ("", Fail),
         ("root", Fail),
@@ -261,11 +275,11 @@ fn images() {
         ("0:1000", Fail),
         ("root:app", Fail),
         (":app", Fail),
-        ("rooted", Pass),
+        ("rooted", Fail),
     ] {
         assert_eq!(ask("image: {nonRoot: true}", image(json!({"user": user}))).result, result, "{user:?}");
     }
-    let configs = json!([{"platform": "linux/amd64", "user": "a"}, {"platform": "linux/arm64"}]);
+    let configs = json!([{"platform": "linux/amd64", "user": "7"}, {"platform": "linux/arm64"}]);
     let ports = |ports: Value| image(json!({"ports": ports}));
     table(&[
         ("image: {nonRoot: true}", image(json!({})), Fail, "no image config"),
