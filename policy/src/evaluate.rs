@@ -205,6 +205,9 @@ impl Inquiry<'_> {
         if let (true, crate::Fact::NotGathered(why)) = (expression.uses("sbom"), &self.facts.sbom) {
             return Some(Finding::error(expected, format!("the SBOM is not known: {why}"), ""));
         }
+        if let Some(why) = self.facts.image.incomplete.first().filter(|_| expression.uses("image")) {
+            return Some(self.partly(expected.to_owned(), why));
+        }
         let evidence = expression.uses("signatures") || expression.uses("attestations");
         let why = self.facts.incomplete.first().filter(|_| evidence)?;
         Some(Finding::error(expected, format!("not all signatures and attestations are known: {why}"), ""))

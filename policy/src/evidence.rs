@@ -59,9 +59,12 @@ pub struct Evidence {
 
 impl Evidence {
     /// Its name: the same content about the same subject has the same one, wherever it was found. Annotations count,
-    /// since two signatures by cosign 2 differ in nothing else.
+    /// since two signatures by cosign 2 differ in nothing else, and so does the media type: it says how the content is
+    /// read, and the same bytes under a wrong one, which anybody can attach, must not stand in for them.
     pub fn id(&self) -> Digest {
-        let parts = (self.kind, &self.subject, Digest::sha256(&self.content), &self.annotations);
+        let media_type = media_type::essence(&self.media_type);
+        let content = Digest::sha256(&self.content);
+        let parts = (self.kind, media_type, &self.subject, content, &self.annotations);
         Digest::sha256(serde_json::to_string(&parts).unwrap_or_default().as_bytes())
     }
 }

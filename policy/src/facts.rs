@@ -94,6 +94,10 @@ pub struct ImageFacts {
     /// that could be about it is asked, and no rule can be answered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unknown: bool,
+    /// Why what follows is not whole: images of an index that were not looked at. Rules on the image answer `error`
+    /// then. What was attached to it has its own list, [`Facts::incomplete`]: a stranger may attach.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<String>,
     /// Tags that name the digest, or an index that has it.
     #[serde(default)]
     pub tags: Vec<String>,
@@ -140,6 +144,7 @@ impl ImageFacts {
             registry: String::new(),
             repository: repository.to_owned(),
             unknown: true,
+            incomplete: Vec::new(),
             tags: Vec::new(),
             digest,
             parents: Vec::new(),

@@ -4,7 +4,7 @@ use chrono::{DateTime, Duration, Utc};
 
 use super::Inquiry;
 use super::reason::{Finding, few};
-use crate::decision::Point;
+use crate::decision::{Outturn, Point};
 use crate::facts::{ConfigFacts, Fact};
 use crate::rules::words::age_text;
 use crate::rules::{ImageRule, Pattern};
@@ -17,7 +17,24 @@ impl Inquiry<'_> {
         parts.map(|part| (format!("{path}.{part}"), self.image_part(rule, part))).collect()
     }
 
+    /// The answer about a part. Where not every image of an index was looked at, those that were are not enough to pass;
+    /// what is wrong with one of them is wrong.
     fn image_part(&self, rule: &ImageRule, part: &str) -> Finding {
+        let finding = self.part_of_what_is_there(rule, part);
+        let of_request = matches!(part, "digestOnly" | "allowedRegistries");
+        let open = finding.result == Outturn::Pass || self.facts.image.configs.is_empty();
+        match self.facts.image.incomplete.first() {
+            Some(why) if open && !of_request => self.partly(finding.expected, why),
+            _ => finding,
+        }
+    }
+
+    pub(super) fn partly(&self, expected: String, why: &str) -> Finding {
+        let fix = "ask for one platform's image by its digest";
+        Finding::error(expected, format!("not every image of the index was looked at: {why}"), fix)
+    }
+
+    fn part_of_what_is_there(&self, rule: &ImageRule, part: &str) -> Finding {
         match part {
             "nonRoot" => self.non_root(),
             "digestOnly" => self.digest_only(),
@@ -54,20 +71,10 @@ impl Inquiry<'_> {
     }
 
     fn non_root(&self) -> Finding {
-        let wrong = |config: &ConfigFacts| {
-            let user = config.user.split(':').next().unwrap_or_default().trim();
-            let zero = !user.is_empty() && user.bytes().all(|b| b == b'0' || b == b'+');
-            match user {
-                "" => Some("no user, which is root".into()),
-                "root" => Some("the user root".into()),
-                _ if zero => Some(format!("the user {user}, which is root")),
-                _ => None,
-            }
-        };
         self.configs(
-            "a user that is not root",
-            "set USER in the Dockerfile to a user that is not root",
-            wrong,
+            "a user that is not root, by its number",
+            "set USER in the Dockerfile to a number above 0, such as USER 65532",
+            |config| root(&config.user),
         )
     }
 
@@ -215,6 +222,23 @@ impl Inquiry<'_> {
         };
         let expected = format!("none of the ports {}", named.join(", "));
         self.configs(&expected, "take EXPOSE out of the Dockerfile", wrong)
+    }
+}
+
+/// Why a user may be root. As with Kubernetes' `runAsNonRoot`, only a number says that it is not: what a name stands for
+/// is in a file of the image, which anybody may have written. Numbers are what container runtimes take for one: digits
+/// alone, up to 2^31 - 1.
+fn root(user: &str) -> Option<String> {
+    let user = user.split(':').next().unwrap_or_default();
+    if user.is_empty() {
+        return Some("no user, which is root".into());
+    }
+    let digits = user.bytes().all(|byte| byte.is_ascii_digit());
+    match user.parse::<u64>() {
+        Ok(1..=0x7fff_ffff) if digits => None,
+        Ok(0) if digits => Some(format!("the user {user}, which is root")),
+        _ if digits => Some(format!("the user {user}, which is no number of a user")),
+        _ => Some(format!("the user {user:?}, a name, which may be root")),
     }
 }
 

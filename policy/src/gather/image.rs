@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use rreg_oci::{Descriptor, Digest, Manifest, ManifestKind, Reference, media_type};
 use serde::Deserialize;
 
-use super::index::attestation_of;
-use super::{in_turn, parse};
+use super::index::{attestation_of, is_for_nobody};
+use super::{in_turn, names, parse};
 use crate::content::{Content, ManifestContent, ReadError};
 use crate::facts::{ConfigFacts, ImageFacts};
 use crate::limits::Limits;
@@ -16,8 +16,8 @@ use crate::limits::Limits;
 const BASE_NAME: &str = "org.opencontainers.image.base.name";
 const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 
-/// The facts that the image itself states: of its config, or of those of an index's children. Beside them comes why
-/// they are not whole, where they are not.
+/// The facts that the image itself states: of its config, or of those of an index's children. Why they are not whole is
+/// in [`ImageFacts::incomplete`]. What of that is a failure to read, which may not last, comes beside them too.
 ///
 /// # Errors
 /// [`ReadError`] when the manifest is none, or the image's own config cannot be read.
@@ -31,11 +31,11 @@ pub async fn image_facts(
     limits: &Limits,
 ) -> Result<(ImageFacts, Vec<String>), ReadError> {
     let what = || format!("the manifest {}", image.digest);
-    let manifest = parse(image).map_err(|error| ReadError { what: what(), why: error.to_string() })?;
-    let mut incomplete = Vec::new();
+    let manifest = parse(image).map_err(|why| ReadError { what: what(), why })?;
+    let mut missed = Missed::default();
     let configs = match manifest.kind {
         ManifestKind::Image => config(content, &manifest, limits).await?.into_iter().collect(),
-        ManifestKind::Index => children(content, &manifest, &mut incomplete, limits).await,
+        ManifestKind::Index => children(content, &manifest, &mut missed, limits).await,
     };
     let mut platforms: Vec<String> = match manifest.kind {
         ManifestKind::Image => Vec::new(),
@@ -53,6 +53,7 @@ pub async fn image_facts(
         registry: registry.to_owned(),
         repository: repository.to_owned(),
         unknown: false,
+        incomplete: missed.all,
         tags: tags.to_vec(),
         digest: image.digest,
         parents: parents.to_vec(),
@@ -67,7 +68,7 @@ pub async fn image_facts(
         annotations: manifest.annotations,
         configs,
     };
-    Ok((facts, incomplete))
+    Ok((facts, missed.unread))
 }
 
 /// The artifact type, where it is not just the type of an image's config.
@@ -81,48 +82,73 @@ fn is_config(kind: &str) -> bool {
 
 /// The entries of an index that are images, not attestations about them.
 fn images(index: &Manifest) -> impl Iterator<Item = &Descriptor> {
-    index.manifests.iter().filter(|entry| attestation_of(entry).is_none())
+    index.manifests.iter().filter(|entry| attestation_of(entry).is_none() || !is_for_nobody(entry))
+}
+
+/// What of an index was not looked at.
+#[derive(Default)]
+struct Missed {
+    all: Vec<String>,
+    /// What of it could not be read: the next time it may be.
+    unread: Vec<String>,
+}
+
+/// Why nothing is known of one image of an index.
+enum Unseen {
+    Unread(ReadError),
+    Nested,
+}
+
+impl From<ReadError> for Unseen {
+    fn from(error: ReadError) -> Self {
+        Self::Unread(error)
+    }
 }
 
 /// The configs of an index's children. An index in an index is named, not followed.
 async fn children(
     content: &dyn Content,
     index: &Manifest,
-    incomplete: &mut Vec<String>,
+    missed: &mut Missed,
     limits: &Limits,
 ) -> Vec<ConfigFacts> {
     let limit = limits.max_referrers;
     if images(index).count() > limit {
-        incomplete.push(format!("the index has more than {limit} images; {limit} were looked at"));
+        missed.all.push(format!("the index has more than {limit} images; {limit} were looked at"));
     }
-    let reads = images(index).take(limit).map(|entry| async move {
-        let read = child(content, entry, limits).await;
-        read.map_err(|error| format!("the image {} of the index: {}", entry.digest, error))
-    });
+    let reads = images(index)
+        .take(limit)
+        .map(|entry| async move { (entry.digest, child(content, entry, limits).await) });
     let read = in_turn(reads.collect()).await;
     let mut configs = Vec::new();
-    for one in read {
+    for (digest, one) in read {
         match one {
-            Ok(config) => configs.extend(config),
-            Err(why) => incomplete.push(why),
+            Ok(config) => configs.push(config),
+            Err(Unseen::Nested) => {
+                missed.all.push(format!("{digest} in the index is an index, whose images are not looked at"));
+            }
+            Err(Unseen::Unread(error)) => {
+                let why = format!("the image {digest} of the index: {error}");
+                missed.unread.push(why.clone());
+                missed.all.push(why);
+            }
         }
     }
     configs
 }
 
-async fn child(
-    content: &dyn Content,
-    entry: &Descriptor,
-    limits: &Limits,
-) -> Result<Option<ConfigFacts>, ReadError> {
+/// The config of one image. A runtime may run one without a known config too, so that one has an empty config here.
+async fn child(content: &dyn Content, entry: &Descriptor, limits: &Limits) -> Result<ConfigFacts, Unseen> {
     let failed = |why: String| ReadError { what: format!("the manifest {}", entry.digest), why };
     let read = content.manifest(&Reference::Digest(entry.digest)).await?;
     let manifest = read.ok_or_else(|| failed("it is not there".to_owned()))?;
-    let manifest = parse(&manifest).map_err(|error| failed(error.to_string()))?;
-    match manifest.kind {
-        ManifestKind::Image => config(content, &manifest, limits).await,
-        ManifestKind::Index => Err(failed("it is an index, whose images are not looked at".to_owned())),
+    let manifest = parse(&manifest).map_err(failed)?;
+    if manifest.kind == ManifestKind::Index {
+        return Err(Unseen::Nested);
     }
+    let platform = entry.platform_text().unwrap_or_default();
+    let nothing = || ConfigFacts { platform, ..ConfigFacts::default() };
+    Ok(config(content, &manifest, limits).await?.unwrap_or_else(nothing))
 }
 
 /// The config of an image; an artifact's may be anything and is not read.
@@ -140,6 +166,7 @@ async fn config(
         return Err(failed(format!("it has {limit} bytes, more than the limit of {}", limits.max_evidence)));
     }
     let bytes = content.blob(&config.digest, limit).await?;
+    names::check(&bytes, &names::CONFIG).map_err(failed)?;
     let wire: Wire =
         serde_json::from_slice(&bytes).map_err(|error| failed(format!("it is no config: {error}")))?;
     Ok(Some(wire.facts()))

@@ -23,13 +23,24 @@ pub(super) struct Entries {
     incomplete: Vec<String>,
 }
 
-/// What an entry of an index is an attestation about, if it is one of BuildKit's attestation manifests.
+/// What an entry of an index is an attestation about, if it is one of BuildKit's attestation manifests. One for a
+/// platform is an image, whatever its annotations say.
 pub fn attestation_of(entry: &Descriptor) -> Option<Digest> {
+    if entry.platform.is_some() && !is_for_nobody(entry) {
+        return None;
+    }
     let notes = entry.annotations.as_ref()?;
     if notes.get(REFERENCE_TYPE).map(String::as_str) != Some("attestation-manifest") {
         return None;
     }
     notes.get(REFERENCE_DIGEST)?.parse().ok()
+}
+
+/// Whether the entry says that it is for no platform, as BuildKit does of attestation manifests. Of one that says nothing
+/// this is not true: some runtimes take such an entry where no other fits.
+pub(super) fn is_for_nobody(entry: &Descriptor) -> bool {
+    let part = |name: &str| entry.platform.as_ref().and_then(|platform| platform.get(name)?.as_str());
+    part("os") == Some("unknown") && part("architecture") == Some("unknown")
 }
 
 pub(super) async fn entries(
@@ -49,7 +60,7 @@ pub(super) async fn entries(
     let read = in_turn(reads.collect()).await;
     for (parent, read) in read {
         let parsed = match read {
-            Ok(Some(manifest)) => parse(&manifest).map_err(|error| error.to_string()),
+            Ok(Some(manifest)) => parse(&manifest),
             Ok(None) => Err("it is not there".to_owned()),
             Err(error) => Err(error.to_string()),
         };

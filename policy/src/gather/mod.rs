@@ -11,6 +11,7 @@
 mod find;
 mod image;
 mod index;
+mod names;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 
 use futures_util::{StreamExt as _, stream};
-use rreg_oci::{Digest, Manifest, ManifestError, ManifestLimits};
+use rreg_oci::{Digest, Manifest, ManifestLimits};
 
 pub use find::{Attached, Attachment, attached};
 pub use image::image_facts;
@@ -101,7 +102,10 @@ fn in_turn<F: Future>(reads: Vec<F>) -> impl Future<Output = Vec<F::Output>> {
     stream::iter(reads).buffered(READS).collect()
 }
 
-/// The structure of a manifest.
-fn parse(manifest: &ManifestContent) -> Result<Manifest, ManifestError> {
-    Manifest::parse(Some(&manifest.media_type), &manifest.body, &ManifestLimits::default())
+/// The structure of a manifest that all readers read alike; or what is wrong with it.
+fn parse(manifest: &ManifestContent) -> Result<Manifest, String> {
+    let parsed = Manifest::parse(Some(&manifest.media_type), &manifest.body, &ManifestLimits::default());
+    let parsed = parsed.map_err(|error| error.to_string())?;
+    names::check(&manifest.body, &names::MANIFEST)?;
+    Ok(parsed)
 }

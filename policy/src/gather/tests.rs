@@ -319,16 +319,102 @@ async fn facts_of_an_image_and_of_an_index() {
 
     let missing = json!(Descriptor::new(media_type::OCI_MANIFEST, Digest::sha256(b"gone"), 9));
     let mut attestation = descriptor(&other);
+    attestation["platform"] = json!({"os": "unknown", "architecture": "unknown"});
     attestation["annotations"] = json!({"vnd.docker.reference.type": "attestation-manifest",
         "vnd.docker.reference.digest": image.digest.to_string()});
     let index = memory.index(vec![descriptor(&image), missing, attestation]);
     let (of_index, incomplete) = facts(&memory, &index).await.unwrap();
     assert_eq!((of_index.configs.len(), of_index.size, incomplete.len()), (1, 0, 1), "{incomplete:?}");
+    assert_eq!(of_index.incomplete, incomplete);
 
     memory.broken.insert(Digest::sha256(b"no config").to_string());
     let config = json!(Descriptor::new(media_type::OCI_CONFIG, Digest::sha256(b"no config"), 9));
     let broken = memory.put(json!({"config": config, "layers": []}));
     assert!(facts(&memory, &broken).await.is_err());
+}
+
+#[tokio::test]
+async fn no_image_of_an_index_is_passed_over() {
+    let mut memory = Memory::default();
+    let (image, hidden) = (memory.image("a"), memory.image("hidden"));
+    let about = json!({"vnd.docker.reference.type": "attestation-manifest",
+        "vnd.docker.reference.digest": image.digest.to_string()});
+    // An image that calls itself an attestation: with a platform, with half of none, without one.
+    for (platform, configs) in [
+        (json!({"os": "linux", "architecture": "arm64"}), 2),
+        (json!({"os": "linux", "architecture": "unknown"}), 2),
+        (Value::Null, 2),
+        (json!({"os": "unknown", "architecture": "unknown"}), 1),
+    ] {
+        let mut entry = descriptor(&hidden);
+        entry["annotations"] = about.clone();
+        entry["platform"] = platform.clone();
+        let index = memory.index(vec![descriptor(&image), entry.clone()]);
+        assert_eq!(facts(&memory, &index).await.unwrap().0.configs.len(), configs, "{platform}");
+        let parsed: Descriptor = serde_json::from_value(entry).unwrap();
+        let meant = platform.is_null() || configs == 1;
+        assert_eq!(attestation_of(&parsed), meant.then_some(image.digest), "{platform}");
+    }
+    // One whose config is of no known type is run all the same.
+    let config = memory.store("application/vnd.evil+json", "{}");
+    let odd = memory.put(json!({"config": config, "layers": []}));
+    let mut entry = descriptor(&odd);
+    entry["platform"] = json!({"os": "linux", "architecture": "arm64"});
+    let index = memory.index(vec![descriptor(&image), entry]);
+    let (found, _) = facts(&memory, &index).await.unwrap();
+    assert_eq!((found.configs[1].platform.as_str(), found.configs[1].user.as_str()), ("linux/arm64", ""));
+    // Nested, and past the limit: said of the image, and no failure to read.
+    let outer = memory.index(vec![descriptor(&image), descriptor(&index)]);
+    let (found, unread) = facts(&memory, &outer).await.unwrap();
+    assert!(found.incomplete[0].contains("is an index") && unread.is_empty(), "{found:?}");
+    let few = Limits { max_referrers: 1, ..limits() };
+    let (found, unread) = image_facts(&memory, "", "a", &[], &index, &[], &few).await.unwrap();
+    assert!(found.incomplete[0].contains("more than 1 images") && unread.is_empty(), "{found:?}");
+}
+
+#[tokio::test]
+async fn names_that_readers_disagree_about_are_refused() {
+    let mut memory = Memory::default();
+    let whole = r#"{"os": "linux", "id": 1, "ID": 2, "config": {"User": "1000", "Labels": {"User": "a", "user": "b"}}}"#;
+    for (config, said) in [
+        (whole, None),
+        (r#"{"config": {"User": "1000", "user": "0"}}"#, Some("\"user\" is not \"User\"")),
+        (r#"{"config": {"user": "0", "User": "1000"}}"#, Some("\"user\"")),
+        (r#"{"config": {"\u017fhell": [], "User": "1000"}}"#, Some("\"Shell\"")),
+        (r#"{"config": {"U\u0073er": "1000", "User": "0"}}"#, Some("\"User\" occurs twice")),
+        (r#"{"config": {"exposedports": {"22/tcp": {}}}}"#, Some("\"ExposedPorts\"")),
+        (r#"{"config": {"User": "1000"}, "Config": {"User": "0"}}"#, Some("\"Config\" is not \"config\"")),
+        (r#"{"config": {"User": "0"}, "config": {"User": "1000"}}"#, Some("\"config\" occurs twice")),
+        (r#"{"rootfs": {"Diff_IDs": []}}"#, Some("\"diff_ids\"")),
+    ] {
+        let stored = memory.store(media_type::OCI_CONFIG, config);
+        let image = memory.put(json!({"config": stored, "layers": []}));
+        let found = facts(&memory, &image).await.map_err(|error| error.to_string());
+        match said {
+            None => assert!(found.is_ok(), "{config}: {found:?}"),
+            Some(said) => assert!(found.as_ref().is_err_and(|why| why.contains(said)), "{config}: {found:?}"),
+        }
+        let index = memory.index(vec![descriptor(&image)]);
+        assert_eq!(facts(&memory, &index).await.unwrap().0.incomplete.is_empty(), said.is_none(), "{config}");
+    }
+    let (good, evil) = (memory.image("good"), memory.image("evil"));
+    for (name, value) in [
+        ("Config", descriptor(&evil)),
+        ("LAYERS", json!([])),
+        ("Manifests", json!([descriptor(&evil)])),
+        ("mediatype", json!("x")),
+        ("\u{17f}ubject", descriptor(&evil)),
+    ] {
+        let mut manifest: Value = serde_json::from_slice(&good.body).unwrap();
+        manifest[name] = value;
+        let manifest = memory.put(manifest);
+        let why = facts(&memory, &manifest).await.unwrap_err().to_string();
+        assert!(why.contains("but runtimes take it for that"), "{name}: {why}");
+    }
+    let mut entry = descriptor(&good);
+    entry["platform"] = json!({"os": "linux", "OS": "windows", "architecture": "amd64"});
+    let index = memory.index(vec![entry]);
+    assert!(facts(&memory, &index).await.unwrap_err().to_string().contains("\"OS\" is not \"os\""));
 }
 
 /// Servers run these on any thread.

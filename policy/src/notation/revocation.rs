@@ -21,7 +21,7 @@ pub const MAX_OCSP: usize = 64 << 10;
 /// How far clocks may differ.
 pub(super) const SKEW: TimeDelta = TimeDelta::minutes(5);
 /// After what time a failure, or an answer that was of no use when it came, is asked for again.
-const RETRY: TimeDelta = TimeDelta::minutes(5);
+pub(super) const RETRY: TimeDelta = TimeDelta::minutes(5);
 /// Addresses of one certificate that are asked.
 const MAX_URLS: usize = 8;
 

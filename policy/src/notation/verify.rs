@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use super::certificate::Certificate;
 use super::envelope::{Envelope, EnvelopeError, PLUGIN, PLUGIN_VERSION, Scheme};
 use super::levels::{Action, Level};
-use super::revocation::{Inquiry, RevocationMode, Status, UnknownRevocation};
+use super::revocation::{Inquiry, RETRY, RevocationMode, Status, UnknownRevocation};
 use super::timestamp::{self, Timestamp, TimestampError};
 use super::trust::NotationTrust;
 use super::trust_policy::VerifyTimestamp;
@@ -241,7 +241,12 @@ impl<'a> Verifier<'a> {
     }
 
     fn ask(&mut self, chain: &[Certificate], signed_at: Option<DateTime<Utc>>) -> Result<String, Found> {
-        match self.inquiry.chain(chain, signed_at) {
+        let status = self.inquiry.chain(chain, signed_at);
+        if matches!(status, Status::Unknown(_)) {
+            // Accepted or not, an answer that failed to come may come the next time.
+            self.ends.push(self.context.now + RETRY);
+        }
+        match status {
             Status::Good => Ok("no certificate was revoked".to_owned()),
             Status::Revoked(why) => Err((Verdict::Invalid, why)),
             Status::Unknown(why) if self.context.revocation.unknown == UnknownRevocation::Accept => {

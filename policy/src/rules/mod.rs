@@ -120,6 +120,7 @@ impl Match {
             && (self.tags.is_empty() || image.unknown || any(&self.tags, &image.tags))
             && (self.platforms.is_empty()
                 || image.unknown
+                || !image.incomplete.is_empty()
                 || image.platforms.is_empty()
                 || any(&self.platforms, &image.platforms))
     }

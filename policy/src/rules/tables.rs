@@ -237,7 +237,11 @@ static IMAGE: Table = Table {
     name: "image",
     about: "What the image itself must be like.",
     fields: &[
-        optional("nonRoot", Shape::Flag, "true: its config names a user that is not root."),
+        optional(
+            "nonRoot",
+            Shape::Flag,
+            "true: its config names a user by a number above 0. A name may stand for root and fails, as with Kubernetes' runAsNonRoot.",
+        ),
         optional("digestOnly", Shape::Flag, "true: it is asked for by digest."),
         optional("maxAgeDays", DAYS, "How old it may be, as its config says."),
         optional("baseMaxAgeDays", DAYS, "How old the image that it is built on may be."),

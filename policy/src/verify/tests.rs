@@ -59,6 +59,16 @@ fn valid_under_its_key_and_about_its_subject_alone() {
 }
 
 #[test]
+fn the_same_bytes_of_another_type_are_another_piece() {
+    let jose = evidence(EvidenceKind::Notation, "application/jose+json", b"{}".to_vec());
+    let cose = Evidence { media_type: "application/cose".into(), ..jose.clone() };
+    assert_ne!(jose.id(), cose.id());
+    let with_parameters =
+        Evidence { media_type: "application/jose+json; charset=utf-8".into(), ..jose.clone() };
+    assert_eq!(jose.id(), with_parameters.id());
+}
+
+#[test]
 fn facts_tell_signed_and_unsigned_apart() {
     let key = SigningKey::generate().unwrap();
     let about = |digest: Digest| {

@@ -251,8 +251,22 @@ fn vulnerabilities() {
 fn images() {
     let image = |image: Value| json!({"image": image});
     for (user, result) in [
-        ("app", Pass),
+        ("app", Fail),
         ("1000", Pass),
+        ("1", Pass),
+        ("0001000", Pass),
+        ("2147483647", Pass),
+        ("2147483648", Fail),
+        ("4294967296", Fail),
+        ("99999999999999999999999", Fail),
+        ("0000", Fail),
+        ("-0", Fail),
+        ("+1", Fail),
+        ("-1", Fail),
+        (" 1000", Fail),
+        ("1000 ", Fail),
+        ("0x10", Fail),
+        ("\u{661}", Fail),
         ("1000:0", Pass),
         ("", Fail),
         ("root", Fail),
@@ -261,11 +275,11 @@ fn images() {
         ("0:1000", Fail),
         ("root:app", Fail),
         (":app", Fail),
-        ("rooted", Pass),
+        ("rooted", Fail),
     ] {
         assert_eq!(ask("image: {nonRoot: true}", image(json!({"user": user}))).result, result, "{user:?}");
     }
-    let configs = json!([{"platform": "linux/amd64", "user": "a"}, {"platform": "linux/arm64"}]);
+    let configs = json!([{"platform": "linux/amd64", "user": "7"}, {"platform": "linux/arm64"}]);
     let ports = |ports: Value| image(json!({"ports": ports}));
     table(&[
         ("image: {nonRoot: true}", image(json!({})), Fail, "no image config"),
@@ -335,6 +349,49 @@ fn images() {
         ("image: {denyPorts: [22]}", ports(json!(["20-25"])), Fail, ""),
         ("image: {denyPorts: [22]}", ports(json!(["odd"])), Fail, ""),
     ]);
+}
+
+#[test]
+fn an_index_that_was_not_looked_at_in_whole_does_not_pass() {
+    let facts = |user: &str| {
+        let config = json!({"platform": "linux/amd64", "user": user, "created": "2026-05-31T00:00:00Z", "ports": ["80"],
+            "labels": {"a": "b"}});
+        json!({"image": {"configs": [config], "platforms": ["linux/amd64"], "size": 1, "baseName": "base",
+            "registry": "r", "pinned": true, "incomplete": ["sha256:x is an index"]}})
+    };
+    let why = "not every image of the index was looked at: sha256:x is an index";
+    for part in [
+        "nonRoot: true",
+        "maxAgeDays: 3",
+        "platforms: 'linux/*'",
+        "labels: {a: b}",
+        "maxSizeMiB: 1",
+        "denyPorts: 22",
+        "allowedBases: base",
+    ] {
+        table(&[(&format!("image: {{{part}}}"), facts("1000"), Error, why)]);
+    }
+    let attested = json!({"image": facts("1")["image"], "attestations": [{"predicateType": "p"}]});
+    table(&[
+        ("image: {digestOnly: true}", facts("1000"), Pass, ""),
+        ("image: {allowedRegistries: r}", facts("1000"), Pass, ""),
+        // What is wrong with one image is wrong with all of them together.
+        ("image: {nonRoot: true}", facts("0"), Fail, "root"),
+        ("image: {nonRoot: true}", json!({"image": {"incomplete": ["x"]}}), Error, "looked at: x"),
+        ("cel: image.users.all(u, u != 'root')", facts("1000"), Error, why),
+        ("cel: size(signatures) == 0", facts("1000"), Pass, ""),
+        (
+            "attestation: {predicate: p, signed: false, cel: image.size < 9}",
+            attested,
+            Error,
+            "not every image",
+        ),
+        ("signature: {any: [{key: a.pub}]}", facts("1000"), Fail, "not signed"),
+        // Nor does what strangers attach keep an image from being judged.
+        ("image: {maxSizeMiB: 1}", json!({"image": {"size": 1}, "incomplete": ["junk"]}), Pass, ""),
+    ]);
+    let windows = policy("sbom: {present: true}", "match: {platforms: ['windows/*']}");
+    assert_eq!(decide(windows, facts("1000")).policies.len(), 1);
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn facts_and_exemptions() -> impl Strategy<Value = (Value, String)> {
     (lists, moment(), moment(), moment(), exemptions).prop_map(
         |(lists, created, base, matched, exemptions)| {
             let facts = json!({
-                "image": {"created": created, "user": "app"},
+                "image": {"created": created, "user": "1000"},
                 "signatures": lists.0, "attestations": lists.1, "findings": lists.2,
                 "findingsAt": matched, "baseCreated": base,
             });

@@ -77,6 +77,23 @@ fn a_list_says_who_was_revoked() {
 }
 
 #[test]
+fn what_is_not_known_is_asked_again_soon() {
+    let root = root();
+    let leaf = leaf(&root, vec![crl_point(LIST)]);
+    let mut failed_to_come = Revocation::check();
+    let away = Answer { body: Err("the host is away".into()), fetched_at: now() };
+    failed_to_come.insert(crl(LIST), away);
+    let soon = Some(now() + chrono::TimeDelta::minutes(5));
+    for unknown in [Revocation::check(), failed_to_come, answered([(crl(LIST), b"no list".to_vec())])] {
+        let strict = judge(&leaf, &root, &unknown);
+        failed(&strict, "revocation", Verdict::Error);
+        assert_eq!(strict.holds_until, soon);
+        let lenient = judge(&leaf, &root, &unknown.accepting_unknown());
+        assert_eq!((lenient.verdict, lenient.holds_until), (Verdict::Valid, soon), "{lenient:?}");
+    }
+}
+
+#[test]
 fn lists_that_prove_nothing() {
     let (root, stranger) = (root(), self_signed(authority_params("Root")));
     let leaf = leaf(&root, vec![crl_point(LIST)]);
