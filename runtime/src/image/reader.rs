@@ -105,7 +105,8 @@ impl LayoutReader {
             let manifest = self.manifest_blocking(&entry)?;
             let name = entry.annotations.as_ref().and_then(|a| a.get(REF_NAME));
             let named = name.is_some();
-            let tag = name.and_then(|name| name.parse::<Tag>().ok()).filter(|tag| tag.cosign_subject().is_some());
+            let tag =
+                name.and_then(|name| name.parse::<Tag>().ok()).filter(|tag| tag.cosign_subject().is_some());
             if let Some(tag) = tag {
                 self.tagged.insert(tag, entry);
                 continue;

@@ -32,9 +32,8 @@ pub(super) async fn apply(transfer: &Transfer, plan: &Plan) -> Result<Report, Tr
     for wave in plan.waves() {
         let tagged = wave.iter().map(|node| (node, plan.tags_of(&node.manifest.descriptor.digest)));
         let missing = tagged.filter(|(node, tags)| !node.present || !tags.is_empty());
-        let puts = missing.map(|(node, tags)| async move {
-            transfer.target.put_manifest(&node.manifest, &tags).await
-        });
+        let puts = missing
+            .map(|(node, tags)| async move { transfer.target.put_manifest(&node.manifest, &tags).await });
         stream::iter(puts).buffer_unordered(jobs).try_collect::<()>().await?;
     }
     for (tag, manifest) in plan.joined() {

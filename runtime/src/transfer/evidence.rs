@@ -120,7 +120,8 @@ mod tests {
     use super::*;
 
     fn signatures(all: &[&str]) -> FetchedManifest {
-        let layers: Vec<Value> = all.iter().map(|one| json!({"digest": "same", "annotations": {"s": one}})).collect();
+        let layers: Vec<Value> =
+            all.iter().map(|one| json!({"digest": "same", "annotations": {"s": one}})).collect();
         let value = json!({"mediaType": media_type::OCI_MANIFEST, "layers": layers});
         FetchedManifest::new(media_type::OCI_MANIFEST, value.to_string().into())
     }
@@ -130,7 +131,10 @@ mod tests {
         let layers = |manifest: FetchedManifest| {
             let value: Value = serde_json::from_slice(&manifest.bytes).unwrap();
             let layers = value["layers"].as_array().unwrap().clone();
-            layers.iter().map(|layer| layer["annotations"]["s"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+            layers
+                .iter()
+                .map(|layer| layer["annotations"]["s"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
         };
         let join = |new: &[&str], old: &[&str]| joined(&signatures(new), &signatures(old));
         assert!(join(&["a"], &["a", "b"]).is_none(), "nothing is new");

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rreg_oci::{Descriptor, Digest, Manifest, Tag};
 
+use super::Transfer;
 use super::error::TransferError;
 use super::evidence::About;
-use super::Transfer;
 use crate::client::FetchedManifest;
 
 /// Most manifests in one transfer, children and referrers together.

@@ -45,7 +45,9 @@ mod tests {
         }
         assert!(Digest::of(Algorithm::Sha512, b"image").cosign_tags().is_empty());
         let hex = digest.hex();
-        for other in [format!("sha256-{hex}"), format!("sha256-{hex}.sigx"), format!("sha256-{}.sig", &hex[1..])] {
+        for other in
+            [format!("sha256-{hex}"), format!("sha256-{hex}.sigx"), format!("sha256-{}.sig", &hex[1..])]
+        {
             let tag: Tag = other.parse().unwrap_or_else(|e| panic!("{other}: {e}"));
             assert_eq!(tag.cosign_subject(), None, "{other}");
         }
