@@ -5,10 +5,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use rreg_oci::{Digest, Manifest, ManifestLimits, Reference};
 use rreg_policy::{
-    Evidence, EvidenceFact, EvidenceKind, Facts, ManifestContent, TrustRoot, Verification, VerifyContext,
+    Evidence, EvidenceFact, Facts, ManifestContent, TrustRoot, Verification, VerifyContext,
     gather, image_facts,
 };
-use rreg_policy::notation::wanted;
 use rreg_storage::{NewManifest, StoredVerification, Undecided};
 
 use super::active::Asked;
@@ -18,9 +17,6 @@ use crate::app::App;
 
 /// Tags and indexes of one manifest that are looked at.
 const MAX_NAMES: usize = 1000;
-
-/// A responder that does not answer leads to a list, and a list to its delta.
-const ROUNDS: usize = 3;
 
 /// What was found when a manifest was looked at.
 pub(super) enum Looked {
@@ -153,26 +149,9 @@ async fn verify(
     now: DateTime<Utc>,
 ) -> Result<Vec<(Digest, Verification)>, Failure> {
     let admission = &app.admission;
-    let notation: Vec<_> = roots
-        .iter()
-        .filter_map(|root| match root {
-            TrustRoot::Notation(trust) if piece.kind == EvidenceKind::Notation => Some(trust.clone()),
-            _ => None,
-        })
-        .collect();
-    for _ in 0..ROUNDS {
-        let missing: Vec<_> = {
-            let revocation = admission.revocations.known();
-            let context = VerifyContext { now, limits: &admission.limits, revocation: &revocation };
-            notation.iter().flat_map(|trust| wanted(piece, trust, &context)).collect()
-        };
-        if missing.is_empty() {
-            break;
-        }
-        admission.revocations.fetch(missing).await;
-    }
-    let (piece, limits, revocation) =
-        (piece.clone(), admission.limits.clone(), admission.revocations.known());
+    let asked = admission.revocations.about(std::slice::from_ref(piece), &roots, &admission.limits, now);
+    let revocation = asked.await;
+    let (piece, limits) = (piece.clone(), admission.limits.clone());
     let work = tokio::task::spawn_blocking(move || {
         let context = VerifyContext { now, limits: &limits, revocation: &revocation };
         roots.iter().map(|root| (root.id(), rreg_policy::verify(&piece, root, &context))).collect()

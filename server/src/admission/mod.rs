@@ -13,7 +13,6 @@ mod content;
 mod decide;
 mod facts;
 pub(crate) mod review;
-mod revocation;
 mod sources;
 mod what_if;
 mod worker;
@@ -38,6 +37,7 @@ pub(crate) use decide::{Decisions, Failure};
 
 use crate::app::App;
 use crate::config;
+use crate::revocation::Revocations;
 use crate::telemetry::PolicyMetrics;
 
 /// Decisions remembered in memory, where no other replica can change them.
@@ -50,7 +50,7 @@ pub(crate) struct Admission {
     active: RwLock<Arc<Active>>,
     remembered: Cache<(RepositoryName, Digest), Remembered>,
     limits: Limits,
-    revocations: revocation::Revocations,
+    revocations: Revocations,
     pub(crate) metrics: PolicyMetrics,
     /// Something is to be decided again.
     wake: Notify,
@@ -100,7 +100,7 @@ impl Admission {
             active: RwLock::new(Arc::new(active)),
             remembered: Cache::new(REMEMBERED),
             limits: Limits::default(),
-            revocations: revocation::Revocations::new(config.revocation),
+            revocations: Revocations::new(config.revocation),
             metrics,
             wake: Notify::new(),
         })
