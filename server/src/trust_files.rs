@@ -109,7 +109,8 @@ impl DirectoryTrust {
         let applying = all.into_iter().filter(|trust| trust.applies_to(repository));
         let applying: Vec<_> = applying.map(|trust| TrustRoot::Notation(trust.into())).collect();
         if applying.is_empty() {
-            let why = format!("{}: no trust policy and no ca store speaks about {repository}", path.display());
+            let why =
+                format!("{}: no trust policy and no ca store speaks about {repository}", path.display());
             return Err(TrustError::new("Notation trust", why));
         }
         Ok(applying)

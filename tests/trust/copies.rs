@@ -67,10 +67,7 @@ async fn the_referrers_tag_alone(registry: Registry) {
     let to = format!("{}/{repository}/copy:v1", registry.address());
     let (copied, code) = json(&home, &["cp", &format!("{}/{repository}:v1", registry.address()), &to]);
     assert_eq!(code, 0, "{copied}");
-    assert!(
-        copied["referrers_left_out"].as_u64() >= Some(1),
-        "{copied}"
-    );
+    assert!(copied["referrers_left_out"].as_u64() >= Some(1), "{copied}");
     let digest = stranger.root().digest.to_string();
     api.get_manifest(&format!("{repository}/copy"), &digest).expect(404).await;
 }
