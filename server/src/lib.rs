@@ -18,7 +18,7 @@ pub mod telemetry;
 pub mod tls;
 mod trust_files;
 
-pub use admission::{LoadError, load_directory};
+pub use admission::{LoadError, load_directory, policy_files, policy_text};
 pub use auth::{access, caller_of};
 pub use config::Config;
 pub use handlers::tag_rule_view;

@@ -9,7 +9,7 @@ use crate::harness::{Backend, Registry, distribution, tool};
 async fn distribution_is_as_good() {
     let desk = Desk::new();
     let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &[]).await else { return };
-    let Some((_running, other)) = distribution::start(desk.root()) else { return };
+    let Some((_running, other)) = distribution::start(&desk.path("")) else { return };
     desk.prod();
     let image = Image::index("other");
     registry.api().push("team/app", &image, Some("v1")).await;

@@ -1,5 +1,6 @@
 //! Finds out what has to be moved, without moving anything.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -224,10 +225,11 @@ async fn unlisted(transfer: &Transfer, nodes: &mut HashMap<Digest, Node>) -> Res
     let mut known = HashMap::<Digest, HashSet<Digest>>::new();
     for (digest, node) in nodes.iter_mut().filter(|(_, node)| node.referrer && node.present) {
         let Some(subject) = &node.parsed.subject else { continue };
-        if !known.contains_key(&subject.digest) {
-            known.insert(subject.digest, transfer.target.listed(&subject.digest).await?);
-        }
-        node.present = known.get(&subject.digest).is_some_and(|listed| listed.contains(digest));
+        let listed = match known.entry(subject.digest) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(transfer.target.listed(&subject.digest).await?),
+        };
+        node.present = listed.contains(digest);
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ use rreg_storage::{Storage, StorageError, StoredDecision};
 use tokio::sync::Notify;
 
 pub use active::LoadError;
-pub use sources::load_directory;
+pub use sources::{load_directory, policy_files, policy_text};
 
 pub(crate) use active::Active;
 pub(crate) use sources::{Seen, SetTrust};
