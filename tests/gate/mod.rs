@@ -7,7 +7,7 @@ mod images;
 mod others;
 mod reports;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::{env, fs};
 
@@ -64,10 +64,6 @@ impl Desk {
         let path = env::var_os("PATH").unwrap_or_default();
         command.env_clear().env("PATH", path).env("HOME", self.0.path()).current_dir(self.0.path());
         command
-    }
-
-    fn root(&self) -> &Path {
-        self.0.path()
     }
 }
 
