@@ -13,8 +13,8 @@ mod exit;
 mod output;
 mod password;
 mod progress;
+mod revocation;
 mod text;
-mod trust;
 
 use std::process::ExitCode;
 

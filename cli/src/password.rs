@@ -48,15 +48,17 @@ impl KeyPassword {
         Ok(password)
     }
 
-    /// For a key that is there.
-    pub(crate) fn for_reading(self) -> Result<String, Failure> {
+    /// For a key that is there, without asking anybody; `None` where nothing says it.
+    pub(crate) fn for_reading(self) -> Result<Option<String>, Failure> {
         if self.no_password {
-            return Ok(String::new());
+            return Ok(Some(String::new()));
         }
-        match self.given()? {
-            Some(password) => Ok(password),
-            None => prompt("Password of the key: "),
-        }
+        self.given()
+    }
+
+    /// Asks whoever sits at the terminal for the password of a key that is there.
+    pub(crate) fn ask() -> Result<String, Failure> {
+        prompt("Password of the key: ")
     }
 
     /// Without asking anybody.

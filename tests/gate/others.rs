@@ -1,42 +1,15 @@
 //! Images of a registry that is not rreg, and signatures that rreg did not make.
 
-use std::net::TcpListener;
-use std::process::Stdio;
-
-use rustix::process::Signal;
-
 use super::{Desk, has};
 use crate::harness::image::Image;
-use crate::harness::{Backend, Child, Registry, tool, wait_until};
-
-/// The distribution project's registry, in a directory of the desk.
-fn distribution(desk: &Desk) -> Option<(Child, String)> {
-    let Some(program) = ["registry", "docker-registry"].into_iter().find_map(tool::find) else {
-        tool::skip("distribution's registry is not installed");
-        return None;
-    };
-    // Given back at once; nobody else takes it in the moment until it is taken again.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let data = desk.path("distribution");
-    let config = format!(
-        "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n  \
-         filesystem: {{rootdirectory: {data:?}}}\nhttp: {{addr: '127.0.0.1:{port}', secret: test}}\n"
-    );
-    let config = desk.write("distribution.yml", &config);
-    let mut command = desk.command(program);
-    command.arg("serve").arg(config).env("OTEL_TRACES_EXPORTER", "none");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let child = Child::spawn(&mut command, Signal::TERM);
-    wait_until("distribution", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-    Some((child, format!("127.0.0.1:{port}")))
-}
+use crate::harness::{Backend, Registry, distribution, tool};
 
 /// Without a referrers API signatures are found by tag; a copy takes them along.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn distribution_is_as_good() {
     let desk = Desk::new();
     let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &[]).await else { return };
-    let Some((_running, other)) = distribution(&desk) else { return };
+    let Some((_running, other)) = distribution::start(&desk.path("")) else { return };
     desk.prod();
     let image = Image::index("other");
     registry.api().push("team/app", &image, Some("v1")).await;

@@ -1,6 +1,7 @@
 //! Everything a black-box test stands on: servers on each backend, an HTTP client that checks what every
 //! answer must have, images made on the spot, and external programs.
 
+pub(crate) mod distribution;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod postgres;

@@ -11,9 +11,9 @@ use crate::harness::tool;
 on_each_backend!(cosign_accepts_ours, ours_accepts_cosigns);
 
 /// Tells cosign to ask neither a log nor a timestamp authority.
-const NO_SERVICES: &str = r#"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}"#;
+pub(super) const NO_SERVICES: &str = r#"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}"#;
 
-fn cosign(home: &Home, args: &[&str]) -> Command {
+pub(super) fn cosign(home: &Home, args: &[&str]) -> Command {
     let mut command = home.command("cosign");
     command.args(args).env("COSIGN_PASSWORD", PASSWORD).env("COSIGN_YES", "true");
     command

@@ -46,4 +46,7 @@ fn a_password_is_asked_for_and_never_guessed() {
     assert_eq!(empty.status.code(), Some(64), "{empty:?}");
     assert!(with("NOTHING", "", &["key", "generate", "open", "--no-password"]).status.success());
     assert!(with("NOTHING", "", &["key", "public", "open.key", "--no-password"]).status.success());
+    // Which nobody needs to say again, unless something else was said.
+    assert!(with("NOTHING", "", &["key", "public", "open.key"]).status.success());
+    assert_eq!(with("RREG_KEY_PASSWORD", "wrong", &["key", "public", "open.key"]).status.code(), Some(66));
 }

@@ -5,6 +5,7 @@ mod copies;
 mod cosign;
 mod keys;
 mod notation;
+mod revocation;
 mod round_trip;
 
 use std::fs;

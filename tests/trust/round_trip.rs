@@ -46,6 +46,14 @@ async fn signed_and_verified(registry: Registry) {
     // A signature of the index is not one of each part by itself, and says so nowhere.
     let part = format!("{}/{repository}@{}", registry.address(), image.manifests[0].digest);
     assert_eq!(json(&home, &["verify", &part, "--key", &public]).1, 1);
+    // Chosen from the index, it is covered by what is about the index.
+    let (chosen, code) = json(&home, &["verify", &name, "--platform", "linux/amd64", "--key", &public]);
+    assert_eq!((code, &chosen["index"]), (0, &digest.as_str().into()), "{chosen}");
+    assert_eq!(chosen["digest"], image.manifests[0].digest.to_string());
+    assert_eq!(evidence(&chosen)[0]["subject"], digest.as_str());
+    assert_eq!(json(&home, &["verify", &name, "--platform", "linux/amd64", "--key", &other]).1, 1);
+    let absent = output(&home, &["verify", &name, "--platform", "linux/s390x", "--key", &public]);
+    assert_eq!(absent.status.code(), Some(1), "{absent:?}");
     // By digest it signs what it is told to.
     let done = json(&home, &["sign", &part, "--key", &private]);
     assert_eq!((done.1, &done.0["digest"]), (0, &image.manifests[0].digest.to_string().into()));

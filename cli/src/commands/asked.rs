@@ -6,13 +6,13 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use regex::Regex;
 use rreg_oci::ImageReference;
-use rreg_policy::notation::Revocation;
 use rreg_policy::{
     Evidence, EvidenceFact, Limits, Signer, TrustRoot, Verdict, Verification, VerifyContext, evidence_facts,
 };
+use rreg_server::{DirectoryTrust, Revocations};
 
 use crate::exit::{Exit, Failure};
-use crate::trust::TrustFiles;
+use crate::revocation::Check;
 
 /// Whom to trust.
 #[derive(Args, Debug)]
@@ -30,10 +30,9 @@ pub(super) struct Asked {
     /// A directory as notation keeps it, with trustpolicy.oci.json and truststore/
     #[arg(long, value_name = "DIR", group = "trust")]
     notation_trust: Option<PathBuf>,
-    /// Take certificates whose revocation is not known. Nothing is fetched: without this, a Notation signature whose
-    /// certificates name a revocation list or responder cannot be checked
-    #[arg(long, requires = "notation_trust")]
-    accept_unknown_revocation: bool,
+    /// Whether the authorities of Notation signatures are asked about revoked certificates [default: strict]
+    #[arg(long, value_enum, requires = "notation_trust")]
+    revocation: Option<Check>,
     /// The identity provider that vouches for a keyless signer
     #[arg(long, value_name = "URL", requires = "trusted_root")]
     issuer: Option<String>,
@@ -55,14 +54,14 @@ pub(super) struct Trust {
     identity_regex: Option<Regex>,
     now: DateTime<Utc>,
     limits: Limits,
-    revocation: Revocation,
+    revocations: Revocations,
 }
 
 impl Asked {
     /// Reads it; `None` where nothing was asked for.
     pub(super) fn load(&self, image: &ImageReference) -> Result<Option<Trust>, Failure> {
         let named = self.identity.is_some() || self.identity_regex.is_some();
-        let files = TrustFiles::new("");
+        let files = DirectoryTrust::new("");
         let (roots, who) = if let Some(path) = &self.key {
             let root = files.key(path)?;
             let who = format!("the key {}", root.id());
@@ -73,7 +72,7 @@ impl Asked {
             (vec![files.sigstore(name)?], format!("Sigstore {name}"))
         } else if let Some(path) = &self.notation_trust {
             let repository = format!("{}/{}", image.host, image.repository);
-            (files.notation(path, &repository)?, format!("Notation under {}", path.display()))
+            (files.notation_about(path, &repository)?, format!("Notation under {}", path.display()))
         } else {
             let why = "--identity and --identity-regex need --trusted-root or --certificate-roots";
             return if named { Err(Failure::new(Exit::Usage, why)) } else { Ok(None) };
@@ -84,10 +83,7 @@ impl Asked {
                 "a key has no identity, and a Notation trust policy names the identities that it trusts",
             ));
         }
-        let revocation = match self.accept_unknown_revocation {
-            true => Revocation::check().accepting_unknown(),
-            false => Revocation::check(),
-        };
+        let revocations = Revocations::new(self.revocation.unwrap_or(Check::Strict).into());
         let mut who = who;
         for (label, text) in [
             ("issuer", self.issuer.as_deref()),
@@ -106,7 +102,7 @@ impl Asked {
             identity_regex: self.identity_regex.clone(),
             now: Utc::now(),
             limits: Limits::default(),
-            revocation,
+            revocations,
         }))
     }
 
@@ -135,9 +131,10 @@ pub(super) struct Judged {
 }
 
 impl Trust {
-    /// Judges evidence.
-    pub(super) fn judge(&self, evidence: &[Evidence]) -> Vec<Judged> {
-        let context = VerifyContext { now: self.now, limits: &self.limits, revocation: &self.revocation };
+    /// Judges evidence, with what authorities say of the certificates of Notation signatures.
+    pub(super) async fn judge(&self, evidence: &[Evidence]) -> Vec<Judged> {
+        let revocation = &self.revocations.about(evidence, &self.roots, &self.limits, self.now).await;
+        let context = VerifyContext { now: self.now, limits: &self.limits, revocation };
         let facts = evidence_facts(evidence, &self.roots, &context);
         facts.into_iter().map(|fact| self.judged(fact)).collect()
     }

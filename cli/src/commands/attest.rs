@@ -6,6 +6,7 @@ use clap::Args;
 use rreg_oci::ImageReference;
 use rreg_policy::COSIGN_SIGN;
 use rreg_policy::sign::attest_bundle;
+use rreg_server::read_file;
 use serde_json::value::RawValue;
 
 use super::sign::{By, attach, said};
@@ -13,7 +14,6 @@ use crate::connect::Connect;
 use crate::content::RemoteContent;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
-use crate::trust::read_file;
 
 /// Short names, which stand for what they stand for in cosign.
 const TYPES: [(&str, &str); 10] = [

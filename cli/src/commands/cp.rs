@@ -32,7 +32,7 @@ pub(crate) struct Copying {
     /// One platform only, os/architecture[/variant]; all by default
     #[arg(long)]
     platform: Option<Platform>,
-    /// Leave out what refers to the image (signatures, SBOMs, attestations)
+    /// Leave out what refers to the image (signatures, SBOMs, attestations), also under cosign 2's tags
     #[arg(long)]
     no_referrers: bool,
     /// Transfers at once
@@ -123,6 +123,11 @@ pub(super) fn said(
             (report.manifests_copied, "manifests written".to_owned()),
             (report.manifests_present, "manifests already there".to_owned()),
             (report.referrers, "of these referrers".to_owned()),
+            (report.cosign_tags, "of them under cosign's tags".to_owned()),
+            (
+                report.referrers_left_out,
+                "listed referrers left out, not there or about something else".to_owned(),
+            ),
             (report.blobs_copied, format!("blobs sent ({})", size(report.bytes_copied))),
             (report.blobs_mounted, "blobs mounted".to_owned()),
             (report.blobs_present, "blobs already there".to_owned()),

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use rreg_policy::sign::{SignError, SigningKey};
 use rreg_policy::{TrustError, key::PublicKey};
+use rreg_server::read_file;
 use serde_json::json;
 
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
 use crate::password::KeyPassword;
 use crate::text::{GOOD, NAME, paint};
-use crate::trust::read_file;
 
 /// What `rreg key` can do.
 #[derive(Debug, Subcommand)]
@@ -63,12 +63,19 @@ impl Key {
     }
 }
 
-/// Reads a private key; asks for its password only where there is one.
+/// Reads a private key; asks for its password only where it has one: a key with the empty password needs no words.
 pub(super) fn open(path: &Path, password: KeyPassword) -> Result<SigningKey, Failure> {
     let pem = read_file(path, "private key")?;
-    let password = if SigningKey::is_encrypted(&pem) { Some(password.for_reading()?) } else { None };
-    SigningKey::from_pem(&pem, password.as_deref().map(str::as_bytes))
-        .map_err(|error| Failure::new(Exit::Input, format!("{}: {error}", path.display())))
+    let read = |password: &str| SigningKey::from_pem(&pem, Some(password.as_bytes()));
+    let given = if SigningKey::is_encrypted(&pem) { password.for_reading()? } else { None };
+    let key = match given {
+        Some(password) => read(&password),
+        None => match read("") {
+            Err(SignError::Password) => read(&KeyPassword::ask()?),
+            key => key,
+        },
+    };
+    key.map_err(|error| Failure::new(Exit::Input, format!("{}: {error}", path.display())))
 }
 
 fn generate(output: &Output, prefix: &Path, password: KeyPassword) -> Result<Exit, Failure> {

@@ -6,10 +6,9 @@ use std::pin::Pin;
 
 use clap::Args;
 use rreg_oci::{Descriptor, Digest, ImageReference, Manifest, ManifestKind, ManifestLimits, Reference};
-use rreg_policy::notation::Revocation;
 use rreg_policy::{
-    Attachment, Content as _, Found, Limits, ManifestContent, VerifyContext, attached, attestation_of,
-    evidence_facts, evidence_of,
+    Attachment, Content as _, EvidenceFact, Found, Limits, ManifestContent, attached, attestation_of,
+    evidence_of,
 };
 use serde::Serialize;
 
@@ -187,13 +186,10 @@ impl Walk<'_> {
         let one = std::slice::from_ref(&attachment);
         let evidence = evidence_of(self.content, one, &mut self.incomplete, &self.limits).await;
         let judged = match self.trust {
-            Some(trust) => trust.judge(&evidence),
+            Some(trust) => trust.judge(&evidence).await,
             None => {
-                let revocation = Revocation::check();
-                let context =
-                    VerifyContext { now: chrono::Utc::now(), limits: &self.limits, revocation: &revocation };
-                let facts = evidence_facts(&evidence, &[], &context);
-                facts.into_iter().map(|fact| Judged { fact, verification: None, accepted: false }).collect()
+                let facts = evidence.iter().map(|piece| EvidenceFact::unverified(piece, &self.limits));
+                facts.map(|fact| Judged { fact, verification: None, accepted: false }).collect()
             }
         };
         let place = Place { depth: depth + 1, platform: None, entries: Vec::new() };

@@ -4,6 +4,7 @@
 use clap::Args;
 use rreg_oci::{Digest, ImageReference};
 use rreg_policy::{EvidenceKind, Found, Gathered, Limits, Verdict, Verification, gather};
+use rreg_runtime::transfer::{Origin, Platform};
 use serde::Serialize;
 
 use super::asked::{Asked, Judged, Trust, style, words};
@@ -25,6 +26,9 @@ pub(crate) struct Verify {
     /// Ask for an attestation of this type instead of a signature (names as for rreg attest, or a URI)
     #[arg(long = "type", value_name = "TYPE", value_parser = predicate_type)]
     kind: Option<String>,
+    /// Ask about one image of an index, os/architecture[/variant]; what is about the index covers it
+    #[arg(long)]
+    platform: Option<Platform>,
     #[command(flatten)]
     asked: Asked,
     #[command(flatten)]
@@ -36,6 +40,9 @@ pub(crate) struct Verify {
 struct Verified<'a> {
     image: String,
     digest: Digest,
+    /// The index that it was chosen from, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<Digest>,
     /// Whom was asked for.
     asked: &'a str,
     /// A signature, or the type of an attestation.
@@ -126,22 +133,42 @@ impl Verify {
     pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
         let trust = self.asked.required(&self.image)?;
         let (content, root) = RemoteContent::open(&self.connect, &self.image).await?;
-        let digest = root.descriptor.digest;
-        let found = gather(&content, &manifest_content(root), &[], &Limits::default()).await;
-        self.say(output, &trust, digest, &found)
+        let whole = root.descriptor.digest;
+        let image = match &self.platform {
+            Some(platform) => {
+                let (client, repository) = (content.client.clone(), content.repository.clone());
+                Origin::Registry { client, repository }.select_platform(root, platform).await?
+            }
+            None => root,
+        };
+        let digest = image.descriptor.digest;
+        let index = Some(whole).filter(|whole| *whole != digest);
+        let limits = Limits::default();
+        let found = gather(&content, &manifest_content(image), index.as_slice(), &limits).await;
+        let judged = trust.judge(&found.evidence).await;
+        self.say(output, &trust, (digest, index), judged, &found)
     }
 
-    fn say(&self, output: &Output, trust: &Trust, digest: Digest, found: &Gathered) -> Result<Exit, Failure> {
-        let evidence: Vec<Piece> = trust.judge(&found.evidence).into_iter().map(Piece::from).collect();
+    fn say(
+        &self,
+        output: &Output,
+        trust: &Trust,
+        (digest, index): (Digest, Option<Digest>),
+        judged: Vec<Judged>,
+        found: &Gathered,
+    ) -> Result<Exit, Failure> {
+        let evidence: Vec<Piece> = judged.into_iter().map(Piece::from).collect();
         let kind = self.kind.as_deref();
-        // What is about a child says nothing about the whole.
-        let wanted = |piece: &&Piece| piece.is_wanted(kind) && piece.subject == digest;
+        // What is about a child says nothing about the whole, and what is about the whole covers its children.
+        let covers = |piece: &Piece| piece.subject == digest || Some(piece.subject) == index;
+        let wanted = |piece: &&Piece| piece.is_wanted(kind) && covers(piece);
         let verified = evidence.iter().filter(wanted).any(|piece| piece.accepted);
         let unknown =
             !found.incomplete.is_empty() || evidence.iter().filter(wanted).any(Piece::could_not_be_checked);
         let value = Verified {
             image: self.image.to_string(),
             digest,
+            index,
             asked: &trust.who,
             wanted: kind.unwrap_or("signature"),
             verified,
@@ -159,11 +186,10 @@ impl Verify {
 }
 
 fn human(value: &Verified<'_>, unknown: bool) -> String {
-    let mut text = fields(&[
-        ("image", value.image.clone()),
-        ("digest", paint(NAME, value.digest)),
-        ("asked for", format!("{} by {}", plain(value.wanted), plain(value.asked))),
-    ]);
+    let mut shown = vec![("image", value.image.clone()), ("digest", paint(NAME, value.digest))];
+    shown.extend(value.index.map(|index| ("in the index", index.to_string())));
+    shown.push(("asked for", format!("{} by {}", plain(value.wanted), plain(value.asked))));
+    let mut text = fields(&shown);
     for piece in &value.evidence {
         text.push_str(&format!("\n{}\n", piece.name()));
         let (verdict, _) = words(piece.verification.as_ref(), piece.accepted);

@@ -3,15 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::{join, join_all};
-use rreg_oci::{Algorithm, Digest, Manifest, ManifestKind, Reference};
+use rreg_oci::{Digest, Manifest, ManifestKind, Reference};
 
 use super::{in_turn, parse};
 use crate::content::{Content, ManifestContent, ReadError};
 use crate::evidence::Found;
 use crate::limits::Limits;
-
-/// Suffixes of cosign 2's tags (cosign, "Signature Specification", storage).
-const COSIGN_SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
 
 /// A manifest about a subject.
 #[derive(Clone, Debug)]
@@ -84,9 +81,10 @@ impl Attached {
 /// read.
 pub async fn attached(content: &dyn Content, subject: &Digest, limits: &Limits) -> Attached {
     let mut all = Attached::default();
+    let cosign_tags: Vec<Reference> = subject.cosign_tags().into_iter().map(Reference::Tag).collect();
     let ((listed, index), tagged) = join(
-        join(content.referrers(subject, limits.max_referrers), by_tag(content, subject, "")),
-        join_all(COSIGN_SUFFIXES.map(|suffix| cosign_tag(content, subject, suffix))),
+        join(content.referrers(subject, limits.max_referrers), referrers_index(content, subject)),
+        join_all(cosign_tags.iter().map(|tag| content.manifest(tag))),
     )
     .await;
     let mut referrers = BTreeMap::<Digest, BTreeSet<Found>>::new();
@@ -115,8 +113,8 @@ pub async fn attached(content: &dyn Content, subject: &Digest, limits: &Limits) 
         all.listed(subject, &digest, found, read);
     }
     all.drop_strangers(subject);
-    for (suffix, read) in COSIGN_SUFFIXES.iter().zip(tagged) {
-        let name = format!("the tag {}.{suffix}", subject.referrers_tag());
+    for (tag, read) in cosign_tags.iter().zip(tagged) {
+        let name = format!("the tag {tag}");
         match read {
             Ok(Some(content)) => all.take(subject, BTreeSet::from([Found::CosignTag]), content, &name),
             Ok(None) => {}
@@ -166,25 +164,12 @@ impl Attached {
     }
 }
 
-/// The manifest at the referrers tag with a suffix.
-async fn by_tag(
+/// The manifest at the referrers tag.
+async fn referrers_index(
     content: &dyn Content,
     subject: &Digest,
-    suffix: &str,
 ) -> Result<Option<ManifestContent>, ReadError> {
-    let text = format!("{}{suffix}", subject.referrers_tag());
+    let text = subject.referrers_tag();
     let tag = text.parse().map_err(|error| ReadError { what: text, why: format!("{error}") })?;
     content.manifest(&Reference::Tag(tag)).await
-}
-
-/// cosign has no tags for other algorithms; the tag of a cut SHA-512 would be another digest's.
-async fn cosign_tag(
-    content: &dyn Content,
-    subject: &Digest,
-    suffix: &str,
-) -> Result<Option<ManifestContent>, ReadError> {
-    match subject.algorithm() {
-        Algorithm::Sha256 => by_tag(content, subject, &format!(".{suffix}")).await,
-        Algorithm::Sha512 => Ok(None),
-    }
 }

@@ -1,5 +1,7 @@
 //! What refers to a manifest by its `subject`: by the API, or by the tag schema where there is none.
 
+use std::collections::HashSet;
+
 use http::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::StatusCode;
 use rreg_oci::{Descriptor, Digest, Operation, Page, Reference, RepositoryName, Tag, media_type};
@@ -49,6 +51,36 @@ impl RegistryClient {
         // Filtering is the registry's choice (`OCI-Filters-Applied`); filtering what it filtered changes nothing.
         found.retain(|d| artifact_type.is_none() || d.artifact_type.as_deref() == artifact_type);
         Ok(found)
+    }
+
+    /// The same from both places where referrers are kept, each once: what clients wrote under the referrers tag may
+    /// still be nowhere else when a registry has got the API. That a list names a manifest does not make it one about
+    /// the subject; a referrers tag that holds no index lists nothing.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the registry refuses or its answer is not an index.
+    pub async fn referrers_in_both_forms(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, ClientError> {
+        let by_tag = async {
+            let reference = Reference::Tag(self.fallback_tag(repository, subject)?);
+            match self.fetch_manifest(repository, &reference).await {
+                Ok(fetched) if fetched.descriptor.media_type == media_type::OCI_INDEX => {
+                    let index: Result<Index, _> = serde_json::from_slice(&fetched.bytes);
+                    Ok(index.map_or(Vec::new(), |index| index.manifests))
+                }
+                Ok(_) => Ok(Vec::new()),
+                Err(error) if error.is_not_found() => Ok(Vec::new()),
+                Err(error) => Err(error),
+            }
+        };
+        let by_api = self.referrers_by_api(repository, subject, None);
+        let (by_api, by_tag) = futures_util::future::try_join(by_api, by_tag).await?;
+        let mut seen = HashSet::new();
+        let all = by_api.into_iter().flatten().chain(by_tag);
+        Ok(all.filter(|entry| seen.insert(entry.digest)).collect())
     }
 
     /// `None` when the registry has no referrers API.

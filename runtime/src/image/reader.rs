@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use rreg_oci::{Descriptor, Digest, Manifest, ManifestLimits};
+use rreg_oci::{Descriptor, Digest, Manifest, ManifestLimits, Tag};
 use serde::{Deserialize, Serialize};
 
 use super::docker;
@@ -55,6 +55,8 @@ pub struct LayoutReader {
     made: HashMap<Digest, LocalBlob>,
     roots: Vec<Descriptor>,
     referrers: HashMap<Digest, Vec<Descriptor>>,
+    /// Under the tags of cosign 2.
+    tagged: HashMap<Tag, Descriptor>,
 }
 
 impl LayoutReader {
@@ -90,17 +92,25 @@ impl LayoutReader {
                 return Err(ImageError::invalid(path, "no OCI image layout: it has no index.json"));
             }
         };
-        let mut reader =
-            Self { path: path.into(), files, made, roots: Vec::new(), referrers: HashMap::new() };
+        let (roots, referrers, tagged) = (Vec::new(), HashMap::new(), HashMap::new());
+        let mut reader = Self { path: path.into(), files, made, roots, referrers, tagged };
         reader.sort(entries)?;
         Ok(reader)
     }
 
-    /// Entries with a subject belong to that subject; the others are what the layout is about.
+    /// Entries with a subject belong to that subject, and those that cosign names to what they are named after; the
+    /// others are what the layout is about.
     fn sort(&mut self, entries: Vec<Descriptor>) -> Result<(), ImageError> {
         for entry in entries {
             let manifest = self.manifest_blocking(&entry)?;
-            let named = entry.annotations.as_ref().is_some_and(|a| a.contains_key(REF_NAME));
+            let name = entry.annotations.as_ref().and_then(|a| a.get(REF_NAME));
+            let named = name.is_some();
+            let tag =
+                name.and_then(|name| name.parse::<Tag>().ok()).filter(|tag| tag.cosign_subject().is_some());
+            if let Some(tag) = tag {
+                self.tagged.insert(tag, entry);
+                continue;
+            }
             let parsed = manifest.parse().map_err(|e| self.invalid(&entry, &e.to_string()))?;
             match parsed {
                 Manifest { subject: Some(subject), .. } if !named => {
@@ -108,6 +118,11 @@ impl LayoutReader {
                 }
                 _ => self.roots.push(entry),
             }
+        }
+        if self.roots.is_empty() {
+            // Somebody took the signatures alone.
+            self.roots.extend(self.tagged.values().cloned());
+            self.roots.sort_by_key(|entry| entry.digest);
         }
         Ok(())
     }
@@ -143,6 +158,11 @@ impl LayoutReader {
     /// Manifests in the layout whose subject is `subject`.
     pub fn referrers(&self, subject: &Digest) -> Vec<Descriptor> {
         self.referrers.get(subject).cloned().unwrap_or_default()
+    }
+
+    /// The manifest under one of cosign 2's tags, if the layout has it.
+    pub fn tagged(&self, tag: &Tag) -> Option<&Descriptor> {
+        self.tagged.get(tag)
     }
 
     /// A manifest, verified.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use rreg_oci::Descriptor;
+use rreg_oci::{Descriptor, Tag};
 
 use super::error::TransferError;
 use super::plan::{Node, Plan};
@@ -30,15 +30,19 @@ pub(super) async fn apply(transfer: &Transfer, plan: &Plan) -> Result<Report, Tr
         }
     }
     for wave in plan.waves() {
-        let missing = wave.iter().filter(|node| !node.present);
-        stream::iter(missing.map(|node| transfer.target.put_manifest(&node.manifest, &[])))
-            .buffer_unordered(jobs)
-            .try_collect::<()>()
-            .await?;
+        let tagged = wave.iter().map(|node| (node, plan.tags_of(&node.manifest.descriptor.digest)));
+        let missing = tagged.filter(|(node, tags)| !node.present || !tags.is_empty());
+        let puts = missing
+            .map(|(node, tags)| async move { transfer.target.put_manifest(&node.manifest, &tags).await });
+        stream::iter(puts).buffer_unordered(jobs).try_collect::<()>().await?;
+    }
+    for (tag, manifest) in plan.joined() {
+        transfer.target.put_manifest(manifest, std::slice::from_ref(tag)).await?;
     }
     if let Some(root) = plan.nodes.get(&plan.root) {
-        if !root.present || !transfer.tags.is_empty() {
-            transfer.target.put_manifest(&root.manifest, &transfer.tags).await?;
+        let tags: Vec<Tag> = transfer.tags.iter().cloned().chain(plan.tags_of(&plan.root)).collect();
+        if !root.present || !tags.is_empty() {
+            transfer.target.put_manifest(&root.manifest, &tags).await?;
         }
         report.root = Some(root.manifest.descriptor.clone());
     }
@@ -49,6 +53,8 @@ pub(super) async fn apply(transfer: &Transfer, plan: &Plan) -> Result<Report, Tr
     }
     report.manifests_present = plan.nodes.values().filter(|node| node.present).count();
     report.manifests_copied = plan.nodes.len() - report.manifests_present;
+    report.cosign_tags = plan.tagged.len();
+    report.referrers_left_out = plan.left_out.len();
     report.referrers = plan.nodes.values().filter(|node| node.referrer).count();
     Ok(report)
 }
@@ -65,15 +71,15 @@ async fn copy_blob(transfer: &Transfer, blob: &Descriptor) -> Result<(u64, BlobO
     Ok((blob.size, outcome))
 }
 
-/// What `index.json` has to name: the root under each tag, and referrers, which nothing else points to.
+/// What `index.json` has to name: the root under each tag, and what is about it, which nothing else points to.
 fn entries(transfer: &Transfer, plan: &Plan) -> Vec<Descriptor> {
     let Some(root) = plan.nodes.get(&plan.root) else { return Vec::new() };
     let plain = &root.manifest.descriptor;
-    let named = transfer.tags.iter().map(|tag| Descriptor {
+    let named = |tag: &Tag, descriptor: &Descriptor| Descriptor {
         annotations: Some([(REF_NAME.to_owned(), tag.to_string())].into()),
-        ..plain.clone()
-    });
-    let mut entries: Vec<_> = named.collect();
+        ..descriptor.clone()
+    };
+    let mut entries: Vec<_> = transfer.tags.iter().map(|tag| named(tag, plain)).collect();
     if entries.is_empty() {
         entries.push(plain.clone());
     }
@@ -82,5 +88,6 @@ fn entries(transfer: &Transfer, plan: &Plan) -> Vec<Descriptor> {
         plan.nodes.values().filter(referrer).map(|n| n.manifest.descriptor.clone()).collect();
     referrers.sort_by_key(|d| d.digest);
     entries.extend(referrers);
+    entries.extend(plan.tags.iter().map(|(tag, manifest)| named(tag, &manifest.descriptor)));
     entries
 }

@@ -1,11 +1,12 @@
 //! Copies an image, with everything it refers to, between registries and layouts.
 //!
-//! Plan, then apply: `plan` walks manifests from the root (children, and referrers if wanted) and asks the
-//! target what it has; `apply` moves blobs in parallel, then manifests, those that others refer to first,
+//! Plan, then apply: `plan` walks manifests from the root (children, and if wanted what `evidence` finds about each) and
+//! asks the target what it has; `apply` moves blobs in parallel, then manifests, those that others refer to first,
 //! and the tagged root last. So a reader of the tag never meets a hole.
 
 mod apply;
 mod error;
+mod evidence;
 mod place;
 mod plan;
 mod platform;
@@ -32,7 +33,7 @@ pub struct Transfer {
     pub tags: Vec<Tag>,
     /// One platform of a multi-platform image; all when `None`.
     pub platform: Option<Platform>,
-    /// Take along what refers to the image, and what refers to that.
+    /// Take along what refers to the image, by its subject or by cosign 2's tags, and what refers to that.
     pub referrers: bool,
     /// Blobs and manifests in flight at once.
     pub jobs: usize,
@@ -51,6 +52,10 @@ pub struct Report {
     pub manifests_present: usize,
     /// How many of all manifests are there as referrers.
     pub referrers: usize,
+    /// How many of these are under tags of cosign 2.
+    pub cosign_tags: usize,
+    /// Manifests that the source lists as referrers and that it does not have, or that are about something else.
+    pub referrers_left_out: usize,
     /// Blobs sent.
     pub blobs_copied: usize,
     /// Blobs that the registry took from another repository.

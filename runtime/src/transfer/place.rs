@@ -57,7 +57,7 @@ impl Origin {
         }
     }
 
-    /// Manifests whose subject is `subject`.
+    /// Manifests whose subject is `subject`, as one list of a registry has them.
     ///
     /// # Errors
     /// [`TransferError`] when the registry refuses.

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use rreg_oci::{Descriptor, Digest, Manifest, ManifestKind, ManifestLimits, Reference};
-use rreg_policy::notation::wanted;
 use rreg_policy::{
-    Content as _, Evidence, EvidenceFact, EvidenceKind, Facts, ImageFacts, Limits, ManifestContent,
+    Content as _, Evidence, EvidenceFact, Facts, ImageFacts, Limits, ManifestContent,
     TrustRoot, Verification, VerifyContext, gather, image_facts, is_evidence_content, is_evidence_type,
 };
 use rreg_storage::{NewManifest, StoredVerification, Undecided};
@@ -24,9 +23,6 @@ const MAX_PIECES: usize = 500;
 const MAX_DOCUMENT: u64 = 64 << 20;
 /// Tags and indexes of one manifest that are looked at.
 const MAX_NAMES: usize = 1000;
-
-/// A responder that does not answer leads to a list, and a list to its delta.
-const ROUNDS: usize = 3;
 
 /// What was found when a manifest was looked at.
 pub(super) enum Looked {
@@ -200,26 +196,9 @@ async fn verify(
     now: DateTime<Utc>,
 ) -> Result<Vec<(TrustRoot, Verification)>, Failure> {
     let admission = &app.admission;
-    let notation: Vec<_> = roots
-        .iter()
-        .filter_map(|root| match root {
-            TrustRoot::Notation(trust) if piece.kind == EvidenceKind::Notation => Some(trust.clone()),
-            _ => None,
-        })
-        .collect();
-    for _ in 0..ROUNDS {
-        let missing: Vec<_> = {
-            let revocation = admission.revocations.known();
-            let context = VerifyContext { now, limits: &admission.limits, revocation: &revocation };
-            notation.iter().flat_map(|trust| wanted(piece, trust, &context)).collect()
-        };
-        if missing.is_empty() {
-            break;
-        }
-        admission.revocations.fetch(missing).await;
-    }
-    let (piece, limits, revocation) =
-        (piece.clone(), admission.limits.clone(), admission.revocations.known());
+    let asked = admission.revocations.about(std::slice::from_ref(piece), &roots, &admission.limits, now);
+    let revocation = asked.await;
+    let (piece, limits) = (piece.clone(), admission.limits.clone());
     let work = tokio::task::spawn_blocking(move || {
         let context = VerifyContext { now, limits: &limits, revocation: &revocation };
         let verify = |root: TrustRoot| {

@@ -13,7 +13,6 @@ mod content;
 mod decide;
 mod facts;
 pub(crate) mod review;
-mod revocation;
 mod sources;
 mod what_if;
 mod worker;
@@ -28,7 +27,7 @@ use rreg_storage::{Storage, StorageError, StoredDecision};
 use tokio::sync::{Notify, Semaphore};
 
 pub use active::LoadError;
-pub use sources::load_directory;
+pub use sources::{load_directory, policy_files, policy_text};
 
 pub(crate) use active::Active;
 pub(crate) use decide::{Decisions, Failure};
@@ -39,6 +38,7 @@ pub(crate) use worker::run as keep_deciding;
 use crate::app::App;
 use crate::config;
 use crate::mirror::Flights;
+use crate::revocation::Revocations;
 use crate::telemetry::PolicyMetrics;
 
 /// Decisions remembered in memory, where no other replica can change them.
@@ -57,7 +57,7 @@ pub(crate) struct Admission {
     active: RwLock<Arc<Active>>,
     remembered: Cache<(RepositoryName, Digest), Remembered>,
     limits: Limits,
-    revocations: revocation::Revocations,
+    revocations: Revocations,
     pub(crate) metrics: PolicyMetrics,
     /// Something is to be decided again.
     wake: Notify,
@@ -112,7 +112,7 @@ impl Admission {
             active: RwLock::new(Arc::new(active)),
             remembered: Cache::new(REMEMBERED),
             limits: Limits::default(),
-            revocations: revocation::Revocations::new(config.revocation),
+            revocations: Revocations::new(config.revocation),
             metrics,
             wake: Notify::new(),
             reading: tokio::sync::Mutex::default(),

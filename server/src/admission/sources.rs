@@ -1,7 +1,9 @@
 //! Where policies and the trust material that they name come from: files, and what was set through the API.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rreg_policy::certificates::CertificateRoots;
@@ -54,21 +56,23 @@ fn see(directory: &Path, depth: usize, seen: &mut BTreeMap<String, (u64, Option<
     }
 }
 
-/// Reads every policy of a directory (`*.yaml`, `*.yml`; test cases, `*.test.yaml`, are none). Trust material that a
-/// policy names is a file relative to it.
+fn broken(path: &Path, why: String) -> LoadError {
+    LoadError::File { path: path.display().to_string(), why }
+}
+
+/// The policy files of a directory, by name: `*.yaml` and `*.yml`, without test cases (`*.test.yaml`) and hidden files.
 ///
 /// # Errors
-/// [`LoadError`] for the first file that cannot be read or is no policy.
-pub fn load_directory(directory: &Path) -> Result<Vec<Policy>, LoadError> {
-    let broken = |path: &Path, why: String| LoadError::File { path: path.display().to_string(), why };
+/// [`LoadError`] when the directory cannot be read or has too many.
+pub fn policy_files(directory: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let entries = std::fs::read_dir(directory).map_err(|error| broken(directory, error.to_string()))?;
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.map_err(|error| broken(directory, error.to_string()))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let is_policy = name.ends_with(".yaml") || name.ends_with(".yml");
-        let is_cases = name.ends_with(".test.yaml") || name.ends_with(".test.yml");
-        if is_policy && !is_cases && !name.starts_with('.') {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let ends = |endings: [&str; 2]| endings.iter().any(|ending| name.ends_with(ending));
+        let is_cases = ends([".test.yaml", ".test.yml"]);
+        if ends([".yaml", ".yml"]) && !is_cases && !name.starts_with('.') && !path.is_dir() {
             paths.push(path);
         }
     }
@@ -76,15 +80,33 @@ pub fn load_directory(directory: &Path) -> Result<Vec<Policy>, LoadError> {
         return Err(broken(directory, format!("there are more than {MAX_FILES} policy files")));
     }
     paths.sort();
+    Ok(paths)
+}
+
+/// The text of a policy file.
+///
+/// # Errors
+/// [`LoadError`] when it cannot be read, is too long, or is no text.
+pub fn policy_text(path: &Path) -> Result<String, LoadError> {
+    let file = File::open(path).map_err(|error| broken(path, error.to_string()))?;
+    let mut text = String::new();
+    file.take(MAX_POLICY + 1).read_to_string(&mut text).map_err(|error| broken(path, error.to_string()))?;
+    if text.len() as u64 > MAX_POLICY {
+        return Err(broken(path, format!("a policy has at most {MAX_POLICY} bytes")));
+    }
+    Ok(text)
+}
+
+/// Reads every policy of a directory. Trust material that a policy names is a file relative to it.
+///
+/// # Errors
+/// [`LoadError`] for the first file that cannot be read or is no policy.
+pub fn load_directory(directory: &Path) -> Result<Vec<Policy>, LoadError> {
     let trust = DirectoryTrust::new(directory);
     let mut policies = Vec::new();
-    for path in paths {
-        let size = std::fs::metadata(&path).map_err(|error| broken(&path, error.to_string()))?.len();
-        if size > MAX_POLICY {
-            return Err(broken(&path, format!("it has {size} bytes; a policy has at most {MAX_POLICY}")));
-        }
-        let text = std::fs::read_to_string(&path).map_err(|error| broken(&path, error.to_string()))?;
-        policies.extend(Policy::parse(&text, &trust).map_err(|errors| broken(&path, errors.to_string()))?);
+    for path in policy_files(directory)? {
+        let read = Policy::parse(&policy_text(&path)?, &trust);
+        policies.extend(read.map_err(|errors| broken(&path, errors.to_string()))?);
     }
     Ok(policies)
 }

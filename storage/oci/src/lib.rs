@@ -8,6 +8,7 @@
 //! [`Operation::render`] its URL (the round trip is a property test), name it in [`Operation::name`], and
 //! the compiler points to the authorization and handler tables that have to decide about it.
 
+mod cosign_tag;
 mod digest;
 mod error_code;
 mod glob;

@@ -11,11 +11,11 @@ use rreg_policy::{
     evidence_facts, gather, image_facts, sbom_facts,
 };
 use rreg_runtime::RegistryClient;
+use rreg_server::Revocations;
 
 use super::How;
 use super::policies::Policies;
 use super::report::{Found, Judged, Unchecked};
-use super::revocation::Revocations;
 use crate::connect::Connect;
 use crate::content::{RemoteContent, manifest_content};
 use crate::exit::Failure;
@@ -35,7 +35,7 @@ pub(crate) struct Judge<'a> {
 impl<'a> Judge<'a> {
     pub(crate) fn new(policies: &'a Policies, connect: &'a Connect, how: How) -> Self {
         let roots = policies.set.trust_roots();
-        Self { policies, roots, revocations: Revocations::new(how.revocation), connect, how }
+        Self { policies, roots, revocations: Revocations::new(how.revocation.into()), connect, how }
     }
 
     /// All of them, in their order.

@@ -5,7 +5,6 @@ mod judge;
 mod junit;
 pub(super) mod policies;
 pub(super) mod report;
-mod revocation;
 mod sarif;
 pub(super) mod table;
 #[cfg(test)]
@@ -21,6 +20,7 @@ pub(super) use judge::Judge;
 use crate::connect::Connect;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
+use crate::revocation::Check;
 use policies::Policies;
 use report::Report;
 use table::Detail;
@@ -67,7 +67,7 @@ pub(crate) struct How {
     pub(crate) timeout: u64,
     /// Whether the authorities of Notation signatures are asked about revoked certificates. Nothing else asks a network
     #[arg(long, value_enum, default_value = "strict")]
-    pub(crate) revocation: revocation::Check,
+    pub(crate) revocation: Check,
 }
 
 /// Where a policy is asked, for an image that exists.

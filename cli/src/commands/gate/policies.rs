@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rreg_policy::{Policy, PolicyErrors, PolicySet};
-use rreg_server::DirectoryTrust;
+use rreg_server::{DirectoryTrust, LoadError, policy_files, policy_text};
 
 use super::report::PolicyFiles;
 use crate::exit::{Exit, Failure};
-
-/// Largest policy file that is read, in bytes.
-const MAX_FILE: u64 = 1 << 20;
 
 /// Policies that are asked together.
 pub(crate) struct Policies {
@@ -63,18 +60,10 @@ pub(crate) fn read(path: &Path) -> Result<Result<Vec<Policy>, PolicyErrors>, Fai
 /// # Errors
 /// That it cannot be read, is too large, or is no text.
 pub(crate) fn text(path: &Path) -> Result<String, Failure> {
-    let unreadable = |why: String| {
-        let why = format!("the policy {} cannot be read: {why}", path.display());
-        Failure::new(Exit::Unreachable, why)
-    };
-    let size = std::fs::metadata(path).map_err(|e| unreadable(e.to_string()))?.len();
-    if size > MAX_FILE {
-        return Err(unreadable(format!("it has {size} bytes, more than {MAX_FILE}")));
-    }
-    std::fs::read_to_string(path).map_err(|e| unreadable(e.to_string()))
+    policy_text(path).map_err(unreadable)
 }
 
-/// Files as they are; of a directory, the policies in it by name.
+/// Files as they are; of a directory, the policies in it that a registry would read, by name.
 ///
 /// # Errors
 /// That a directory cannot be read or has no policy: nothing would be asked then.
@@ -85,31 +74,18 @@ pub(crate) fn listed(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
             files.push(path.clone());
             continue;
         }
-        let unreadable = |why: String| {
-            let why = format!("the policies in {} cannot be read: {why}", path.display());
-            Failure::new(Exit::Unreachable, why)
-        };
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(path).map_err(|e| unreadable(e.to_string()))? {
-            let file = entry.map_err(|e| unreadable(e.to_string()))?.path();
-            if is_policy(&file) {
-                found.push(file);
-            }
-        }
+        let found = policy_files(path).map_err(unreadable)?;
         if found.is_empty() {
-            return Err(unreadable("there is no file *.yaml or *.yml".into()));
+            let why = "there is no file *.yaml or *.yml".to_owned();
+            return Err(unreadable(LoadError::File { path: path.display().to_string(), why }));
         }
-        found.sort();
         files.extend(found);
     }
     Ok(files)
 }
 
-/// The same files that a registry reads from `policy.directory`: test cases are none.
-fn is_policy(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let ends = |endings: [&str; 2]| endings.iter().any(|ending| name.ends_with(ending));
-    path.is_file() && ends([".yaml", ".yml"]) && !ends([".test.yaml", ".test.yml"]) && !name.starts_with('.')
+fn unreadable(error: LoadError) -> Failure {
+    Failure::new(Exit::Unreachable, format!("policies cannot be read: {error}"))
 }
 
 fn wrong(path: &Path, errors: &PolicyErrors) -> Failure {
