@@ -26,6 +26,7 @@ use rreg_oci::{Digest, RepositoryName};
 use rreg_policy::{Decision, Limits, Outcome, Point};
 use rreg_storage::{Storage, StorageError, StoredDecision};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 pub use active::LoadError;
 pub use sources::load_directory;
@@ -129,6 +130,11 @@ impl Admission {
         self.config.timeout.0
     }
 
+    /// Until when a request that comes now waits for decisions.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout()
+    }
+
     /// The answer to a pull, if it is known without waiting. `None`: ask [`Admission::pull`].
     pub(crate) fn known(
         &self,
@@ -169,7 +175,7 @@ impl Admission {
         let epoch = metadata.decisions_epoch();
         let row = metadata.decision(repository, digest).await?;
         let Some(row) = row.filter(|row| row.holds(&active.revision)) else {
-            let decisions = self.decide_now(app, repository, digest, &active).await?;
+            let decisions = self.decide_now(app, repository, digest, &active, self.deadline()).await?;
             return Ok(Answer::of(decisions.pull(by_digest).clone()));
         };
         let outcome = if by_digest { row.by_digest.clone() } else { row.by_tag.clone() };
@@ -188,7 +194,7 @@ impl Admission {
             }
             // Changed between the two looks.
             _ => {
-                let decisions = self.decide_now(app, repository, digest, &active).await?;
+                let decisions = self.decide_now(app, repository, digest, &active, self.deadline()).await?;
                 Ok(Answer::of(decisions.pull(by_digest).clone()))
             }
         }
@@ -204,6 +210,17 @@ impl Admission {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Decisions, StorageError> {
+        self.decisions_by(app, repository, digest, self.deadline()).await
+    }
+
+    /// The same for a request that waits until `deadline`. What is not decided then is decided on no facts.
+    async fn decisions_by(
+        &self,
+        app: &Arc<App>,
+        repository: &RepositoryName,
+        digest: &Digest,
+        deadline: Instant,
+    ) -> Result<Decisions, StorageError> {
         let active = self.active();
         let metadata = self.storage.metadata();
         let row = metadata.decision(repository, digest).await?;
@@ -214,16 +231,17 @@ impl Admission {
         {
             return Ok(decisions);
         }
-        self.decide_now(app, repository, digest, &active).await
+        self.decide_now(app, repository, digest, &active, deadline).await
     }
 
-    /// Decides within `policy.timeout`, and on nothing where that is too short.
+    /// Decides until `deadline`, and on nothing where that is too early.
     async fn decide_now(
         &self,
         app: &Arc<App>,
         repository: &RepositoryName,
         digest: &Digest,
         active: &Arc<Active>,
+        deadline: Instant,
     ) -> Result<Decisions, StorageError> {
         self.metrics.decided_at_once.inc();
         let about = self.storage.metadata().undecided(repository, digest).await?;
@@ -232,9 +250,15 @@ impl Admission {
             reference: rreg_oci::Reference::Digest(*digest),
         };
         let about = about.ok_or_else(unknown)?;
+        if deadline <= Instant::now() {
+            // The workers get to it.
+            self.metrics.late.inc();
+            let why = "nothing is decided yet, and this request could not wait for it (policy.timeout)";
+            return Ok(decide::without_facts(&about, active, why.to_owned()));
+        }
         // What is begun is ended: the next request finds it.
         let task = tokio::spawn(decide::decide_and_keep(app.clone(), about.clone(), active.clone()));
-        let why = match tokio::time::timeout(self.timeout(), task).await {
+        let why = match tokio::time::timeout_at(deadline, task).await {
             Ok(Ok(Ok(decisions))) => return Ok(decisions),
             Ok(Ok(Err(Failure::Storage(error)))) => return Err(error),
             Ok(Ok(Err(failure))) => failure.to_string(),
