@@ -98,8 +98,8 @@ async fn a_path_may_be_the_login() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_is_nothing_without_its_setting() {
     on_each(&[], async |cluster| {
-        let asked = cluster.registry.api().post(format!("{}/{SECRET}", PATHS[0]));
-        asking(asked, &pod(&["nginx:1"])).refused(403, "DENIED").await;
+        let api = cluster.registry.api();
+        asking(api.post(format!("{}/{SECRET}", PATHS[0])), &pod(&["nginx:1"])).refused(403, "DENIED").await;
     })
     .await;
 }
