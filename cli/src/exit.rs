@@ -89,18 +89,28 @@ fn is_decision(error: &RegistryError) -> bool {
     error.code == "DENIED" && has("\"outcome\":") && has("\"policies\":[")
 }
 
+/// The point of a decision, as `--at` takes it.
+fn point(decision: &str) -> Option<&'static str> {
+    let points = ["promote", "pull", "admit", "run"];
+    points.into_iter().find(|point| decision.contains(&format!("\"at\":\"{point}\"")))
+}
+
 /// A refusal by policies says what a person needs in its message; the decision beside it is for programs.
 fn refused_by_policy(error: &mut ClientError) -> Option<String> {
     let ErrorKind::Status { status, errors, .. } = &mut *error.kind else { return None };
     if status.as_u16() != 403 || !errors.iter().any(is_decision) {
         return None;
     }
-    errors.iter_mut().filter(|error| is_decision(error)).for_each(|error| error.detail = None);
+    let details =
+        errors.iter_mut().filter(|error| is_decision(error)).filter_map(|error| error.detail.take());
+    // A push is asked about before there is anything that can be explained; what comes after it can.
+    let at =
+        details.filter_map(|detail| point(&detail)).last().map_or(String::new(), |at| format!(" --at {at}"));
     let image = match &error.repository {
         Some(repository) => format!("{}/{repository}[:TAG][@DIGEST]", error.host),
         None => "IMAGE".to_owned(),
     };
-    Some(format!("a policy of the registry refuses it; `rreg policy explain {image}` tells more"))
+    Some(format!("a policy of the registry refuses it; `rreg policy explain {image}{at}` tells more"))
 }
 
 impl From<ClientError> for Failure {
@@ -190,7 +200,7 @@ mod tests {
         assert_eq!(failure.exit, Exit::Denied);
         assert!(failure.message.ends_with("may not be pulled: policy \"prod\""), "{}", failure.message);
         let hint = failure.hint.unwrap();
-        assert!(hint.contains("rreg policy explain h:1/team/app"), "{hint}");
+        assert!(hint.contains("`rreg policy explain h:1/team/app[:TAG][@DIGEST] --at pull`"), "{hint}");
         for (status, code, detail) in [
             (403, "DENIED", Some(r#"{"rule":"releases","outcome":"deny"}"#)),
             (403, "DENIED", None),
