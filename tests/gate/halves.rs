@@ -13,9 +13,9 @@ use crate::harness::image::Image;
 async fn registry(image: &Image, status: u16) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let root = image.root().clone();
+    let (root, blobs) = (image.root().clone(), image.blobs.clone());
     let handler = move |request: Request| {
-        let root = root.clone();
+        let (root, blobs) = (root.clone(), blobs.clone());
         async move {
             let path = request.uri().path();
             let answer = Response::builder();
@@ -26,6 +26,9 @@ async fn registry(image: &Image, status: u16) -> String {
                     .header("docker-content-digest", digest)
                     .body(Body::from(root.bytes.clone()))
                     .unwrap();
+            }
+            if let Some(blob) = blobs.iter().find(|blob| path.ends_with(&format!("/blobs/{}", blob.digest))) {
+                return answer.body(Body::from(blob.bytes.clone())).unwrap();
             }
             let status = if path.ends_with("/manifests/v1") { status } else { 404 };
             answer.status(status).body(Body::empty()).unwrap()

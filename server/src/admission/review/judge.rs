@@ -174,7 +174,12 @@ pub(crate) async fn validate<J: Judge>(
             },
         }
     }
-    let asked: Vec<_> = ours.iter().map(|(_, image)| decide(judge, image)).collect();
+    // All names before all decisions: past the time for a review an image without a decision has policies that say what
+    // becomes of it, and a name without a meaning has none.
+    let asked: Vec<_> = ours.iter().map(|(_, image)| judge.resolve(image)).collect();
+    let resolved: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+    let asked: Vec<_> =
+        ours.iter().zip(resolved).map(|((_, image), resolved)| decide(judge, image, resolved)).collect();
     let judged: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
     for ((name, _), judged) in ours.iter().zip(judged) {
         match judged {
@@ -186,8 +191,12 @@ pub(crate) async fn validate<J: Judge>(
 }
 
 /// What is decided about an image, or why its name means nothing.
-async fn decide<J: Judge>(judge: &J, image: &ImageReference) -> Result<Result<Decided, String>, J::Failure> {
-    Ok(match judge.resolve(image).await? {
+async fn decide<J: Judge>(
+    judge: &J,
+    image: &ImageReference,
+    resolved: Resolved,
+) -> Result<Result<Decided, String>, J::Failure> {
+    Ok(match resolved {
         Resolved::Unknown(why) => Err(why),
         Resolved::Digest(digest) => Ok(judge.decide(image, &digest).await?),
     })
