@@ -128,8 +128,8 @@ async fn the_webhooks_ask_about_what_the_server_knows() {
     let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &settings).await else { return };
     let known: BTreeSet<String> = crate::admission::known_kinds(&registry).await.into_iter().collect();
     for (kind, path) in [
-        ("MutatingWebhookConfiguration", "/admission/v1/mutate"),
-        ("ValidatingWebhookConfiguration", "/admission/v1/validate"),
+        ("MutatingWebhookConfiguration", "/admission/v1/mutate/ADMISSION_PATH_SECRET"),
+        ("ValidatingWebhookConfiguration", "/admission/v1/validate/ADMISSION_PATH_SECRET"),
     ] {
         let configuration = manifest(&all, kind, "rreg");
         let [webhook] = &configuration["webhooks"].as_array().unwrap()[..] else { panic!("one webhook") };
@@ -167,4 +167,5 @@ async fn the_webhooks_ask_about_what_the_server_knows() {
     }
     let config: toml::Table = fs::read_to_string(&file).unwrap().parse().unwrap();
     assert_eq!(config["policy"]["timeout"].as_str(), Some("3s"));
+    assert_eq!(config["policy"]["open_admission"].as_bool(), Some(false));
 }

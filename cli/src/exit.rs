@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use rreg_runtime::client::{ClientError, ErrorClass, ErrorKind};
+use rreg_runtime::client::{ClientError, ErrorClass, ErrorKind, RegistryError};
 use rreg_runtime::image::ImageError;
 use rreg_runtime::transfer::TransferError;
 use rreg_storage::StorageError;
@@ -82,8 +82,40 @@ impl From<StorageError> for Failure {
     }
 }
 
+/// Whether a registry's detail is a decision of policies. It is shortened text by now, so it is looked at as text.
+fn is_decision(error: &RegistryError) -> bool {
+    let has =
+        |part| error.detail.as_ref().is_some_and(|detail| detail.starts_with('{') && detail.contains(part));
+    error.code == "DENIED" && has("\"outcome\":") && has("\"policies\":[")
+}
+
+/// The point of a decision, as `--at` takes it.
+fn point(decision: &str) -> Option<&'static str> {
+    let points = ["promote", "pull", "admit", "run"];
+    points.into_iter().find(|point| decision.contains(&format!("\"at\":\"{point}\"")))
+}
+
+/// A refusal by policies says what a person needs in its message; the decision beside it is for programs.
+fn refused_by_policy(error: &mut ClientError) -> Option<String> {
+    let ErrorKind::Status { status, errors, .. } = &mut *error.kind else { return None };
+    if status.as_u16() != 403 || !errors.iter().any(is_decision) {
+        return None;
+    }
+    let details =
+        errors.iter_mut().filter(|error| is_decision(error)).filter_map(|error| error.detail.take());
+    // A push is asked about before there is anything that can be explained; what comes after it can.
+    let at =
+        details.filter_map(|detail| point(&detail)).last().map_or(String::new(), |at| format!(" --at {at}"));
+    let image = match &error.repository {
+        Some(repository) => format!("{}/{repository}[:TAG][@DIGEST]", error.host),
+        None => "IMAGE".to_owned(),
+    };
+    Some(format!("a policy of the registry refuses it; `rreg policy explain {image}{at}` tells more"))
+}
+
 impl From<ClientError> for Failure {
-    fn from(error: ClientError) -> Self {
+    fn from(mut error: ClientError) -> Self {
+        let refused = refused_by_policy(&mut error);
         let exit = match (error.class(), &*error.kind) {
             (ErrorClass::Denied, _) => Exit::Denied,
             (ErrorClass::Unreachable, _) => Exit::Unreachable,
@@ -91,7 +123,7 @@ impl From<ClientError> for Failure {
             (ErrorClass::Local, ErrorKind::Setup(_)) => Exit::Usage,
             (ErrorClass::Local, _) => Exit::Input,
         };
-        Self { exit, message: error.to_string(), hint: error.hint() }
+        Self { exit, message: error.to_string(), hint: refused.or_else(|| error.hint()) }
     }
 }
 
@@ -138,6 +170,47 @@ mod tests {
         let named: Vec<u8> =
             HELP.lines().skip(1).filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
         assert_eq!(named, all.map(|exit| exit as u8));
+    }
+
+    fn refused(status: u16, code: &str, detail: Option<&str>) -> Failure {
+        let error = RegistryError {
+            code: code.into(),
+            message: "sha256:0 may not be pulled: policy \"prod\"".into(),
+            detail: detail.map(Into::into),
+        };
+        let kind = ErrorKind::Status {
+            status: reqwest::StatusCode::from_u16(status).unwrap(),
+            errors: vec![error],
+            retry_after: None,
+        };
+        ClientError {
+            operation: "manifest_get",
+            host: "h:1".into(),
+            repository: Some("team/app".parse().unwrap()),
+            kind: Box::new(kind),
+        }
+        .into()
+    }
+
+    #[test]
+    fn a_refusal_by_policy_is_told_without_the_decision() {
+        // Cut off in the middle, as details of strangers are.
+        let decision = r#"{"at":"pull","digest":"sha256:0","outcome":"deny","policies":[{"mode":"enf"#;
+        let failure = refused(403, "DENIED", Some(decision));
+        assert_eq!(failure.exit, Exit::Denied);
+        assert!(failure.message.ends_with("may not be pulled: policy \"prod\""), "{}", failure.message);
+        let hint = failure.hint.unwrap();
+        assert!(hint.contains("`rreg policy explain h:1/team/app[:TAG][@DIGEST] --at pull`"), "{hint}");
+        for (status, code, detail) in [
+            (403, "DENIED", Some(r#"{"rule":"releases","outcome":"deny"}"#)),
+            (403, "DENIED", None),
+            (403, "OTHER", Some(decision)),
+            (400, "DENIED", Some(decision)),
+        ] {
+            let failure = refused(status, code, detail);
+            assert!(!failure.hint.unwrap_or_default().contains("policy explain"), "{code} {detail:?}");
+            assert!(detail.is_none_or(|detail| failure.message.contains(detail)));
+        }
     }
 
     #[test]

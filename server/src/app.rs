@@ -97,6 +97,8 @@ impl App {
             .route("/bootstrap", any(serve_bootstrap))
             .route("/admission/v1/validate", any(review::validate))
             .route("/admission/v1/mutate", any(review::mutate))
+            .route("/admission/v1/validate/{secret}", any(review::validate))
+            .route("/admission/v1/mutate/{secret}", any(review::mutate))
             .route("/v2/{*path}", any(serve))
             .fallback(serve)
             .with_state(self)

@@ -65,6 +65,45 @@ async fn it_may_be_open() {
     assert!(message(&response(&answer, &review)).contains("docker.io/library/nginx:1"));
 }
 
+const SECRET: &str = "a-secret-of-the-cluster_01";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_may_be_the_login() {
+    let policies = Policies::new();
+    let settings = [
+        ("RREG_POLICY__DIRECTORY", policies.directory()),
+        ("RREG_POLICY__REGISTRY_HOSTS", HOST.to_owned()),
+        ("RREG_POLICY__ADMISSION_PATH_SECRET", SECRET.to_owned()),
+    ];
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let Some(team) = Team::start(Backend::SqliteDirectory, &settings).await else { return };
+    let api = team.0.api();
+    let review = pod(&["nginx:1"]);
+    for path in PATHS {
+        let right = asking(api.post(format!("{path}/{SECRET}")), &review).expect(200).await.json();
+        assert_eq!(right["response"]["uid"], review["request"]["uid"]);
+        asking(api.post(path), &review).refused(403, "DENIED").await;
+        for wrong in ["a-secret-of-the-cluster_02", "a-secret-of-the-cluster_0", "A-SECRET-OF-THE-CLUSTER_01"]
+        {
+            let answer = asking(api.post(format!("{path}/{wrong}")), &review).refused(403, "DENIED").await;
+            assert!(!String::from_utf8_lossy(&answer.body).contains(SECRET));
+        }
+        // A login is none where a path is.
+        let admin = asking(api.post(path), &review).header("authorization", &basic("writer", PASSWORD));
+        admin.refused(403, "DENIED").await;
+        assert_eq!(asking(api.post(format!("{path}/{SECRET}/more")), &review).send().await.status, 404);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_is_nothing_without_its_setting() {
+    on_each(&[], async |cluster| {
+        let api = cluster.registry.api();
+        asking(api.post(format!("{}/{SECRET}", PATHS[0])), &pod(&["nginx:1"])).refused(403, "DENIED").await;
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_review_is_refused() {
     on_each(&[], async |cluster| {

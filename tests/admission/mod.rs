@@ -3,6 +3,7 @@
 
 mod images;
 mod login;
+mod upstreams;
 
 use std::fs;
 use std::path::Path;

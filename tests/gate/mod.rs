@@ -3,6 +3,7 @@
 mod api;
 mod ci;
 mod files;
+mod halves;
 mod images;
 mod others;
 mod reports;

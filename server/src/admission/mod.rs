@@ -25,6 +25,7 @@ use rreg_oci::{Digest, RepositoryName};
 use rreg_policy::{Decision, Limits, Outcome, Point, TrustRoot};
 use rreg_storage::{Storage, StorageError, StoredDecision};
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 
 pub use active::LoadError;
 pub use sources::{load_directory, policy_files, policy_text};
@@ -158,6 +159,11 @@ impl Admission {
         self.config.timeout.0
     }
 
+    /// Until when a request that comes now waits for decisions.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout()
+    }
+
     /// The answer to a pull, if it is known without waiting. `None`: ask [`Admission::pull`].
     pub(crate) fn known(
         &self,
@@ -198,7 +204,7 @@ impl Admission {
         let epoch = metadata.decisions_epoch();
         let row = metadata.decision(repository, digest).await?;
         let Some(row) = row.filter(|row| row.holds(&active.revision)) else {
-            let decisions = self.decide_now(app, repository, digest, &active).await?;
+            let decisions = self.decide_now(app, repository, digest, &active, self.deadline()).await?;
             return Ok(Answer::of(decisions.pull(by_digest).clone()));
         };
         let outcome = if by_digest { row.by_digest.clone() } else { row.by_tag.clone() };
@@ -217,7 +223,7 @@ impl Admission {
             }
             // Changed between the two looks.
             _ => {
-                let decisions = self.decide_now(app, repository, digest, &active).await?;
+                let decisions = self.decide_now(app, repository, digest, &active, self.deadline()).await?;
                 Ok(Answer::of(decisions.pull(by_digest).clone()))
             }
         }
@@ -233,6 +239,17 @@ impl Admission {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Decisions, StorageError> {
+        self.decisions_by(app, repository, digest, self.deadline()).await
+    }
+
+    /// The same for a request that waits until `deadline`. What is not decided then is decided on no facts.
+    async fn decisions_by(
+        &self,
+        app: &Arc<App>,
+        repository: &RepositoryName,
+        digest: &Digest,
+        deadline: Instant,
+    ) -> Result<Decisions, StorageError> {
         let active = self.active();
         let metadata = self.storage.metadata();
         let row = metadata.decision(repository, digest).await?;
@@ -243,16 +260,17 @@ impl Admission {
         {
             return Ok(decisions);
         }
-        self.decide_now(app, repository, digest, &active).await
+        self.decide_now(app, repository, digest, &active, deadline).await
     }
 
-    /// Decides within `policy.timeout`, and on nothing where that is too short.
+    /// Decides until `deadline`, and on nothing where that is too early.
     async fn decide_now(
         &self,
         app: &Arc<App>,
         repository: &RepositoryName,
         digest: &Digest,
         active: &Arc<Active>,
+        deadline: Instant,
     ) -> Result<Decisions, StorageError> {
         self.metrics.decided_at_once.inc();
         let metadata = self.storage.metadata();
@@ -262,6 +280,12 @@ impl Admission {
             reference: rreg_oci::Reference::Digest(*digest),
         };
         let about = about.ok_or_else(unknown)?;
+        if deadline <= Instant::now() {
+            // The workers get to it.
+            self.metrics.late.inc();
+            let why = "nothing is decided yet, and this request could not wait for it (policy.timeout)";
+            return Ok(decide::without_facts(&about, active, why.to_owned()));
+        }
         let (slots, begun) = (self.slots.clone(), about.clone());
         let work = || {
             let (app, active) = (app.clone(), active.clone());
@@ -273,7 +297,7 @@ impl Admission {
         // What is begun is ended: the next request finds it.
         let key = (repository.clone(), *digest, active.revision.clone());
         let flight = self.flights.join(&app.tasks, key, work);
-        let why = match tokio::time::timeout(self.timeout(), flight).await {
+        let why = match tokio::time::timeout_at(deadline, flight).await {
             Ok(Some(Ok(decisions))) => return Ok(Decisions::clone(&decisions)),
             Ok(Some(Err(failure))) => match &*failure {
                 Failure::Storage(StorageError::UnknownManifest { .. }) => return Err(unknown()),

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use rreg_oci::ImageReference;
 
 use super::error::Findings;
+use super::secret::Secret;
 use super::section::section;
 use super::units::HumanDuration;
 
@@ -99,8 +100,14 @@ section! {
         /// that trusted certificates name.
         revocation: RevocationCheck = RevocationCheck::Strict,
         /// Answers Kubernetes admission reviews (`/admission/v1/…`) without a login: whoever reaches the server learns
-        /// what is decided about images that they can name.
+        /// what is decided about images that they can name, and the digests of their tags. Nothing is fetched from
+        /// upstreams for them.
         open_admission: bool = false,
+        /// Stands for a login at admission reviews, which are then sent to `/admission/v1/validate/SECRET` and
+        /// `/admission/v1/mutate/SECRET` and nowhere else: API servers that cannot be given credentials can be given a
+        /// path. Who knows it may ask about all images. 16 to 128 letters, digits, `-` and `_`; make it with
+        /// `openssl rand -hex 24`.
+        admission_path_secret: Option<Secret> = None,
         /// Hosts, each with its port if it has one, by which clusters name images of this registry, such as
         /// registry.example. Admission reviews judge these images.
         registry_hosts: Vec<String> = Vec::new(),
@@ -114,6 +121,7 @@ impl Policy {
         let (low, high) = (HumanDuration::millis(100), HumanDuration::seconds(60));
         findings.within("policy.timeout", self.timeout, low, high);
         findings.within("policy.workers", self.workers, 1, 64);
+        self.validate_path_secret(findings);
         for host in &self.registry_hosts {
             // What is no host in front of an image's name would never be met.
             if format!("{host}/image").parse::<ImageReference>().is_ok_and(|image| image.host == *host) {
@@ -124,6 +132,24 @@ impl Policy {
                 "policy.registry_hosts",
                 format!("has {host:?}, which names no registry"),
                 Some(allowed),
+            );
+        }
+    }
+
+    fn validate_path_secret(&self, findings: &mut Findings) {
+        const FIELD: &str = "policy.admission_path_secret";
+        let Some(secret) = &self.admission_path_secret else { return };
+        let secret = secret.expose();
+        let fits = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
+        if !(16..=128).contains(&secret.len()) || !secret.bytes().all(fits) {
+            let allowed = "16 to 128 letters, digits, - and _, such as `openssl rand -hex 24` makes";
+            findings.reject(FIELD, "is no secret that can stand in a path", Some(allowed));
+        }
+        if self.open_admission {
+            findings.reject(
+                FIELD,
+                "is set and policy.open_admission asks for no secret",
+                Some("one of the two"),
             );
         }
     }

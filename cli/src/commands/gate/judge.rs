@@ -75,7 +75,7 @@ impl<'a> Judge<'a> {
         let reference = image.reference();
         let fetched = client.fetch_manifest(&image.repository, &reference);
         let (fetched, tag) = tokio::join!(fetched, self.second_name(image, client));
-        let fetched = fetched.map_err(failed)?;
+        let (fetched, tag) = (fetched.map_err(failed)?, tag?);
         let manifest = manifest_content(fetched);
         let (tags, said) = match (tag, reference) {
             (Some((tag, digest)), _) if digest == manifest.digest => (vec![tag.to_string()], None),
@@ -125,15 +125,22 @@ impl<'a> Judge<'a> {
     }
 
     /// Where an image is named by tag and digest, what the tag names: a tag that names something else says nothing about
-    /// the image. `None` where there is only one name, or the tag is gone.
+    /// the image. `None` where there is only one name, or the registry says that the tag is gone. A tag that cannot be
+    /// looked up is no tag that is gone: policies may be about it.
     async fn second_name<'i>(
         &self,
         image: &'i ImageReference,
         client: &RegistryClient,
-    ) -> Option<(&'i Tag, rreg_oci::Digest)> {
-        let tag = image.tag.as_ref().filter(|_| image.digest.is_some())?;
-        let named = client.resolve(&image.repository, &Reference::Tag(tag.clone())).await.ok()?;
-        Some((tag, named.digest))
+    ) -> Result<Option<(&'i Tag, rreg_oci::Digest)>, Unchecked> {
+        let Some(tag) = image.tag.as_ref().filter(|_| image.digest.is_some()) else { return Ok(None) };
+        match client.resolve(&image.repository, &Reference::Tag(tag.clone())).await {
+            Ok(named) => Ok(Some((tag, named.digest))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => {
+                let why = format!("what the tag {tag} names could not be found out: {error}");
+                Err(Unchecked { why, hint: error.hint() })
+            }
+        }
     }
 }
 

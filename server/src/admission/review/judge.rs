@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use chrono::SecondsFormat;
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rreg_oci::{Digest, ImageReference};
 use rreg_policy::{Decision, Outcome, Outturn, PolicyResult};
 
@@ -43,6 +43,16 @@ pub(crate) enum Resolved {
     Unknown(String),
 }
 
+impl Resolved {
+    /// With what to do where it means nothing.
+    pub(crate) fn or(self, next: &str) -> Self {
+        match self {
+            Self::Unknown(why) => Self::Unknown(format!("{why}; {next}")),
+            known => known,
+        }
+    }
+}
+
 /// What is decided about an image.
 #[derive(Clone, Debug)]
 pub(crate) struct Decided {
@@ -74,7 +84,7 @@ enum Owner {
 impl Scope<'_> {
     fn owner(&self, image: &str) -> Owner {
         match reference(image) {
-            Ok(image) if self.hosts.iter().any(|host| host.eq_ignore_ascii_case(&image.host)) => {
+            Ok(image) if self.hosts.iter().any(|host| plain(host) == plain(&image.host)) => {
                 Owner::Ours(image)
             }
             Ok(image) => Owner::Foreign(image),
@@ -96,6 +106,20 @@ impl Scope<'_> {
             self.hosts.join(", ")
         )
     }
+}
+
+/// A host in the one spelling of all that lead to the same place: in small letters, without the dot that ends a name of
+/// the DNS, and without the port that https has anyway.
+fn plain(host: &str) -> String {
+    let host = host.to_ascii_lowercase();
+    let host = host.strip_suffix(":443").unwrap_or(&host);
+    let (name, port) = match host.rsplit_once(':') {
+        // A colon before the bracket is one of an IPv6 address.
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    let name = name.strip_suffix('.').unwrap_or(name);
+    port.map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
 }
 
 /// Whether there is anything to look at. What is deleted does not run any more, and connecting to a pod brings no
@@ -150,21 +174,29 @@ pub(crate) async fn validate<J: Judge>(
             },
         }
     }
-    for part in ours.chunks(AT_ONCE) {
-        let asked = part.iter().map(|(_, image)| decide(judge, image));
-        for ((name, _), judged) in part.iter().zip(try_join_all(asked).await?) {
-            match judged {
-                Ok(decided) => report(&mut answer, name, &decided),
-                Err(why) => answer.refuse(format!("image {name} cannot be judged: {why}")),
-            }
+    // All names before all decisions: past the time for a review an image without a decision has policies that say what
+    // becomes of it, and a name without a meaning has none.
+    let asked: Vec<_> = ours.iter().map(|(_, image)| judge.resolve(image)).collect();
+    let resolved: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+    let asked: Vec<_> =
+        ours.iter().zip(resolved).map(|((_, image), resolved)| decide(judge, image, resolved)).collect();
+    let judged: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+    for ((name, _), judged) in ours.iter().zip(judged) {
+        match judged {
+            Ok(decided) => report(&mut answer, name, &decided),
+            Err(why) => answer.refuse(format!("image {name} cannot be judged: {why}")),
         }
     }
     Ok(answer)
 }
 
 /// What is decided about an image, or why its name means nothing.
-async fn decide<J: Judge>(judge: &J, image: &ImageReference) -> Result<Result<Decided, String>, J::Failure> {
-    Ok(match judge.resolve(image).await? {
+async fn decide<J: Judge>(
+    judge: &J,
+    image: &ImageReference,
+    resolved: Resolved,
+) -> Result<Result<Decided, String>, J::Failure> {
+    Ok(match resolved {
         Resolved::Unknown(why) => Err(why),
         Resolved::Digest(digest) => Ok(judge.decide(image, &digest).await?),
     })
@@ -235,17 +267,16 @@ pub(crate) async fn mutate<J: Judge>(
             _ => {}
         }
     }
-    for part in ours.chunks(AT_ONCE) {
-        let asked = part.iter().map(|(_, image)| judge.resolve(image));
-        for ((name, _), resolved) in part.iter().zip(try_join_all(asked).await?) {
-            match resolved {
-                Resolved::Digest(digest) => {
-                    let pinned = format!("{name}@{digest}");
-                    let places = images.new.iter().filter(|place: &&Place| place.image == *name);
-                    places.for_each(|place| answer.rename(place, &pinned));
-                }
-                Resolved::Unknown(why) => answer.warn(format!("image {name} was not pinned: {why}")),
+    let asked: Vec<_> = ours.iter().map(|(_, image)| judge.resolve(image)).collect();
+    let resolved: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+    for ((name, _), resolved) in ours.iter().zip(resolved) {
+        match resolved {
+            Resolved::Digest(digest) => {
+                let pinned = format!("{name}@{digest}");
+                let places = images.new.iter().filter(|place: &&Place| place.image == *name);
+                places.for_each(|place| answer.rename(place, &pinned));
             }
+            Resolved::Unknown(why) => answer.warn(format!("image {name} was not pinned: {why}")),
         }
     }
     Ok(answer)

@@ -7,14 +7,18 @@
 //!
 //! | room | what is in it |
 //! |---|---|
+//! | `asker` | who may ask |
 //! | `request` | the question, as far as it is read |
 //! | `images` | which kinds have pods, where their images are, and whose they are |
 //! | `judge` | from images to an answer |
+//! | `registry` | what this registry knows of an image |
 //! | `answer` | the answer, with bounds on what is told |
 
 mod answer;
+mod asker;
 mod images;
 mod judge;
+mod registry;
 mod request;
 
 use std::sync::Arc;
@@ -23,18 +27,16 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{Method, StatusCode};
-use rreg_auth::{Action, Caller, Denied};
-use rreg_oci::{Digest, ErrorCode, ImageReference, Operation};
-use rreg_policy::Point;
-use rreg_storage::StorageError;
+use rreg_oci::ErrorCode;
 
-use self::judge::{Decided, Judge, Resolved, Scope};
+use self::asker::Asker;
+use self::judge::Scope;
+use self::registry::OfRegistry;
 use self::request::{MAX_BODY, Request, ReviewError};
 use crate::app::App;
 use crate::auth::Context;
 use crate::body::IncomingBody;
 use crate::error::ApiError;
-use crate::mirror::MirrorError;
 
 /// Which of the two is asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,7 +57,7 @@ pub(crate) async fn mutate(State(app): State<Arc<App>>, request: HttpRequest) ->
 
 async fn serve(app: &Arc<App>, request: HttpRequest, question: Question) -> Response {
     let _in_flight = app.metrics.in_flight();
-    let seen = app.seen(request.method(), request.uri(), request.headers());
+    let seen = app.seen(request.method(), &asker::shown(request.uri()), request.headers());
     let context = seen.context(&request);
     let answer = answer(app, request, &context, question).await.unwrap_or_else(ApiError::into_response);
     seen.answered(app, answer)
@@ -73,16 +75,7 @@ async fn answer(
         let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, why);
         return Err(error.with_header(ALLOW, "POST"));
     }
-    let reader = if app.admission.config.open_admission {
-        None
-    } else {
-        let caller = app.auth.identify(&parts.headers, context).await;
-        let caller = caller.map_err(|why| app.auth.rejected(why, &parts.uri, &parts.headers, &[]))?;
-        if app.auth.asks() && caller.is_anonymous() {
-            return Err(app.auth.denied(Denied::Anonymous, &parts.uri, &parts.headers, &Operation::Ping));
-        }
-        Some(caller)
-    };
+    let asker = Asker::of(app, &parts, context).await?;
     // Reviews are collected in memory, so their number is bounded like that of uploads.
     let _slot = app.upload_slot()?;
     let body = IncomingBody::new(body, app.body_idle, app.metrics.request_bytes.clone());
@@ -90,7 +83,7 @@ async fn answer(
     let request = Request::parse(&body)?;
     let policy = &app.admission.config;
     let scope = Scope { hosts: &policy.registry_hosts, foreign: policy.foreign_images };
-    let judge = AppJudge { app: app.clone(), reader };
+    let judge = OfRegistry::new(app, asker);
     let answer = match question {
         Question::Validate => judge::validate(&request, scope, &judge).await?,
         Question::Mutate => judge::mutate(&request, scope, &judge).await?,
@@ -119,51 +112,6 @@ impl From<ReviewError> for ApiError {
             _ => (StatusCode::BAD_REQUEST, ErrorCode::Unsupported),
         };
         Self::new(status, code, error.to_string())
-    }
-}
-
-/// Images as this registry has them and as a caller may know them.
-struct AppJudge {
-    app: Arc<App>,
-    /// `None` with `policy.open_admission`: everybody may know.
-    reader: Option<Arc<Caller>>,
-}
-
-impl Judge for AppJudge {
-    type Failure = ApiError;
-
-    async fn resolve(&self, image: &ImageReference) -> Result<Resolved, ApiError> {
-        let (app, repository, reference) = (&self.app, &image.repository, image.reference());
-        if let Some(reader) = &self.reader
-            && let Err(denied) = app.auth.access.judge(reader, Action::Pull, Some(repository))
-        {
-            return Ok(Resolved::Unknown(denied.to_string()));
-        }
-        if let Some(copy) = app.mirror.covering(repository) {
-            return match app.mirror.manifest(app, &copy, &reference).await {
-                Ok(found) => Ok(Resolved::Digest(found.manifest.digest)),
-                Err(error) if error.is_unknown() || matches!(*error, MirrorError::Rule { .. }) => {
-                    Ok(Resolved::Unknown(error.to_string()))
-                }
-                Err(error) => Err(ApiError::from_shared(error)),
-            };
-        }
-        match app.storage.metadata().manifest(repository, &reference).await {
-            Ok(manifest) => Ok(Resolved::Digest(manifest.digest)),
-            Err(
-                error @ (StorageError::UnknownRepository(_)
-                | StorageError::UnknownManifest { .. }
-                | StorageError::DamagedManifest { .. }),
-            ) => Ok(Resolved::Unknown(format!("{error}; push it first"))),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn decide(&self, image: &ImageReference, digest: &Digest) -> Result<Decided, ApiError> {
-        let decisions = self.app.admission.decisions(&self.app, &image.repository, digest).await?;
-        let decision = decisions.at(Point::Admit, image.digest.is_some()).cloned();
-        let none = || ApiError::unavailable("there is no decision about running this image");
-        Ok(Decided { revision: decisions.revision, decision: decision.ok_or_else(none)? })
     }
 }
 

@@ -99,6 +99,22 @@ fn images_of_other_registries_are_as_configured() {
     asked.foreign = ForeignImages::Deny;
     message(&asked.validate(&created(&["Registry.Example:5000/team/deny:1"])));
     assert_eq!(asked.validate(&created(&["Registry.Example:5000/team/good:1"]))["allowed"], true);
+    // A trailing dot says nothing either, and neither does the port of https; another port is another registry.
+    asked.hosts = vec!["registry.example".into(), "Other.Example:443".into(), "[2001:db8::1]:443".into()];
+    let ours = ["registry.example", "registry.example:443", "registry.example.", "registry.example.:443"];
+    for host in
+        ours.into_iter().chain(["other.example", "OTHER.example.", "[2001:DB8::1]", "[2001:db8::1]:443"])
+    {
+        message(&asked.validate(&created(&[&format!("{host}/team/deny:1")])));
+        let good = asked.validate(&created(&[&format!("{host}/team/good:1")]));
+        assert_eq!(good["allowed"], true, "{host}: {good}");
+    }
+    for host in ["registry.example:5000", "registry.example..", "registry.example:4430", "[2001:db8::443]"] {
+        assert!(
+            message(&asked.validate(&created(&[&format!("{host}/team/good:1")]))).contains("copy it"),
+            "{host}"
+        );
+    }
     asked.hosts.clear();
     let response = asked.validate(&created(&[&image("good")]));
     assert!(message(&response).contains("policy.registry_hosts"));

@@ -22,6 +22,16 @@ fn a_review_is_read() {
 }
 
 #[test]
+fn the_secret_of_a_path_is_not_shown() {
+    let shown = |path: &'static str| super::super::asker::shown(&path.parse().unwrap()).to_string();
+    assert_eq!(shown("/admission/v1/validate"), "/admission/v1/validate");
+    for secret in ["/admission/v1/validate/hush-hush", "/admission/v1/validate/hush?x=hush"] {
+        assert_eq!(shown(secret), "/admission/v1/validate/********");
+    }
+    assert_eq!(shown("/admission/v1/mutate/hush"), "/admission/v1/mutate/********");
+}
+
+#[test]
 fn what_is_no_review_is_named() {
     let good = review("CREATE", &pod(&["a"]), &Value::Null);
     let edited = |edit: fn(&mut Value)| {

@@ -1,0 +1,77 @@
+//! Who asks: an API server that has logged in, one that knows the secret path, or anybody.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{StatusCode, Uri};
+use rreg_auth::{Caller, Denied};
+use rreg_oci::{Digest, ErrorCode, Operation};
+
+use crate::app::App;
+use crate::auth::Context;
+use crate::config::Secret;
+use crate::error::ApiError;
+
+/// Whoever sent a review.
+pub(super) enum Asker {
+    /// An account. It learns of the images that it may read.
+    Account(Arc<Caller>),
+    /// Who knows `policy.admission_path_secret`: of all images.
+    Trusted,
+    /// Who reaches the server, with `policy.open_admission`: of all images, and makes it fetch nothing.
+    Anybody,
+}
+
+impl Asker {
+    /// # Errors
+    /// The answer to somebody who may not ask.
+    pub(super) async fn of(app: &Arc<App>, parts: &Parts, context: &Context) -> Result<Self, ApiError> {
+        let config = &app.admission.config;
+        match (&config.admission_path_secret, last(&parts.uri)) {
+            (Some(secret), Some(given)) if is_same(secret, given) => Ok(Self::Trusted),
+            (None, None) if config.open_admission => Ok(Self::Anybody),
+            (None, None) => Self::logged_in(app, parts, context).await,
+            (Some(_), _) => {
+                Err(denied("reviews are asked at the path that ends in policy.admission_path_secret"))
+            }
+            (None, Some(_)) => {
+                Err(denied("there is no policy.admission_path_secret here, so no path ends in one"))
+            }
+        }
+    }
+
+    async fn logged_in(app: &Arc<App>, parts: &Parts, context: &Context) -> Result<Self, ApiError> {
+        let caller = app.auth.identify(&parts.headers, context).await;
+        let caller = caller.map_err(|why| app.auth.rejected(why, &parts.uri, &parts.headers, &[]))?;
+        if app.auth.asks() && caller.is_anonymous() {
+            return Err(app.auth.denied(Denied::Anonymous, &parts.uri, &parts.headers, &Operation::Ping));
+        }
+        Ok(Self::Account(caller))
+    }
+}
+
+fn denied(why: &str) -> ApiError {
+    ApiError::new(StatusCode::FORBIDDEN, ErrorCode::Denied, why)
+}
+
+/// What follows `/admission/v1/validate/` or `/admission/v1/mutate/`.
+fn last(uri: &Uri) -> Option<&str> {
+    uri.path().split('/').nth(4)
+}
+
+/// Digests are compared and not the texts: how long that takes says something about digests at the most, and nothing
+/// about the secret.
+fn is_same(secret: &Secret, given: &str) -> bool {
+    Digest::sha256(secret.expose().as_bytes()) == Digest::sha256(given.as_bytes())
+}
+
+/// The path for the log: without what may be the secret.
+pub(super) fn shown(uri: &Uri) -> Uri {
+    match last(uri) {
+        None => uri.clone(),
+        Some(_) if uri.path().starts_with("/admission/v1/validate/") => {
+            Uri::from_static("/admission/v1/validate/********")
+        }
+        Some(_) => Uri::from_static("/admission/v1/mutate/********"),
+    }
+}

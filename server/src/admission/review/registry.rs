@@ -1,0 +1,88 @@
+//! Images as this registry has them and as whoever asks may know them.
+
+use std::sync::Arc;
+
+use rreg_auth::Action;
+use rreg_oci::{Digest, ImageReference};
+use rreg_policy::Point;
+use rreg_storage::StorageError;
+use tokio::time::{Instant, timeout_at};
+
+use super::asker::Asker;
+use super::judge::{Decided, Judge, Resolved};
+use crate::app::App;
+use crate::error::ApiError;
+use crate::mirror::MirrorError;
+
+/// Judges the images of one review.
+pub(super) struct OfRegistry {
+    app: Arc<App>,
+    asker: Asker,
+    /// For all images together (`policy.timeout`): an API server waits for the answer to the whole review.
+    deadline: Instant,
+}
+
+impl OfRegistry {
+    pub(super) fn new(app: &Arc<App>, asker: Asker) -> Self {
+        Self { app: app.clone(), asker, deadline: app.admission.deadline() }
+    }
+
+    /// What a name means among the manifests that are here.
+    async fn stored(&self, image: &ImageReference) -> Result<Resolved, ApiError> {
+        match self.app.storage.metadata().manifest(&image.repository, &image.reference()).await {
+            Ok(manifest) => Ok(Resolved::Digest(manifest.digest)),
+            Err(
+                error @ (StorageError::UnknownRepository(_)
+                | StorageError::UnknownManifest { .. }
+                | StorageError::DamagedManifest { .. }),
+            ) => Ok(Resolved::Unknown(error.to_string())),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Judge for OfRegistry {
+    type Failure = ApiError;
+
+    async fn resolve(&self, image: &ImageReference) -> Result<Resolved, ApiError> {
+        let (app, repository) = (&self.app, &image.repository);
+        if let Asker::Account(reader) = &self.asker
+            && let Err(denied) = app.auth.access.judge(reader, Action::Pull, Some(repository))
+        {
+            return Ok(Resolved::Unknown(denied.to_string()));
+        }
+        let Some(copy) = app.mirror.covering(repository) else {
+            return Ok(self.stored(image).await?.or("push it first"));
+        };
+        if matches!(self.asker, Asker::Anybody) {
+            let next = "nothing is fetched for a review that anybody may send: pull it first";
+            return Ok(self.stored(image).await?.or(next));
+        }
+        let reference = image.reference();
+        match timeout_at(self.deadline, app.mirror.manifest(app, &copy, &reference)).await {
+            Ok(Ok(found)) => Ok(Resolved::Digest(found.manifest.digest)),
+            Ok(Err(error)) if error.is_unknown() || matches!(*error, MirrorError::Rule { .. }) => {
+                Ok(Resolved::Unknown(error.to_string()))
+            }
+            Ok(Err(error)) => Err(ApiError::from_shared(error)),
+            // As when the upstream fails: what it said last, if it ever did.
+            Err(_) => match self.stored(image).await? {
+                Resolved::Unknown(_) => Err(ApiError::unavailable(format!(
+                    "the upstream of {repository} did not say in time (policy.timeout) what {image} is"
+                ))),
+                known => Ok(known),
+            },
+        }
+    }
+
+    async fn decide(&self, image: &ImageReference, digest: &Digest) -> Result<Decided, ApiError> {
+        let (app, repository) = (&self.app, &image.repository);
+        // To decide about a copy is to ask its upstream for signatures.
+        let waits = !matches!(self.asker, Asker::Anybody) || app.mirror.covering(repository).is_none();
+        let deadline = if waits { self.deadline } else { Instant::now() };
+        let decisions = app.admission.decisions_by(app, repository, digest, deadline).await?;
+        let decision = decisions.at(Point::Admit, image.digest.is_some()).cloned();
+        let none = || ApiError::unavailable("there is no decision about running this image");
+        Ok(Decided { revision: decisions.revision, decision: decision.ok_or_else(none)? })
+    }
+}

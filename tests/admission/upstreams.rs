@@ -1,0 +1,142 @@
+//! Copies of upstreams in a review: who may have them fetched, and how long that may take.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::*;
+
+/// What `up/team/` runs is signed by the team; `up/free/` runs where nothing is known.
+const OF_COPIES: &str = r#"
+---
+apiVersion: rreg/v1
+kind: Policy
+name: copies
+match: {repos: ["up/team/**"]}
+at: [admit]
+mode: enforce
+onError: deny
+require:
+  - signature: {any: [{key: team.pub}]}
+---
+apiVersion: rreg/v1
+kind: Policy
+name: free-copies
+match: {repos: ["up/free/**"]}
+at: [admit]
+mode: enforce
+onError: allow
+require:
+  - signature: {any: [{key: team.pub}]}
+"#;
+
+/// An upstream that has one manifest under every name, and says nothing about anything else for ever. Ends with the
+/// runtime.
+struct Upstream {
+    address: String,
+    asked: watch::Receiver<usize>,
+}
+
+impl Upstream {
+    async fn start(image: &Image, is_silent: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let root = image.root().clone();
+        let (count, asked) = watch::channel(0);
+        let handler = move |request: Request| {
+            let root = root.clone();
+            count.send_modify(|count| *count += 1);
+            async move {
+                if is_silent || !request.uri().path().contains("/manifests/") {
+                    std::future::pending::<()>().await;
+                }
+                let answer = Response::builder().header("content-type", root.media_type.as_str());
+                let answer = answer.header("docker-content-digest", root.digest.to_string());
+                answer.body(Body::from(root.bytes.clone())).unwrap()
+            }
+        };
+        let router = Router::new().fallback(handler);
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { address, asked }
+    }
+
+    /// A registry that has it as `up/`, and patience with it.
+    async fn registry(&self, settings: &[(&'static str, &str)]) -> Option<(Registry, Policies)> {
+        let policies = Policies::new();
+        fs::write(policies.home().join("policies/copies.yaml"), OF_COPIES).unwrap();
+        let directory = policies.directory();
+        let entry = format!(
+            r#"[{{name="up", url="http://{}", timeout="60s", revalidate_timeout="60s"}}]"#,
+            self.address
+        );
+        let mut all = vec![
+            ("RREG_POLICY__DIRECTORY", directory.as_str()),
+            ("RREG_POLICY__REGISTRY_HOSTS", HOST),
+            ("RREG_POLICY__TIMEOUT", "1s"),
+            ("RREG_UPSTREAMS", &entry),
+        ];
+        all.extend(settings);
+        Some((Registry::start_with(Backend::SqliteDirectory, &all).await?, policies))
+    }
+}
+
+/// Whoever reaches an open registry would have it fetch whatever they can name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_fetched_for_anybody() {
+    let image = Image::layered("anybody", 1);
+    let upstream = Upstream::start(&image, false).await;
+    let open = [("RREG_POLICY__OPEN_ADMISSION", "true")];
+    let Some((registry, policies)) = upstream.registry(&open).await else { return };
+    let cluster = Cluster { registry, policies };
+    let names = [format!("{HOST}/up/team/app:v1"), format!("{HOST}/up/team/app@{}", image.root().digest)];
+    for name in &names {
+        let refused = cluster.validate(&pod(&[name])).await;
+        assert!(message(&refused).contains("nothing is fetched for a review"), "{refused}");
+        let response = cluster.ask("mutate", &pod(&[name])).await;
+        assert!(response.get("patch").is_none(), "{response}");
+    }
+    assert_eq!(*upstream.asked.borrow(), 0);
+}
+
+/// Past the time for a review each policy's `onError` speaks, for each image.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_time_is_for_all_images_together() {
+    let upstream = Upstream::start(&Image::layered("together", 1), false).await;
+    let Some((registry, policies)) = upstream.registry(&[]).await else { return };
+    let cluster = Cluster { registry, policies };
+    // More than are asked about at the same time.
+    let free: Vec<String> = (0..20).map(|i| format!("{HOST}/up/free/app{i}:v1")).collect();
+    let free: Vec<&str> = free.iter().map(String::as_str).collect();
+    let response = cluster.validate(&pod(&free)).await;
+    assert_eq!(response["allowed"], true, "{response}");
+    let mut mixed = free[..10].to_vec();
+    let denied: Vec<String> = (0..4).map(|i| format!("{HOST}/up/team/app{i}:v1")).collect();
+    mixed.extend(denied.iter().map(String::as_str));
+    let response = cluster.validate(&pod(&mixed)).await;
+    let message = message(&response);
+    for name in &denied {
+        assert!(message.contains(name.as_str()), "{name}: {message}");
+    }
+    assert!(message.contains("policy.timeout") && !message.contains("up/free/"), "{message}");
+}
+
+/// An upstream that does not say what a tag is leaves no policy to be asked: `failurePolicy` decides.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_upstream_is_not_waited_for() {
+    let upstream = Upstream::start(&Image::layered("silent", 1), true).await;
+    let Some((registry, _policies)) = upstream.registry(&[]).await else { return };
+    let names: Vec<String> = (0..20).map(|i| format!("{HOST}/up/team/app{i}:v1")).collect();
+    let review = pod(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    for path in ["/admission/v1/validate", "/admission/v1/mutate"] {
+        // By hand: others take an error of the server for a mistake of it.
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        let call = client.post(format!("http://{}{path}", registry.address())).body(review.to_string());
+        let answer = call.send().await.unwrap();
+        let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+        assert!(status == 503 && text.contains("policy.timeout"), "{status} {text}");
+    }
+    assert!(*upstream.asked.borrow() > 0);
+}
