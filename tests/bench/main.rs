@@ -13,6 +13,7 @@ mod load;
 mod measure;
 mod mirror;
 mod peers;
+mod policy;
 mod process;
 mod raw;
 mod report;
@@ -59,6 +60,9 @@ struct Args {
     /// Measures pull-through caches instead
     #[arg(long)]
     mirror: bool,
+    /// Measures what policies cost instead; --only names its parts
+    #[arg(long, conflicts_with = "mirror")]
+    policy: bool,
     /// Where stores go: on a real disk [default: the build directory]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -121,7 +125,18 @@ fn run() -> Result<(), Failure> {
         anstream::println!("nothing is measured without --bench: run `cargo bench -p rreg --bench peers`");
         return Ok(());
     }
+    // The program lies in <build directory>/release/deps.
+    let program = std::env::current_exe()?;
+    let parent =
+        args.dir.as_deref().or_else(|| program.ancestors().nth(3)).ok_or("no directory for stores")?;
+    let parent = std::path::absolute(parent)?;
+    let machine = report::machine();
     let mut servers = peers::discover()?;
+    if args.policy {
+        let directory = cleanup::WorkingDirectory::create(&parent)?;
+        anstream::println!("Machine: {machine}");
+        return policy::measure(&servers, args.quick, &args.only, directory.path());
+    }
     let mut chosen: Vec<&Scenario> = scenarios::ALL.iter().collect();
     if args.list {
         return list(&servers, &chosen);
@@ -136,12 +151,7 @@ fn run() -> Result<(), Failure> {
     let mut scale = if args.quick { Scale::QUICK } else { Scale::FULL };
     scale.rounds = args.rounds.unwrap_or(scale.rounds).max(1);
 
-    // The program lies in <build directory>/release/deps.
-    let program = std::env::current_exe()?;
-    let parent =
-        args.dir.as_deref().or_else(|| program.ancestors().nth(3)).ok_or("no directory for stores")?;
-    let directory = cleanup::WorkingDirectory::create(&std::path::absolute(parent)?)?;
-    let machine = report::machine();
+    let directory = cleanup::WorkingDirectory::create(&parent)?;
     if args.mirror {
         let text = mirror::measure(&servers, args.rounds.unwrap_or(3).max(1), directory.path())?;
         anstream::println!("Machine: {machine}\n{text}");

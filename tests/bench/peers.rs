@@ -217,7 +217,8 @@ pub(crate) fn discover() -> Result<Vec<Peer>, Failure> {
     Ok(peers)
 }
 
-fn in_path(name: &str) -> Option<PathBuf> {
+/// A program of this name.
+pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     // Debian keeps servers in /usr/sbin, which a user's PATH may lack.
     let folders = env::split_paths(&path).chain(["/usr/sbin".into()]);
@@ -225,7 +226,7 @@ fn in_path(name: &str) -> Option<PathBuf> {
 }
 
 /// Where `go install` puts programs.
-fn in_go(name: &str) -> Option<PathBuf> {
+pub(crate) fn in_go(name: &str) -> Option<PathBuf> {
     let asked = |what: &str| {
         let output = Command::new("go").args(["env", what]).output().ok()?;
         let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
