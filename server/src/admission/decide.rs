@@ -213,7 +213,9 @@ async fn decide(
 /// Whether nothing in the facts is for want of an answer that may come later.
 fn is_settled(facts: &Facts) -> bool {
     let found = facts.evidence.iter().flat_map(|evidence| evidence.verifications.values());
-    facts.incomplete.is_empty() && found.into_iter().all(|it| it.verdict != Verdict::Error)
+    facts.incomplete.is_empty()
+        && facts.image.incomplete.is_empty()
+        && found.into_iter().all(|it| it.verdict != Verdict::Error)
 }
 
 /// When each policy was last passed.

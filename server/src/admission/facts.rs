@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use rreg_oci::{Descriptor, Digest, Manifest, ManifestKind, ManifestLimits, Reference};
 use rreg_policy::{
-    Content as _, Evidence, EvidenceFact, Facts, ImageFacts, Limits, ManifestContent,
-    TrustRoot, Verification, VerifyContext, gather, image_facts, is_evidence_content, is_evidence_type,
+    Content as _, Evidence, EvidenceFact, Facts, ImageFacts, Limits, ManifestContent, TrustRoot,
+    Verification, VerifyContext, gather, image_facts, is_evidence_content, is_evidence_type,
 };
 use rreg_storage::{NewManifest, StoredVerification, Undecided};
 
