@@ -9,7 +9,7 @@ use rreg_oci::{Digest, RepositoryName, Tag};
 use sqlx::AnyConnection;
 use sqlx::Row as _;
 
-use super::decisions::manifest_changed;
+use super::changed_facts::manifest_changed;
 use super::evictions::{note_copy, note_use};
 use super::manifests::{
     BLOB_MEMBER, MANIFEST_MEMBER, insert_manifest, link_blob, link_child, member, tell_decisions, unique,

@@ -6,8 +6,6 @@
 //! under leases; who wants a decision earlier makes it, and the count of changes says whose was made on the latest
 //! facts.
 
-use std::time::Duration;
-
 use rreg_oci::{Digest, RepositoryName, Tag};
 use sqlx::{AnyConnection, Row as _};
 
@@ -17,7 +15,7 @@ use crate::db::now_ms;
 use crate::error::StorageError;
 
 /// Time never changes it.
-const NEVER: i64 = i64::MAX;
+pub(super) const NEVER: i64 = i64::MAX;
 
 /// What a pull asks for: a row without its reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,9 +40,9 @@ impl StoredDecision {
 /// A manifest about which is to be decided, and what was known of it.
 #[derive(Clone, Debug)]
 pub struct Undecided {
-    manifest: i64,
+    pub(super) manifest: i64,
     /// Changes of its facts before anybody began to look.
-    changes: i64,
+    pub(super) changes: i64,
     /// Where it is.
     pub repository: RepositoryName,
     /// Its digest.
@@ -86,14 +84,9 @@ pub struct NewDecision {
     pub audit: Vec<AuditEvent>,
 }
 
-const SELECT: &str = "SELECT m.id, r.name, m.digest, COALESCE(d.changes, 0), COALESCE(d.revision, ''), d.facts, \
+pub(super) const SELECT: &str = "SELECT m.id, r.name, m.digest, COALESCE(d.changes, 0), COALESCE(d.revision, ''), d.facts, \
      d.trust, d.body, d.good, COALESCE(d.due_at, 0) FROM manifests m JOIN repositories r ON r.id = m.repository_id \
      LEFT JOIN decisions d ON d.manifest_id = m.id";
-
-/// A row for a manifest that has none yet. Changes of facts only touch rows, so there must be one before facts are
-/// gathered: what happens meanwhile is counted in it.
-const EXPECT: &str = "INSERT INTO decisions (manifest_id, revision, changes, due_at, leased_until, decided_at) \
-     SELECT id, '', 1, $3, 0, 0 FROM manifests WHERE id > $1 AND id <= $2 ON CONFLICT (manifest_id) DO NOTHING";
 
 impl MetadataStore {
     /// What was decided, if anything was.
@@ -156,90 +149,6 @@ impl MetadataStore {
         Err(StorageError::Conflict)
     }
 
-    /// What is known of a manifest that was taken. `None` if it is gone.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn taken(&self, manifest: TakenManifest) -> Result<Option<Undecided>, StorageError> {
-        let sql = format!("{SELECT} WHERE m.id = $1");
-        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(manifest.0)
-            .fetch_optional(&mut *self.db.read().await?)
-            .await?;
-        row.as_ref().map(undecided).transpose()
-    }
-
-    /// Takes up to `limit` manifests whose decision is due or of other policies than `revision`, for `lease`. Those
-    /// that somebody with other policies has decided less than `patience` ago are left to them.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn take_undecided(
-        &self,
-        revision: &str,
-        lease: Duration,
-        patience: Duration,
-        limit: usize,
-    ) -> Result<Vec<TakenManifest>, StorageError> {
-        let before = now_ms().saturating_sub(millis(patience));
-        let ids = due(&mut *self.db.read().await?, revision, before, limit).await?;
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.db
-            .write(
-                (ids, revision.to_owned(), millis(lease)),
-                |conn, (ids, revision, lease)| Box::pin(take(conn, ids, revision, *lease)),
-                |_, _| {},
-            )
-            .await
-    }
-
-    async fn expect(&self, after: i64, last: i64) -> Result<(), StorageError> {
-        self.db
-            .write(
-                (after, last),
-                |conn, (after, last)| {
-                    Box::pin(async move {
-                        sqlx::query(EXPECT).bind(*after).bind(*last).bind(NEVER).execute(conn).await?;
-                        Ok(())
-                    })
-                },
-                |_, ()| {},
-            )
-            .await
-    }
-
-    /// Makes a row for each manifest after the one with id `after` that has none, looking at `limit` of them. Gives
-    /// the id of the last; `None` when there are no more.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn expect_decisions(&self, after: i64, limit: usize) -> Result<Option<i64>, StorageError> {
-        let last: Option<i64> = sqlx::query(
-            "SELECT MAX(id) FROM (SELECT id FROM manifests WHERE id > $1 ORDER BY id LIMIT $2) AS page",
-        )
-        .bind(after)
-        .bind(to_sql(limit as u64))
-        .fetch_one(&mut *self.db.read().await?)
-        .await?
-        .try_get(0)?;
-        let Some(last) = last else { return Ok(None) };
-        let missing = sqlx::query(
-            "SELECT 1 FROM manifests m WHERE m.id > $1 AND m.id <= $2 \
-             AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.manifest_id = m.id) LIMIT 1",
-        )
-        .bind(after)
-        .bind(last)
-        .fetch_optional(&mut *self.db.read().await?)
-        .await?;
-        if missing.is_none() {
-            return Ok(Some(last));
-        }
-        self.expect(after, last).await?;
-        Ok(Some(last))
-    }
-
     /// Stores what was decided, unless facts have changed since `about` was read: then `false`, and it has to be
     /// decided again.
     ///
@@ -250,39 +159,6 @@ impl MetadataStore {
         // is what this is not, ends it.
         self.db
             .write((about.clone(), new), |conn, (about, new)| Box::pin(keep(conn, about, new)), |_, _| {})
-            .await
-    }
-
-    /// Writes down why nothing could be decided; it is due again after `pause`.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn fail_decision(
-        &self,
-        about: &Undecided,
-        error: String,
-        pause: Duration,
-    ) -> Result<(), StorageError> {
-        let until = now_ms().saturating_add(millis(pause));
-        self.db
-            .write(
-                (about.clone(), error, until),
-                |conn, (about, error, until)| {
-                    Box::pin(async move {
-                        sqlx::query(
-                            "UPDATE decisions SET error = $3, leased_until = $4 WHERE manifest_id = $1 AND changes = $2",
-                        )
-                        .bind(about.manifest)
-                        .bind(about.changes)
-                        .bind(error.as_str())
-                        .bind(*until)
-                        .execute(conn)
-                        .await?;
-                        Ok(())
-                    })
-                },
-                |_, ()| {},
-            )
             .await
     }
 
@@ -381,7 +257,7 @@ impl MetadataStore {
     }
 }
 
-fn undecided(row: &sqlx::any::AnyRow) -> Result<Undecided, StorageError> {
+pub(super) fn undecided(row: &sqlx::any::AnyRow) -> Result<Undecided, StorageError> {
     let revision: String = row.try_get(4)?;
     Ok(Undecided {
         manifest: row.try_get(0)?,
@@ -395,74 +271,6 @@ fn undecided(row: &sqlx::any::AnyRow) -> Result<Undecided, StorageError> {
         good: row.try_get(8)?,
         due_at: row.try_get(9)?,
     })
-}
-
-/// A manifest that a worker has taken.
-#[derive(Clone, Copy, Debug)]
-pub struct TakenManifest(i64);
-
-fn millis(time: Duration) -> i64 {
-    to_sql(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// Ranges of two indexes, so that finding nothing costs nothing.
-async fn due(
-    conn: &mut AnyConnection,
-    revision: &str,
-    before: i64,
-    limit: usize,
-) -> Result<Vec<i64>, StorageError> {
-    let mut ids = Vec::new();
-    for sql in [
-        "SELECT manifest_id FROM decisions WHERE revision = '' AND leased_until <= $2 AND $1 <> '' AND $4 >= 0 LIMIT $3",
-        "SELECT manifest_id FROM decisions WHERE revision > '' AND revision < $1 AND leased_until <= $2 \
-         AND decided_at <= $4 LIMIT $3",
-        "SELECT manifest_id FROM decisions WHERE revision > $1 AND leased_until <= $2 AND decided_at <= $4 LIMIT $3",
-        "SELECT manifest_id FROM decisions WHERE revision = $1 AND due_at <= $2 AND leased_until <= $2 AND $4 >= 0 \
-         LIMIT $3",
-    ] {
-        let left = limit.saturating_sub(ids.len());
-        if left == 0 {
-            break;
-        }
-        let rows = sqlx::query(sql)
-            .bind(revision)
-            .bind(now_ms())
-            .bind(to_sql(left as u64))
-            .bind(before)
-            .fetch_all(&mut *conn)
-            .await?;
-        for row in rows {
-            ids.push(row.try_get(0)?);
-        }
-    }
-    Ok(ids)
-}
-
-async fn take(
-    conn: &mut AnyConnection,
-    ids: &[i64],
-    revision: &str,
-    lease: i64,
-) -> Result<Vec<TakenManifest>, StorageError> {
-    let now = now_ms();
-    let mut taken = Vec::with_capacity(ids.len());
-    for id in ids {
-        let row = sqlx::query(
-            "UPDATE decisions SET leased_until = $4 WHERE manifest_id = $1 AND leased_until <= $3 \
-             AND (revision <> $2 OR due_at <= $3)",
-        )
-        .bind(*id)
-        .bind(revision)
-        .bind(now)
-        .bind(now.saturating_add(lease))
-        .execute(&mut *conn)
-        .await?;
-        if row.rows_affected() > 0 {
-            taken.push(TakenManifest(*id));
-        }
-    }
-    Ok(taken)
 }
 
 async fn keep(conn: &mut AnyConnection, about: &Undecided, new: &NewDecision) -> Result<bool, StorageError> {
@@ -491,69 +299,4 @@ async fn keep(conn: &mut AnyConnection, about: &Undecided, new: &NewDecision) ->
         add(conn, event).await?;
     }
     Ok(true)
-}
-
-/// Something that is known of a manifest, or of what is inside an index, has changed.
-pub(super) async fn facts_changed(
-    conn: &mut AnyConnection,
-    repository: i64,
-    digest: &Digest,
-) -> Result<(), StorageError> {
-    sqlx::query(
-        "WITH RECURSIVE below(id) AS (SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2 \
-         UNION SELECT mc.child_id FROM manifest_children mc JOIN below ON mc.manifest_id = below.id) \
-         UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 \
-         WHERE manifest_id IN (SELECT id FROM below)",
-    )
-    .bind(repository)
-    .bind(digest.to_string())
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// A part of an index has come that was missing when it was looked at.
-pub(super) async fn manifest_changed(conn: &mut AnyConnection, manifest: i64) -> Result<(), StorageError> {
-    sqlx::query(
-        "UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 WHERE manifest_id = $1",
-    )
-    .bind(manifest)
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// A tag came, moved or went: what it names has other names now, and cosign keeps evidence at tags named after the
-/// digest that it is about (`sha256-<hex>`, `.sig`, `.att`, `.sbom`).
-pub(super) async fn tag_changed(
-    conn: &mut AnyConnection,
-    repository: i64,
-    tag: &Tag,
-    digests: [Option<&Digest>; 2],
-) -> Result<(), StorageError> {
-    for digest in digests.into_iter().flatten() {
-        facts_changed(&mut *conn, repository, digest).await?;
-    }
-    let Some(subject) = named_subject(tag) else { return Ok(()) };
-    // A tag has no room for a whole SHA-512: it names the first half.
-    let rows =
-        sqlx::query("SELECT digest FROM manifests WHERE repository_id = $1 AND digest >= $2 AND digest < $3")
-            .bind(repository)
-            .bind(subject.as_str())
-            // After every hexadecimal digit.
-            .bind(format!("{subject}g"))
-            .fetch_all(&mut *conn)
-            .await?;
-    for row in rows {
-        facts_changed(&mut *conn, repository, &digest_column(&row, 0)?).await?;
-    }
-    Ok(())
-}
-
-/// The beginning of the digest that a tag is named after.
-fn named_subject(tag: &Tag) -> Option<String> {
-    let (algorithm, rest) = tag.as_str().split_once('-')?;
-    let hex = rest.split_once('.').map_or(rest, |(hex, _)| hex);
-    let is_hex = hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (is_hex && matches!(algorithm, "sha256" | "sha512")).then(|| format!("{algorithm}:{hex}"))
 }

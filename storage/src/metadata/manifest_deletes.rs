@@ -4,7 +4,7 @@ use rreg_oci::{Digest, Reference, RepositoryName, Tag};
 use sqlx::AnyConnection;
 use sqlx::Row as _;
 
-use super::decisions::facts_changed;
+use super::changed_facts::facts_changed;
 use super::manifests::{MANIFEST_MEMBER, member};
 use super::reviews::{ReviewKind, queue, queue_held_by};
 use super::tags::{self, Scope};

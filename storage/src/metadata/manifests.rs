@@ -9,7 +9,7 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::audit::{AuditEvent, note};
-use super::decisions::facts_changed;
+use super::changed_facts::facts_changed;
 use super::manifest_deletes::{delete_by_digest, delete_tag};
 use super::promises::Promised;
 use super::reviews::{ReviewKind, queue};

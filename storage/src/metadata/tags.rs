@@ -9,7 +9,7 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::decisions::tag_changed;
+use super::changed_facts::tag_changed;
 use super::{MetadataStore, digest_column, find_repository, text_column, to_sql};
 use crate::db::now_ms;
 use crate::error::StorageError;

@@ -1,0 +1,73 @@
+//! What makes a decision stale: each of these empties the revision of the rows that it concerns, in the transaction of the
+//! change, so that nobody acts on what was true before.
+
+use rreg_oci::{Digest, Tag};
+use sqlx::AnyConnection;
+
+use super::digest_column;
+use crate::error::StorageError;
+
+/// Something that is known of a manifest, or of what is inside an index, has changed.
+pub(super) async fn facts_changed(
+    conn: &mut AnyConnection,
+    repository: i64,
+    digest: &Digest,
+) -> Result<(), StorageError> {
+    sqlx::query(
+        "WITH RECURSIVE below(id) AS (SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2 \
+         UNION SELECT mc.child_id FROM manifest_children mc JOIN below ON mc.manifest_id = below.id) \
+         UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 \
+         WHERE manifest_id IN (SELECT id FROM below)",
+    )
+    .bind(repository)
+    .bind(digest.to_string())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A part of an index has come that was missing when it was looked at.
+pub(super) async fn manifest_changed(conn: &mut AnyConnection, manifest: i64) -> Result<(), StorageError> {
+    sqlx::query(
+        "UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 WHERE manifest_id = $1",
+    )
+    .bind(manifest)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A tag came, moved or went: what it names has other names now, and cosign keeps evidence at tags named after the
+/// digest that it is about (`sha256-<hex>`, `.sig`, `.att`, `.sbom`).
+pub(super) async fn tag_changed(
+    conn: &mut AnyConnection,
+    repository: i64,
+    tag: &Tag,
+    digests: [Option<&Digest>; 2],
+) -> Result<(), StorageError> {
+    for digest in digests.into_iter().flatten() {
+        facts_changed(&mut *conn, repository, digest).await?;
+    }
+    let Some(subject) = named_subject(tag) else { return Ok(()) };
+    // A tag has no room for a whole SHA-512: it names the first half.
+    let rows =
+        sqlx::query("SELECT digest FROM manifests WHERE repository_id = $1 AND digest >= $2 AND digest < $3")
+            .bind(repository)
+            .bind(subject.as_str())
+            // After every hexadecimal digit.
+            .bind(format!("{subject}g"))
+            .fetch_all(&mut *conn)
+            .await?;
+    for row in rows {
+        facts_changed(&mut *conn, repository, &digest_column(&row, 0)?).await?;
+    }
+    Ok(())
+}
+
+/// The beginning of the digest that a tag is named after.
+fn named_subject(tag: &Tag) -> Option<String> {
+    let (algorithm, rest) = tag.as_str().split_once('-')?;
+    let hex = rest.split_once('.').map_or(rest, |(hex, _)| hex);
+    let is_hex = hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_hex && matches!(algorithm, "sha256" | "sha512")).then(|| format!("{algorithm}:{hex}"))
+}
