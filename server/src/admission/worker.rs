@@ -25,13 +25,27 @@ const OVERLAP: i64 = 1000;
 
 /// Keeps policies and decisions up to date until `stop`.
 pub(crate) async fn run(app: Arc<App>, stop: CancellationToken) {
+    // Beside each other: a change must not wait until everything is decided under what it changes.
+    tokio::join!(keep_policies(&app, &stop), keep_decisions(&app, &stop));
+}
+
+async fn keep_policies(app: &Arc<App>, stop: &CancellationToken) {
+    loop {
+        refresh(app).await;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+async fn keep_decisions(app: &Arc<App>, stop: &CancellationToken) {
     let mut last = 0;
     loop {
-        refresh(&app).await;
         if !app.admission.active().policies.is_empty() {
             tokio::select! {
                 () = stop.cancelled() => return,
-                outcome = round(&app, &mut last, &stop) => {
+                outcome = round(app, &mut last, stop) => {
                     if let Err(error) = outcome {
                         tracing::warn!(%error, "decisions could not be brought up to date; trying again");
                     }
