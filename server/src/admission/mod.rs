@@ -44,6 +44,8 @@ use crate::telemetry::PolicyMetrics;
 
 /// Decisions remembered in memory, where no other replica can change them.
 const REMEMBERED: usize = 100_000;
+/// The same of those with reasons to be told, which are some kilobytes each.
+const TOLD: usize = 1000;
 
 /// Decisions that requests wait for and that are made at the same time.
 const AT_ONCE: usize = 16;
@@ -57,6 +59,7 @@ pub(crate) struct Admission {
     config: config::Policy,
     active: RwLock<Arc<Active>>,
     remembered: Cache<(RepositoryName, Digest), Remembered>,
+    told: Cache<(RepositoryName, Digest), Told>,
     limits: Limits,
     revocations: Revocations,
     pub(crate) metrics: PolicyMetrics,
@@ -73,6 +76,19 @@ pub(crate) struct Admission {
 struct Remembered {
     epoch: u64,
     decision: Arc<StoredDecision>,
+}
+
+/// A refusal or warning with its reasons: a client that is refused comes again.
+#[derive(Clone)]
+struct Told {
+    remembered: Remembered,
+    decisions: Arc<Decisions>,
+}
+
+impl Remembered {
+    fn holds(&self, epoch: u64, active: &Active) -> bool {
+        self.epoch == epoch && self.decision.holds(&active.revision)
+    }
 }
 
 /// What becomes of a request.
@@ -112,6 +128,7 @@ impl Admission {
             config: config.clone(),
             active: RwLock::new(Arc::new(active)),
             remembered: Cache::new(REMEMBERED),
+            told: Cache::new(TOLD),
             limits: Limits::default(),
             revocations: Revocations::new(config.revocation),
             metrics,
@@ -177,10 +194,10 @@ impl Admission {
         }
         let epoch = self.storage.metadata().decisions_epoch()?;
         let remembered = self.remembered.get(&(repository.clone(), *digest))?;
-        let decision = remembered.decision;
-        if remembered.epoch != epoch || !decision.holds(&active.revision) {
+        if !remembered.holds(epoch, &active) {
             return None;
         }
+        let decision = remembered.decision;
         let outcome = if by_digest { &decision.by_digest } else { &decision.by_tag };
         (outcome == "allow").then_some(true)
     }
@@ -202,15 +219,21 @@ impl Admission {
         let active = self.active();
         let metadata = self.storage.metadata();
         let epoch = metadata.decisions_epoch();
+        let about = (repository.clone(), *digest);
+        if let (Some(epoch), Some(told)) = (epoch, self.told.get(&about))
+            && told.remembered.holds(epoch, &active)
+        {
+            return Ok(Answer::of(told.decisions.pull(by_digest).clone()));
+        }
         let row = metadata.decision(repository, digest).await?;
         let Some(row) = row.filter(|row| row.holds(&active.revision)) else {
             let decisions = self.decide_now(app, repository, digest, &active, self.deadline()).await?;
             return Ok(Answer::of(decisions.pull(by_digest).clone()));
         };
         let outcome = if by_digest { row.by_digest.clone() } else { row.by_tag.clone() };
-        if let Some(epoch) = epoch {
-            let remembered = Remembered { epoch, decision: Arc::new(row) };
-            self.remembered.insert((repository.clone(), *digest), remembered);
+        let remembered = epoch.map(|epoch| Remembered { epoch, decision: Arc::new(row) });
+        if let Some(remembered) = &remembered {
+            self.remembered.insert(about.clone(), remembered.clone());
         }
         if outcome == "allow" {
             return Ok(Answer::Allow);
@@ -219,7 +242,11 @@ impl Admission {
         let decisions = body.and_then(|body| serde_json::from_str::<Decisions>(&body).ok());
         match decisions {
             Some(decisions) if decisions.revision == active.revision => {
-                Ok(Answer::of(decisions.pull(by_digest).clone()))
+                let answer = Answer::of(decisions.pull(by_digest).clone());
+                if let Some(remembered) = remembered {
+                    self.told.insert(about, Told { remembered, decisions: Arc::new(decisions) });
+                }
+                Ok(answer)
             }
             // Changed between the two looks.
             _ => {
