@@ -1,6 +1,7 @@
 //! What comes out: rules by tables, modes, exemptions, and time.
 
 mod rules;
+mod scopes;
 mod time;
 mod unknown;
 
