@@ -4,6 +4,37 @@ use chrono::{DateTime, Utc};
 use rreg_oci::Digest;
 use serde::{Deserialize, Serialize};
 
+/// Bytes of one text of a reason.
+pub(crate) const MAX_TEXT: usize = 1 << 10;
+/// Bytes of [`Decision::message`]: clients put it into one line of an error.
+const MAX_MESSAGE: usize = 4 << 10;
+
+/// A text that does nothing but be read: no characters that steer a terminal or turn the direction of writing, and no
+/// more than `most` bytes.
+pub(crate) fn plain(text: &str, most: usize) -> String {
+    const CUT: char = '…';
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut plain = String::with_capacity(text.len().min(most));
+    for c in text.chars() {
+        let c = match c {
+            '\n' | '\r' | '\t' => ' ',
+            c if steers(c) => char::REPLACEMENT_CHARACTER,
+            c => c,
+        };
+        if plain.len() + c.len_utf8() > most {
+            // Room for the mark that something is missing.
+            while plain.len() + CUT.len_utf8() > most && plain.pop().is_some() {}
+            plain.push(CUT);
+            break;
+        }
+        plain.push(c);
+    }
+    plain
+}
+
 /// Where a decision is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -127,7 +158,8 @@ impl Decision {
         self.policies.iter().filter(move |policy| policy.outcome == outcome)
     }
 
-    /// The reasons of a policy that did not pass, as a person reads them in a client's error: one line.
+    /// The reasons of a policy that did not pass, as a person reads them in a client's error: one line
+    /// of at most 4 KiB.
     pub fn message(&self) -> String {
         let parts = self.policies.iter().filter(|p| p.outcome == self.outcome && p.result != Outturn::Pass);
         let parts: Vec<String> = parts
@@ -139,6 +171,6 @@ impl Decision {
                 format!("policy {:?}: {}", policy.policy, reasons.join("; "))
             })
             .collect();
-        parts.join(" | ")
+        plain(&parts.join(" | "), MAX_MESSAGE)
     }
 }

@@ -12,7 +12,7 @@ mod tests;
 
 use chrono::{DateTime, Utc};
 
-use crate::decision::{Decision, Mode, Outcome, Outturn, Point, PolicyResult, Reason};
+use crate::decision::{Decision, MAX_TEXT, Mode, Outcome, Outturn, Point, PolicyResult, Reason, plain};
 use crate::facts::Facts;
 use crate::rules::cel::{Scope, hour};
 use crate::rules::{Ask, Expression, OnError, Policy, PolicySet, Rule};
@@ -158,13 +158,14 @@ impl Inquiry<'_> {
             (Some(message), _) => message.clone(),
             (None, _) => finding.fix,
         };
+        // The only place where reasons are made: what strangers wrote is in them, and people read them in terminals.
         Reason {
             rule: path,
             result: finding.result,
-            expected: finding.expected,
-            found: finding.found,
+            expected: plain(&finding.expected, MAX_TEXT),
+            found: plain(&finding.found, MAX_TEXT),
             evidence: finding.evidence,
-            fix,
+            fix: plain(&fix, MAX_TEXT),
             exempted: finding.exempted,
         }
     }

@@ -38,6 +38,17 @@ impl TrustRoot {
     }
 }
 
+impl TrustRoot {
+    /// Whether it says anything about images of a repository. Only a statement of a Notation trust policy is about some
+    /// and not others. `registry` is empty for the registry's own repositories.
+    pub fn speaks_about(&self, registry: &str, repository: &str) -> bool {
+        match self {
+            Self::Notation(trust) => trust.speaks_about(registry, repository),
+            Self::Key(_) | Self::Certificates(_) | Self::Sigstore(_) => true,
+        }
+    }
+}
+
 /// Why trust material cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {why}")]

@@ -173,7 +173,8 @@ fn evidence(
         };
         fact.verifications.insert(id.to_string(), other);
     }
-    if let Some((_, id)) = trust.iter().find(|(name, _)| **name == reference) {
+    // A Notation trust policy has several, and is vouched for by whichever is asked.
+    for (_, id) in trust.iter().filter(|(name, _)| **name == reference) {
         fact.verifications.insert(id.to_string(), verification(verdict, signer(*id), until));
     }
     Ok(fact)
@@ -191,7 +192,7 @@ fn verification(verdict: Verdict, signer: Signer, until: Option<DateTime<Utc>>) 
     verification
 }
 
-type MakeSigner = Box<dyn FnOnce(Digest) -> Signer>;
+type MakeSigner = Box<dyn Fn(Digest) -> Signer>;
 
 impl ShortSignature {
     /// The trust material that it was made under, and who made it under a root of that material.
@@ -201,7 +202,14 @@ impl ShortSignature {
         }
         if let Some(ShortKeyless { issuer, identity, claims, root }) = self.keyless {
             let reference = TrustReference::Sigstore(root.unwrap_or_else(|| "public-good".into()));
-            return Ok((reference, Box::new(|_| Signer::Keyless { issuer, identity, claims })));
+            return Ok((
+                reference,
+                Box::new(move |_| Signer::Keyless {
+                    issuer: issuer.clone(),
+                    identity: identity.clone(),
+                    claims: claims.clone(),
+                }),
+            ));
         }
         if let Some(ShortCertificate { roots, subject, names }) = self.certificate {
             let names = match names {
@@ -210,7 +218,14 @@ impl ShortSignature {
                 other => parse(other, "certificate.names")?,
             };
             let reference = TrustReference::Certificates(roots);
-            return Ok((reference, Box::new(|root| Signer::Certificate { subject, names, root })));
+            return Ok((
+                reference,
+                Box::new(move |root| Signer::Certificate {
+                    subject: subject.clone(),
+                    names: names.clone(),
+                    root,
+                }),
+            ));
         }
         let ShortNotation { store, policy, subject } = self.notation.ok_or("a signature says nobody")?;
         let name = store.clone().or_else(|| policy.clone()).unwrap_or_default();
@@ -220,6 +235,14 @@ impl ShortSignature {
         };
         let store = if name.contains(':') { name } else { format!("ca:{name}") };
         let scheme = "notary.x509".to_owned();
-        Ok((reference, Box::new(|root| Signer::Notation { subject, scheme, store, root })))
+        Ok((
+            reference,
+            Box::new(move |root| Signer::Notation {
+                subject: subject.clone(),
+                scheme: scheme.clone(),
+                store: store.clone(),
+                root,
+            }),
+        ))
     }
 }

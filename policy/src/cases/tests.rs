@@ -9,7 +9,7 @@ cases:
   - name: a release is pulled
     now: 2026-06-01T00:00:00Z
     facts:
-      image: {repository: prod/app, pinned: true, user: 65532, labels: {org.opencontainers.image.source: "https://github.com/acme/app"}}
+      image: {repository: prod/app, pinned: true, user: "65532", labels: {org.opencontainers.image.source: "https://github.com/acme/app"}}
       signatures: [{keyless: {issuer: "https://token.actions.githubusercontent.com", identity: "https://github.com/acme/app/.github/workflows/r.yml@refs/tags/v1"}}]
       attestations: [{predicateType: "https://slsa.dev/provenance/v1", predicate: {buildDefinition: {buildType: "https://actions.github.io/x"}}, signedBy: {key: ci.pub}}]
       sbom: {format: spdx, packages: 3, quality: 8, licenses: {MIT: [a]}}

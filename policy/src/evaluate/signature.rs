@@ -55,6 +55,12 @@ impl Inquiry<'_> {
         self.facts.evidence.iter().filter(|fact| self.facts.image.is_covered_by(&fact.subject))
     }
 
+    /// The trust roots of a matcher that say anything about images of this repository.
+    fn roots_of(&self, matcher: &Matcher) -> Vec<Digest> {
+        let about = self.policy.trust_roots_about(&self.facts.image).map(crate::TrustRoot::id);
+        about.filter(|root| matcher.trust.contains(root)).collect()
+    }
+
     /// What evidence says to a matcher.
     pub(super) fn matched<'f>(
         &self,
@@ -62,8 +68,12 @@ impl Inquiry<'_> {
         evidence: impl Iterator<Item = &'f EvidenceFact>,
     ) -> Matched {
         let mut matched = Matched::default();
-        for fact in evidence.filter(|fact| fits(&matcher.reference, fact.kind)) {
-            match fact.under(&matcher.trust) {
+        let evidence: Vec<&EvidenceFact> =
+            evidence.filter(|fact| fits(&matcher.reference, fact.kind)).collect();
+        let roots = self.roots_of(matcher);
+        let asked = evidence.iter().flat_map(|fact| roots.iter().map(move |root| (*fact, root)));
+        for (fact, root) in asked {
+            match fact.under(root) {
                 // Nobody has asked this trust root yet.
                 None => matched.uncertain = true,
                 Some(found) if found.verdict == Verdict::Error || !self.horizon.is_current(found) => {
@@ -114,6 +124,15 @@ impl Inquiry<'_> {
         if !signers.undefined.is_empty() {
             parts.push(format!("the policy does not define {}", signers.undefined.join(", ")));
         }
+        let image = &self.facts.image;
+        let silent = signers.of.iter().filter(|matcher| self.roots_of(matcher).is_empty());
+        parts.extend(silent.map(|matcher| {
+            let repository = match image.registry.as_str() {
+                "" => image.repository.clone(),
+                registry => format!("{registry}/{}", image.repository),
+            };
+            format!("the {} has no statement whose registryScopes name {repository}", matcher.reference)
+        }));
         let mut found = few(parts);
         if let Some(why) = self.facts.incomplete.first() {
             found.push_str(&format!("; not everything could be looked at: {why}"));
@@ -122,7 +141,8 @@ impl Inquiry<'_> {
     }
 
     fn describe_one(&self, fact: &EvidenceFact, signers: &Signers) -> String {
-        let roots: BTreeSet<String> = self.policy.trust_roots().map(|root| root.id().to_string()).collect();
+        let roots: BTreeSet<String> =
+            self.policy.trust_roots_about(&self.facts.image).map(|root| root.id().to_string()).collect();
         let known: Vec<&Verification> = fact
             .verifications
             .iter()

@@ -1,6 +1,7 @@
 //! What comes out: rules by tables, modes, exemptions, and time.
 
 mod rules;
+mod scopes;
 mod time;
 mod unknown;
 
@@ -92,6 +93,26 @@ fn the_hardest_policy_counts_and_none_allows() {
     );
     let push = evaluate(&set, &facts, Point::Push, &context);
     assert_eq!((push.outcome, push.policies.len()), (Outcome::Allow, 0));
+}
+
+#[test]
+fn what_strangers_wrote_is_shown_as_text_and_cut() {
+    let evil = format!("\u{1b}]0;owned\u{7}\n\u{9b}2J\u{202e}{}", "é".repeat(3000));
+    let facts = json!({"image": {"registry": evil, "labels": {"a": evil}}});
+    let rules = "image: {allowedRegistries: r}\n".repeat(8);
+    let decision = decide(policy(&rules, ""), facts);
+    for reason in &decision.policies[0].reasons {
+        for text in [&reason.found, &reason.expected, &reason.fix] {
+            assert!(
+                text.len() <= 1024 && !text.contains(['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}', '\n']),
+                "{text:?}"
+            );
+        }
+        assert!(reason.found.len() > 1000 && reason.found.ends_with('…'), "{reason:?}");
+    }
+    let message = decision.message();
+    assert!(message.len() <= 4096 && message.ends_with('…') && !message.contains(char::is_control));
+    assert_eq!(crate::decision::plain("as it is", 8), "as it is");
 }
 
 #[test]

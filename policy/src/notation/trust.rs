@@ -87,6 +87,19 @@ impl NotationTrust {
             || scopes.contains("*") && !self.elsewhere.contains(registry_and_repository)
     }
 
+    /// The same of a repository in parts. A registry that judges its own content does not know by which names its users
+    /// reach it: its `registry` is empty, and scopes are compared by their path alone.
+    pub fn speaks_about(&self, registry: &str, repository: &str) -> bool {
+        if !registry.is_empty() {
+            return self.applies_to(&format!("{registry}/{repository}"));
+        }
+        let named = |scopes: &BTreeSet<String>| {
+            scopes.iter().any(|scope| scope.split_once('/').is_some_and(|(_, path)| path == repository))
+        };
+        let scopes = &self.statement.scopes;
+        named(scopes) || scopes.contains("*") && !named(&self.elsewhere)
+    }
+
     pub(super) fn verify_timestamp(&self) -> VerifyTimestamp {
         self.statement.verify_timestamp
     }

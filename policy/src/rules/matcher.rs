@@ -94,8 +94,9 @@ pub enum Who {
 pub struct Matcher {
     /// The trust material that it is judged under.
     pub reference: TrustReference,
-    /// The id of that trust root.
-    pub trust: Digest,
+    /// The ids of its trust roots: several for the statements of a Notation trust policy, of which one at most is about
+    /// a repository; else one.
+    pub trust: Vec<Digest>,
     /// Who.
     pub who: Who,
     /// What a person reads, such as `the key team-a.pub`.
@@ -103,7 +104,7 @@ pub struct Matcher {
 }
 
 impl Matcher {
-    /// Whether a signer that was proved under [`Self::trust`] is meant.
+    /// Whether a signer that was proved under one of [`Self::trust`] is meant.
     pub fn matches(&self, signer: &Signer) -> bool {
         match (&self.who, signer) {
             (
@@ -114,7 +115,7 @@ impl Matcher {
                     |(name, wanted): (&String, &Pattern)| c.get(name).is_some_and(|v| wanted.matches(v));
                 issuer.matches(i) && identity.matches(n) && claims.iter().all(claimed)
             }
-            (Who::Key, Signer::Key { key }) => *key == self.trust,
+            (Who::Key, Signer::Key { key }) => self.trust.contains(key),
             (Who::CertificateSubject(wanted), Signer::Certificate { subject, .. }) => {
                 words::has_attributes(subject, wanted)
             }

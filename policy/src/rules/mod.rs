@@ -44,6 +44,16 @@ use crate::trust::{TrustError, TrustRoot};
 pub trait TrustSource {
     /// The trust root of a name.
     fn load(&self, reference: &TrustReference) -> Result<TrustRoot, TrustError>;
+
+    /// All the trust roots of a name: a Notation trust policy has one for each of its statements, and which of them is
+    /// about an image is chosen when the image is judged. Where this is not given, each name has the one of
+    /// [`Self::load`].
+    ///
+    /// # Errors
+    /// [`TrustError`] when one of them cannot be had.
+    fn load_all(&self, reference: &TrustReference) -> Result<Vec<TrustRoot>, TrustError> {
+        self.load(reference).map(|root| vec![root])
+    }
 }
 
 /// A policy.
@@ -154,6 +164,11 @@ impl Policy {
             let first = self.trust.iter().position(|(_, other)| other.id() == id);
             (first == Some(index)).then_some(root)
         })
+    }
+
+    /// Those of [`Self::trust_roots`] that say anything about images of the repository that this one is in.
+    pub fn trust_roots_about<'a>(&'a self, image: &'a ImageFacts) -> impl Iterator<Item = &'a TrustRoot> {
+        self.trust_roots().filter(|root| root.speaks_about(&image.registry, &image.repository))
     }
 
     /// What is allowed and may not be meant, such as a regular expression that is not anchored.

@@ -21,7 +21,7 @@ pub(super) struct Reader<'t> {
     trust: &'t dyn TrustSource,
     pub(super) errors: PolicyErrors,
     pub(super) warnings: Vec<PolicyError>,
-    loaded: BTreeMap<TrustReference, Result<TrustRoot, TrustError>>,
+    loaded: BTreeMap<TrustReference, Result<Vec<TrustRoot>, TrustError>>,
     /// Signers that the policy defines, and those of them that it uses.
     pub(super) signers: BTreeMap<String, Node>,
 }
@@ -37,12 +37,17 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// The id of a trust root, loaded once.
-    pub(super) fn trust(&mut self, reference: &TrustReference, node: &Node, path: &str) -> Option<Digest> {
+    /// The ids of the trust roots of a name, loaded once.
+    pub(super) fn trust(
+        &mut self,
+        reference: &TrustReference,
+        node: &Node,
+        path: &str,
+    ) -> Option<Vec<Digest>> {
         let trust = self.trust;
-        let loaded = self.loaded.entry(reference.clone()).or_insert_with(|| trust.load(reference));
+        let loaded = self.loaded.entry(reference.clone()).or_insert_with(|| trust.load_all(reference));
         match loaded {
-            Ok(root) => Some(root.id()),
+            Ok(roots) => Some(roots.iter().map(TrustRoot::id).collect()),
             Err(error) => {
                 let problem = format!("the {reference} cannot be used: {error}");
                 self.errors.note(node.place, path, problem, "");
@@ -154,7 +159,10 @@ fn policy(node: &Node, reader: &mut Reader<'_>) -> Option<Policy> {
     let on_error = on_error.map_or(Some(OnError::Deny), |parsed| reader.take(parsed, node, "onError"))?;
     let trust: Vec<(TrustReference, TrustRoot)> = std::mem::take(&mut reader.loaded)
         .into_iter()
-        .filter_map(|(reference, root)| root.ok().map(|root| (reference, root)))
+        .flat_map(|(reference, roots)| {
+            let named = |root| (reference.clone(), root);
+            roots.unwrap_or_default().into_iter().map(named).collect::<Vec<_>>()
+        })
         .collect();
     let revision = revision(node, &trust);
     let warnings = std::mem::take(&mut reader.warnings);

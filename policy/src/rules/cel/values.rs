@@ -68,7 +68,8 @@ fn image(image: &ImageFacts) -> Cel {
 
 /// Verifications under the policy's own trust roots: nobody else's word counts.
 fn verifications<'a>(scope: &'a Scope<'_>, fact: &'a EvidenceFact) -> impl Iterator<Item = &'a Verification> {
-    let trusted = scope.policy.trust_roots().filter_map(|root| fact.under(&root.id()));
+    let trusted =
+        scope.policy.trust_roots_about(&scope.facts.image).filter_map(|root| fact.under(&root.id()));
     trusted.filter(|verification| verification.holds_until.is_none_or(|end| scope.now < end))
 }
 

@@ -1,7 +1,5 @@
 //! Signatures by key, in each form.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use chrono::Utc;
 use rreg_oci::Digest;
 use serde_json::{Value, json};
