@@ -7,6 +7,10 @@
 //! [`TrustRoot`] and answers a [`Verification`]; both become [`Facts`]; a [`Policy`] asks its rules about them. How
 //! something is signed is known only in [`sigstore`] and [`notation`], what a policy may say only in [`rules`].
 
+// The private Sigstore of the tests is compiled into the black-box tests too, and names this crate from outside.
+#[cfg(test)]
+extern crate self as rreg_policy;
+
 pub mod cases;
 pub mod certificates;
 mod content;

@@ -2,6 +2,7 @@
 
 mod api;
 mod clients;
+mod keyless;
 mod pull;
 mod push;
 mod replicas;

@@ -1,5 +1,6 @@
 //! A private Sigstore: an authority, a certificate transparency log, a signature log and a timestamp authority, with
-//! keys made on the spot. What it signs is right by default; a plan says what is to be wrong.
+//! keys made on the spot. What it signs is right by default; a plan says what is to be wrong. The black-box tests sign
+//! with it too, so nothing here knows whose tests it serves.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
@@ -11,11 +12,11 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use rreg_oci::Digest;
+use rreg_policy::sigstore::SigstoreRoot;
 use serde_json::{Value, json};
 
 use super::mint_log::Log;
 use super::mint_tsa::Tsa;
-use crate::sigstore::SigstoreRoot;
 
 pub(super) const IDENTITY: &str = "https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v1";
 pub(super) const ISSUER: &str = "https://token.actions.githubusercontent.com";
@@ -227,7 +228,7 @@ impl Mint {
     /// A bundle 0.3 whose DSSE envelope holds `statement`.
     pub(super) fn attest(&self, plan: &Plan, statement: &[u8]) -> Value {
         let minted = self.certificate(plan);
-        let kind = crate::PAYLOAD_TYPE;
+        let kind = rreg_policy::PAYLOAD_TYPE;
         let signature = minted.key.sign(&sigstore_verify::types::dsse::pae(kind, statement));
         let body = self.log.dsse(statement, &signature, &minted.certificate);
         let mut bundle = self.bundle(plan, &minted, &signature, "dsse", &body);
@@ -242,12 +243,12 @@ impl Mint {
     /// The same, logged as a signature over the envelope's encoding.
     pub(super) fn attest_plainly(&self, plan: &Plan, statement: &[u8]) -> Value {
         let minted = self.certificate(plan);
-        let encoded = sigstore_verify::types::dsse::pae(crate::PAYLOAD_TYPE, statement);
+        let encoded = sigstore_verify::types::dsse::pae(rreg_policy::PAYLOAD_TYPE, statement);
         let signature = minted.key.sign(&encoded);
         let body = self.log.hashedrekord(&encoded, &signature, &minted.certificate);
         let mut bundle = self.bundle(plan, &minted, &signature, "hashedrekord", &body);
         bundle["dsseEnvelope"] = json!({
-            "payloadType": crate::PAYLOAD_TYPE,
+            "payloadType": rreg_policy::PAYLOAD_TYPE,
             "payload": STANDARD.encode(statement),
             "signatures": [{"sig": STANDARD.encode(&signature)}],
         });

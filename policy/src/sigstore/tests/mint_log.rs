@@ -116,5 +116,5 @@ fn node(left: &[u8], right: &[u8]) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    crate::sigstore::bundle::hex(bytes)
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
