@@ -157,6 +157,10 @@ fn policy(node: &Node, reader: &mut Reader<'_>) -> Option<Policy> {
     }
     let on_error = node.get("onError").and_then(Node::text).map(OnError::parse);
     let on_error = on_error.map_or(Some(OnError::Deny), |parsed| reader.take(parsed, node, "onError"))?;
+    if mode(node) == Mode::Enforce && on_error == OnError::Allow {
+        let problem = "what cannot be checked is let through, also where whoever pushes or attaches something sees to that";
+        reader.warn(node.get("onError").unwrap_or(node), "onError", problem, "write deny or lastGood(24h)");
+    }
     let trust: Vec<(TrustReference, TrustRoot)> = std::mem::take(&mut reader.loaded)
         .into_iter()
         .flat_map(|(reference, roots)| {

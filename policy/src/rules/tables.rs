@@ -39,7 +39,7 @@ pub(crate) static POLICY: Table = Table {
         optional(
             "onError",
             ON_ERROR,
-            "What happens where a rule cannot be decided; deny where it is left out.",
+            "What happens where a rule cannot be decided; deny where it is left out. allow lets through whatever cannot be checked: also what somebody attached who can make checking fail.",
         ),
         optional("signers", Shape::Named(&SIGNERS), "Signers by name, for signedBy and signature."),
         required("require", Shape::List(&Shape::Object(&RULE)), "The rules; all of them must hold."),
@@ -245,7 +245,11 @@ static IMAGE: Table = Table {
         optional("digestOnly", Shape::Flag, "true: it is asked for by digest."),
         optional("maxAgeDays", DAYS, "How old it may be, as its config says."),
         optional("baseMaxAgeDays", DAYS, "How old the image that it is built on may be."),
-        optional("allowedBases", Shape::OneOrMany(&PATTERN), "Images that it may be built on."),
+        optional(
+            "allowedBases",
+            Shape::OneOrMany(&PATTERN),
+            "Images that it may be built on, as its own annotation or label org.opencontainers.image.base.name says: nobody proves that, and whoever builds it writes it.",
+        ),
         optional("allowedRegistries", Shape::OneOrMany(&PATTERN), "Registries that it may come from."),
         optional("platforms", Shape::OneOrMany(&PATTERN), "Platforms that it may be for."),
         optional("labels", Shape::Named(&PATTERN), "Labels that its config must have."),

@@ -262,6 +262,22 @@ fn a_revision_names_what_a_policy_says_and_whom_it_trusts() {
 }
 
 #[test]
+fn letting_through_what_cannot_be_checked_is_warned_about() {
+    for (others, warned) in [
+        ("onError: allow", true),
+        ("onError: allow\nmode: enforce", true),
+        ("onError: allow\nmode: warn", false),
+        ("onError: deny", false),
+        ("onError: lastGood(24h)", false),
+    ] {
+        let policy = policy("sbom: {present: true}", others);
+        let found =
+            policy.warnings().iter().any(|warning| warning.path == "onError" && warning.place.line > 0);
+        assert_eq!(found, warned, "{others}: {:?}", policy.warnings());
+    }
+}
+
+#[test]
 fn signers_have_names() {
     let signers =
         "signers: {ci: {keyless: {issuer: i, identity: [a, b]}}, two: [{key: a.pub}, {key: b.pub}]}";

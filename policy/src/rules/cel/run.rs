@@ -67,6 +67,9 @@ impl Expression {
             |error: ExecutionError| CelError::Failed(error.to_string().chars().take(MAX_MESSAGE).collect());
         let mut context = Context::with_env(Arc::clone(&STANDARD));
         for name in &self.variables {
+            if !budget.pay(values::cost(name, scope)) {
+                return Err(CelError::TooMuchWork);
+            }
             context.add_variable_from_value(name.as_str(), values::variable(name, scope));
         }
         let declared = self.declare(&mut context, budget);

@@ -73,6 +73,14 @@ fn what_has_no_answer_is_an_error() {
 }
 
 #[test]
+fn what_strangers_attached_is_paid_for_before_it_is_seen() {
+    let long = json!({"a": vec![1; 10_000]});
+    assert_eq!(within("predicate != null", &long, 9_000), Err(CelError::TooMuchWork));
+    assert_eq!(within("image.size > 3", &long, 9_000), Ok(true));
+    assert_eq!(within("has(predicate.a)", &long, budget::MAX_WORK), Ok(true));
+}
+
+#[test]
 fn what_cannot_be_bounded_is_refused() {
     let deep = format!("{}1{} == 1", "(".repeat(60), ")".repeat(60));
     let sums = format!("1{} == 1", " + 1".repeat(200));

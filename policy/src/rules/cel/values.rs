@@ -26,6 +26,34 @@ pub(super) fn variable(name: &str, scope: &Scope<'_>) -> Cel {
     }
 }
 
+/// What it takes to make a value of what strangers attached, counted as [`super::budget::Budget::pay_for`] does. Paid
+/// before it is made.
+pub(super) fn cost(name: &str, scope: &Scope<'_>) -> u64 {
+    let all = |values: &mut dyn Iterator<Item = &Value>| values.map(size).fold(0, u64::saturating_add);
+    match name {
+        "attestations" => {
+            let statements = relevant(scope).filter(|fact| !fact.is_signature());
+            all(&mut statements.filter_map(|fact| Some(&fact.statement.as_ref()?.predicate)))
+        }
+        "predicate" => all(&mut scope.predicate.into_iter()),
+        _ => 0,
+    }
+}
+
+/// One for each part, and its bytes. JSON was nested no deeper than its reader allows.
+fn size(value: &Value) -> u64 {
+    let text = |text: &str| 1 + text.len() as u64 / 16;
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
+        Value::String(value) => text(value),
+        Value::Array(list) => list.iter().map(size).fold(1, u64::saturating_add),
+        Value::Object(fields) => {
+            let each = fields.iter().map(|(name, value)| text(name).saturating_add(size(value)));
+            each.fold(1, u64::saturating_add)
+        }
+    }
+}
+
 /// The full hour that `now` is: what is decided with it holds until the next one, and need not be decided again before.
 pub(crate) fn hour(now: DateTime<Utc>) -> DateTime<Utc> {
     now.duration_trunc(TimeDelta::hours(1)).unwrap_or(now)
