@@ -145,16 +145,30 @@ impl TrustSource for DirectoryTrust {
                 let trust = NotationTrust::strict(store, &stores(&self.0, Some(store))?)?;
                 Ok(TrustRoot::Notation(trust.into()))
             }
-            TrustReference::NotationPolicy(path) => {
-                let statements = self.notation(Path::new(path))?;
-                let [statement]: [NotationTrust; 1] = statements.try_into().map_err(|all: Vec<_>| {
-                    let why = format!("{path} has {} statements; a rule needs a policy of one", all.len());
-                    TrustError::new(POLICY, why)
-                })?;
-                Ok(TrustRoot::Notation(statement.into()))
-            }
+            TrustReference::NotationPolicy(path) => one_statement(path, self.notation(Path::new(path))?),
         }
     }
+
+    fn load_all(&self, reference: &TrustReference) -> Result<Vec<TrustRoot>, TrustError> {
+        match reference {
+            TrustReference::NotationPolicy(path) => Ok(statements(self.notation(Path::new(path))?)),
+            other => Ok(vec![self.load(other)?]),
+        }
+    }
+}
+
+/// Each statement of a trust policy is a root of its own: which is about an image is chosen when it is judged.
+pub(crate) fn statements(all: Vec<NotationTrust>) -> Vec<TrustRoot> {
+    all.into_iter().map(|statement| TrustRoot::Notation(statement.into())).collect()
+}
+
+/// The only statement of a trust policy, for whoever has no image to choose by.
+pub(crate) fn one_statement(name: &str, all: Vec<NotationTrust>) -> Result<TrustRoot, TrustError> {
+    let [statement]: [NotationTrust; 1] = all.try_into().map_err(|all: Vec<_>| {
+        let why = format!("{name} has {} statements; here it needs to have one", all.len());
+        TrustError::new(POLICY, why)
+    })?;
+    Ok(TrustRoot::Notation(statement.into()))
 }
 
 fn policy_in(directory: &Path) -> Option<PathBuf> {

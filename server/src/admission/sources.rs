@@ -8,14 +8,14 @@ use std::time::SystemTime;
 
 use rreg_policy::certificates::CertificateRoots;
 use rreg_policy::key::PublicKey;
-use rreg_policy::notation::{TrustPolicyDocument, TrustStores};
+use rreg_policy::notation::{NotationTrust, TrustPolicyDocument, TrustStores};
 use rreg_policy::sigstore::SigstoreRoot;
 use rreg_policy::{Policy, TrustError, TrustReference, TrustRoot, TrustSource};
 use rreg_storage::StoredTrust;
 use serde::Deserialize;
 
 use super::active::LoadError;
-use crate::trust_files::DirectoryTrust;
+use crate::trust_files::{DirectoryTrust, one_statement, statements};
 
 /// Longest policy file, in bytes.
 const MAX_POLICY: u64 = 1 << 20;
@@ -156,15 +156,22 @@ impl TrustSource for SetTrust<'_> {
             TrustReference::Notation { store } => {
                 let pem = self.named("Notation trust store", store)?;
                 let stores = TrustStores::new([("ca", store.as_str(), "set", pem)])?;
-                Ok(TrustRoot::Notation(rreg_policy::notation::NotationTrust::strict(store, &stores)?.into()))
+                Ok(TrustRoot::Notation(NotationTrust::strict(store, &stores)?.into()))
             }
-            TrustReference::NotationPolicy(name) => self.notation(name),
+            TrustReference::NotationPolicy(name) => one_statement(name, self.notation(name)?),
+        }
+    }
+
+    fn load_all(&self, reference: &TrustReference) -> Result<Vec<TrustRoot>, TrustError> {
+        match reference {
+            TrustReference::NotationPolicy(name) => Ok(statements(self.notation(name)?)),
+            other => Ok(vec![self.load(other)?]),
         }
     }
 }
 
 impl SetTrust<'_> {
-    fn notation(&self, name: &str) -> Result<TrustRoot, TrustError> {
+    fn notation(&self, name: &str) -> Result<Vec<NotationTrust>, TrustError> {
         const WHAT: &str = "Notation trust policy";
         let text: NotationText = serde_json::from_slice(self.named(WHAT, name)?)
             .map_err(|error| TrustError::new(WHAT, format!("{name:?}: {error}")))?;
@@ -177,10 +184,6 @@ impl SetTrust<'_> {
         }
         let stores = TrustStores::new(files)?;
         let document = TrustPolicyDocument::parse(text.trust_policy.to_string().as_bytes())?;
-        let statements = document.statements(&stores)?;
-        let [statement]: [_; 1] = statements.try_into().map_err(|all: Vec<_>| {
-            TrustError::new(WHAT, format!("{name:?} has {} statements; one is needed here", all.len()))
-        })?;
-        Ok(TrustRoot::Notation(statement.into()))
+        document.statements(&stores)
     }
 }
