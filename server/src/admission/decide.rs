@@ -8,7 +8,8 @@ use rreg_policy::{
     Decision, EvaluateContext, Facts, ImageFacts, Outcome, Point, PolicySet, evaluate, is_evidence_type,
 };
 use rreg_storage::{AuditEvent, NewDecision, NewManifest, StorageError, Undecided};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use super::active::{Active, Asked};
 use super::facts::{self, Looked};
@@ -18,6 +19,8 @@ use crate::app::App;
 const DECIDER: &str = "policy";
 /// Stands for the digest of trust roots where a manifest is evidence itself, which no policy is asked about.
 const EVIDENCE: &str = "evidence";
+/// The event of an image that was let through and no longer is.
+const WITHDRAWN: &str = "decision.withdrawn";
 /// How often a decision is begun again because facts have changed under it.
 const TURNS: usize = 5;
 
@@ -35,18 +38,17 @@ pub(crate) enum Failure {
 }
 
 /// What is decided about one manifest of a repository.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug)]
 pub(crate) struct Decisions {
     /// Digest of the policies.
     pub(crate) revision: String,
     /// Pulls by tag, then by digest.
-    pull: [Decision; 2],
+    pub(super) pull: [Decision; 2],
     /// Runs in a cluster, by tag, then by digest.
-    admit: [Decision; 2],
+    pub(super) admit: [Decision; 2],
     /// Runs on a node, as this registry's policies have it; the node's own decide there.
-    run: [Decision; 2],
-    promote: Decision,
+    pub(super) run: [Decision; 2],
+    pub(super) promote: Decision,
 }
 
 impl Decisions {
@@ -66,11 +68,14 @@ impl Decisions {
         }
     }
 
-    fn all(&self) -> impl Iterator<Item = &Decision> {
-        self.pull.iter().chain(&self.admit).chain(&self.run).chain([&self.promote])
+    /// Of each pair the one by tag first.
+    pub(super) fn all(&self) -> [&Decision; 7] {
+        let ([pull, pinned_pull], [admit, pinned_admit], [run, pinned_run]) =
+            (&self.pull, &self.admit, &self.run);
+        [pull, pinned_pull, admit, pinned_admit, run, pinned_run, &self.promote]
     }
 
-    fn make(
+    pub(super) fn make(
         policies: &PolicySet,
         revision: &str,
         facts: &mut Facts,
@@ -91,22 +96,33 @@ impl Decisions {
     }
 
     fn holds_until(&self) -> Option<DateTime<Utc>> {
-        self.all().filter_map(|decision| decision.holds_until).min()
+        self.all().into_iter().filter_map(|decision| decision.holds_until).min()
     }
 }
 
-/// Decides, and keeps the decision unless facts have changed meanwhile; then begins again.
+/// Decides, and keeps the decision unless facts have changed meanwhile; then begins again. Not more decide at once than
+/// `at_once` lets; it does not count who waits for the database, where those who wait together are served together.
 pub(super) async fn decide_and_keep(
     app: Arc<App>,
     about: Undecided,
     active: Arc<Active>,
+    at_once: Option<&Semaphore>,
 ) -> Result<Decisions, Failure> {
     let mut about = about;
     for _ in 0..TURNS {
-        let (decisions, new) = decide(&app, &about, &active).await?;
+        let (decisions, new) = {
+            let _turn = match at_once {
+                Some(turns) => turns.acquire().await.ok(),
+                None => None,
+            };
+            decide(&app, &about, &active).await?
+        };
         let metadata = app.storage.metadata();
+        let withdrawn = new.audit.iter().any(|event| event.event == WITHDRAWN);
         if metadata.keep_decision(&about, new).await? {
-            app.admission.kept(&about, &decisions);
+            if withdrawn {
+                app.admission.withdrawn(&about, &decisions);
+            }
             return Ok(decisions);
         }
         let (repository, digest) = (about.repository.clone(), about.digest);
@@ -161,7 +177,7 @@ async fn decide(
         by_digest: word(pull.outcome).to_owned(),
         due_at: due.map(|time| time.timestamp_millis()),
         good_at: if good { Some(now.timestamp_millis()) } else { about.good_at },
-        body: json(&decisions)?,
+        body: decisions.to_text().map_err(|error| Failure::Other(error.to_string()))?,
         trust: trust.to_owned(),
         facts,
         audit: events(about, &decisions),
@@ -205,14 +221,14 @@ pub(super) fn without_facts(about: &Undecided, active: &Active, why: String) -> 
 
 /// Rows for the trail: the first decision of policies, and every change of what becomes of a pull.
 fn events(about: &Undecided, decisions: &Decisions) -> Vec<AuditEvent> {
-    let before = about.body.as_deref().and_then(|body| serde_json::from_str::<Decisions>(body).ok());
+    let before = about.body.as_deref().and_then(Decisions::of_text);
     let now = decisions.pull(true);
     let was = before.as_ref().map(|before| before.pull(true).outcome);
     if was == Some(now.outcome) || (was.is_none() && now.policies.is_empty()) {
         return Vec::new();
     }
     let withdrawn = was.is_some_and(|was| was != Outcome::Deny) && now.outcome == Outcome::Deny;
-    let name = if withdrawn { "decision.withdrawn" } else { "decision" };
+    let name = if withdrawn { WITHDRAWN } else { "decision" };
     let outcome = if now.outcome == Outcome::Deny { "denied" } else { "allowed" };
     let policies = now.with_outcome(now.outcome).map(|policy| policy.policy.as_str());
     let rule = format!("{} by {}", word(now.outcome), policies.collect::<Vec<_>>().join(", "));
@@ -224,15 +240,11 @@ fn events(about: &Undecided, decisions: &Decisions) -> Vec<AuditEvent> {
 }
 
 impl super::Admission {
-    /// Counts and tells a decision that is kept.
-    fn kept(&self, about: &Undecided, decisions: &Decisions) {
-        for event in events(about, decisions) {
-            if event.event == "decision.withdrawn" {
-                self.metrics.withdrawn.inc();
-                let reason = decisions.pull(true).message();
-                tracing::warn!(repository = %about.repository, digest = %about.digest, reason, "no longer allowed");
-            }
-        }
+    /// Counts and tells that something is no longer let through.
+    fn withdrawn(&self, about: &Undecided, decisions: &Decisions) {
+        self.metrics.withdrawn.inc();
+        let reason = decisions.pull(true).message();
+        tracing::warn!(repository = %about.repository, digest = %about.digest, reason, "no longer allowed");
     }
 }
 

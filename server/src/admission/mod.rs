@@ -12,6 +12,7 @@ mod active;
 mod content;
 mod decide;
 mod facts;
+mod kept;
 pub(crate) mod review;
 mod revocation;
 mod sources;
@@ -199,7 +200,7 @@ impl Admission {
             return Ok(Answer::Allow);
         }
         let body = metadata.decision_body(repository, digest).await?;
-        let decisions = body.and_then(|body| serde_json::from_str::<Decisions>(&body).ok());
+        let decisions = body.as_deref().and_then(Decisions::of_text);
         match decisions {
             Some(decisions) if decisions.revision == active.revision => {
                 let answer = Answer::of(decisions.pull(by_digest).clone());
@@ -231,7 +232,7 @@ impl Admission {
         let row = metadata.decision(repository, digest).await?;
         if row.is_some_and(|row| row.holds(&active.revision))
             && let Some(body) = metadata.decision_body(repository, digest).await?
-            && let Ok(decisions) = serde_json::from_str::<Decisions>(&body)
+            && let Some(decisions) = Decisions::of_text(&body)
             && decisions.revision == active.revision
         {
             return Ok(decisions);
@@ -255,7 +256,7 @@ impl Admission {
         };
         let about = about.ok_or_else(unknown)?;
         // What is begun is ended: the next request finds it.
-        let task = tokio::spawn(decide::decide_and_keep(app.clone(), about.clone(), active.clone()));
+        let task = tokio::spawn(decide::decide_and_keep(app.clone(), about.clone(), active.clone(), None));
         let why = match tokio::time::timeout(self.timeout(), task).await {
             Ok(Ok(Ok(decisions))) => return Ok(decisions),
             Ok(Ok(Err(Failure::Storage(error)))) => return Err(error),

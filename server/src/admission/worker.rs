@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use rreg_storage::StorageError;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::decide::{self, Failure};
@@ -92,7 +93,7 @@ async fn round(app: &Arc<App>, last: &mut i64, stop: &CancellationToken) -> Resu
     while let Some(page) = metadata.expect_decisions(after, PAGE).await? {
         (after, *last) = (page, page);
     }
-    let workers = usize::try_from(app.admission.config.workers).unwrap_or(1);
+    let workers = Semaphore::new(usize::try_from(app.admission.config.workers).unwrap_or(1));
     while !stop.is_cancelled() {
         let active = app.admission.active();
         let batch = metadata.take_undecided(&active.revision, LEASE, BATCH).await?;
@@ -100,9 +101,9 @@ async fn round(app: &Arc<App>, last: &mut i64, stop: &CancellationToken) -> Resu
             return Ok(());
         }
         let decide = |about: rreg_storage::Undecided| {
-            let (app, active) = (app.clone(), active.clone());
+            let (app, active, workers) = (app.clone(), active.clone(), &workers);
             async move {
-                let failure = match decide::decide_and_keep(app.clone(), about.clone(), active).await {
+                let failure = match decide::decide_and_keep(app.clone(), about.clone(), active, Some(workers)).await {
                     Ok(_) => return app.admission.metrics.decided.inc(),
                     // Deleted meanwhile.
                     Err(Failure::Storage(StorageError::UnknownManifest { .. })) => return,
@@ -116,7 +117,7 @@ async fn round(app: &Arc<App>, last: &mut i64, stop: &CancellationToken) -> Resu
                 }
             }
         };
-        stream::iter(batch).for_each_concurrent(workers, decide).await;
+        stream::iter(batch).for_each_concurrent(BATCH, decide).await;
     }
     Ok(())
 }
