@@ -12,7 +12,8 @@ use crate::rules::{FailRule, Pattern, SbomRule, Severity, VulnsRule};
 impl Inquiry<'_> {
     pub(super) fn sbom(&self, rule: &SbomRule) -> Finding {
         let expected = expected_sbom(rule);
-        let fix = "attach an SBOM, as `rreg sbom --attach` or `docker buildx build --sbom=true` does";
+        let fix =
+            "attach an SBOM, as `rreg attest --type cyclonedx` or `docker buildx build --sbom=true` does";
         match &self.facts.sbom {
             Fact::Known(sbom) => judge_sbom(rule, sbom, expected).with_evidence(sbom.evidence),
             Fact::NotGathered(why) => Finding::error(expected, format!("the SBOM is not known: {why}"), fix),

@@ -162,7 +162,7 @@ impl Active {
 }
 
 impl Asked {
-    fn new(policies: Vec<Policy>, mut roots: Vec<TrustRoot>) -> Self {
+    pub(super) fn new(policies: Vec<Policy>, mut roots: Vec<TrustRoot>) -> Self {
         roots.sort_by_key(TrustRoot::id);
         roots.dedup_by_key(|root| root.id());
         let mut named: Vec<String> = roots.iter().map(|root| root.id().to_string()).collect();

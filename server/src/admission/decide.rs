@@ -8,7 +8,8 @@ use rreg_policy::{
     Decision, EvaluateContext, Facts, ImageFacts, Outcome, Point, PolicySet, Verdict, evaluate,
 };
 use rreg_storage::{AuditEvent, NewDecision, NewManifest, StorageError, Undecided};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use super::active::{Active, Asked, Good};
 use super::facts::{self, Looked};
@@ -39,18 +40,17 @@ pub(crate) enum Failure {
 }
 
 /// What is decided about one manifest of a repository.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug)]
 pub(crate) struct Decisions {
     /// Digest of the policies.
     pub(crate) revision: String,
     /// Pulls by tag, then by digest.
-    pull: [Decision; 2],
+    pub(super) pull: [Decision; 2],
     /// Runs in a cluster, by tag, then by digest.
-    admit: [Decision; 2],
+    pub(super) admit: [Decision; 2],
     /// Runs on a node, as this registry's policies have it; the node's own decide there.
-    run: [Decision; 2],
-    promote: Decision,
+    pub(super) run: [Decision; 2],
+    pub(super) promote: Decision,
 }
 
 impl Decisions {
@@ -91,11 +91,20 @@ impl Decisions {
         }
     }
 
-    fn all(&self) -> impl Iterator<Item = &Decision> {
-        self.pull.iter().chain(&self.admit).chain(&self.run).chain([&self.promote])
+    /// Of each pair the one by tag first.
+    pub(super) fn all(&self) -> [&Decision; 7] {
+        let ([pull, pinned_pull], [admit, pinned_admit], [run, pinned_run]) =
+            (&self.pull, &self.admit, &self.run);
+        [pull, pinned_pull, admit, pinned_admit, run, pinned_run, &self.promote]
     }
 
-    fn make(asked: &Asked, revision: &str, facts: &mut Facts, now: DateTime<Utc>, good: &Good) -> Self {
+    pub(super) fn make(
+        asked: &Asked,
+        revision: &str,
+        facts: &mut Facts,
+        now: DateTime<Utc>,
+        good: &Good,
+    ) -> Self {
         let mut pair = |point| {
             [false, true].map(|by_digest| {
                 facts.image.pinned = Some(by_digest);
@@ -125,22 +134,31 @@ impl Decisions {
     }
 
     fn holds_until(&self) -> Option<DateTime<Utc>> {
-        self.all().filter_map(|decision| decision.holds_until).min()
+        self.all().into_iter().filter_map(|decision| decision.holds_until).min()
     }
 }
 
-/// Decides, and keeps the decision unless facts have changed meanwhile; then begins again.
+/// Decides, and keeps the decision unless facts have changed meanwhile; then begins again. Not more decide at once than
+/// `at_once` lets; it does not count who waits for the database, where those who wait together are served together.
 pub(super) async fn decide_and_keep(
     app: Arc<App>,
     about: Undecided,
     active: Arc<Active>,
+    at_once: Option<&Semaphore>,
 ) -> Result<Decisions, Failure> {
     let mut about = about;
     for _ in 0..TURNS {
-        let (decisions, new) = decide(&app, &about, &active).await?;
+        let (decisions, new) = {
+            let _turn = match at_once {
+                Some(turns) => turns.acquire().await.ok(),
+                None => None,
+            };
+            decide(&app, &about, &active).await?
+        };
         let metadata = app.storage.metadata();
+        let audit = new.audit.clone();
         if metadata.keep_decision(&about, new).await? {
-            app.admission.kept(&about, &decisions);
+            app.admission.kept(&about, &decisions, &audit);
             return Ok(decisions);
         }
         let (repository, digest) = (about.repository.clone(), about.digest);
@@ -202,7 +220,7 @@ async fn decide(
         by_digest: word(decisions.pull(true).outcome).to_owned(),
         due_at: due.map(|time| time.timestamp_millis()),
         good: json(&good)?,
-        body: json(&decisions)?,
+        body: decisions.to_text().map_err(|error| Failure::Other(error.to_string()))?,
         trust: trust.to_owned(),
         facts,
         audit: events(about, &decisions),
@@ -267,7 +285,7 @@ pub(super) fn without_facts(about: &Undecided, active: &Active, why: String) -> 
 
 /// Rows for the trail: the first decision of policies at each point, and every change of one.
 fn events(about: &Undecided, decisions: &Decisions) -> Vec<AuditEvent> {
-    let before = about.body.as_deref().and_then(|body| serde_json::from_str::<Decisions>(body).ok());
+    let before = about.body.as_deref().and_then(Decisions::of_text);
     let changed = Decisions::PLACES.iter().filter_map(|(point, by_digest)| {
         let now = decisions.at(*point, *by_digest)?;
         let was = before.as_ref().and_then(|before| before.at(*point, *by_digest)).map(|was| was.outcome);
@@ -303,8 +321,8 @@ fn event(about: &Undecided, now: &Decision, was: Option<Outcome>, by_digest: boo
 
 impl super::Admission {
     /// Counts and tells a decision that is kept.
-    fn kept(&self, about: &Undecided, decisions: &Decisions) {
-        for event in events(about, decisions).iter().filter(|event| event.event == WITHDRAWN) {
+    fn kept(&self, about: &Undecided, decisions: &Decisions, audit: &[AuditEvent]) {
+        for event in audit.iter().filter(|event| event.event == WITHDRAWN) {
             self.metrics.withdrawn.inc();
             let reason = decisions.pull(true).message();
             let (repository, digest, rule) = (&about.repository, &about.digest, &event.rule);

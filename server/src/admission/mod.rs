@@ -12,6 +12,7 @@ mod active;
 mod content;
 mod decide;
 mod facts;
+mod kept;
 pub(crate) mod review;
 mod sources;
 mod what_if;
@@ -239,7 +240,7 @@ impl Admission {
             return Ok(Answer::Allow);
         }
         let body = metadata.decision_body(repository, digest).await?;
-        let decisions = body.and_then(|body| serde_json::from_str::<Decisions>(&body).ok());
+        let decisions = body.as_deref().and_then(Decisions::of_text);
         match decisions {
             Some(decisions) if decisions.revision == active.revision => {
                 let answer = Answer::of(decisions.pull(by_digest).clone());
@@ -282,7 +283,7 @@ impl Admission {
         let row = metadata.decision(repository, digest).await?;
         if row.is_some_and(|row| row.holds(&active.revision))
             && let Some(body) = metadata.decision_body(repository, digest).await?
-            && let Ok(decisions) = serde_json::from_str::<Decisions>(&body)
+            && let Some(decisions) = Decisions::of_text(&body)
             && decisions.revision == active.revision
         {
             return Ok(decisions);
@@ -318,7 +319,7 @@ impl Admission {
             let (app, active) = (app.clone(), active.clone());
             async move {
                 let _slot = slots.acquire_owned().await;
-                decide::decide_and_keep(app, begun, active).await.map(Arc::new).map_err(Arc::new)
+                decide::decide_and_keep(app, begun, active, None).await.map(Arc::new).map_err(Arc::new)
             }
         };
         // What is begun is ended: the next request finds it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use rreg_storage::{StorageError, TakenManifest};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::active::Active;
@@ -21,6 +22,8 @@ const PAUSE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Manifests taken at once.
 const BATCH: usize = 256;
+/// Manifests in hand at once: most of them wait for the database, which takes those that wait together.
+const AT_ONCE: usize = 64;
 /// Manifests looked at at once for those that have no row.
 const PAGE: usize = 1000;
 /// Ids below the last one that are looked at again: transactions end in another order than they begin.
@@ -109,7 +112,7 @@ async fn round(app: &Arc<App>, last: &mut i64, stop: &CancellationToken) -> Resu
     while let Some(page) = metadata.expect_decisions(after, PAGE).await? {
         (after, *last) = (page, page);
     }
-    let workers = usize::try_from(app.admission.config.workers).unwrap_or(1);
+    let workers = Semaphore::new(usize::try_from(app.admission.config.workers).unwrap_or(1));
     // Another replica may have other policies for a while: a directory is not changed everywhere at once. Where there is
     // no other, nobody is waited for.
     let patience = if metadata.decisions_epoch().is_some() { Duration::ZERO } else { PATIENCE };
@@ -119,12 +122,13 @@ async fn round(app: &Arc<App>, last: &mut i64, stop: &CancellationToken) -> Resu
         if batch.is_empty() {
             return Ok(());
         }
-        stream::iter(batch).for_each_concurrent(workers, |taken| one(app, taken, active.clone())).await;
+        let decide = |taken| one(app, taken, active.clone(), &workers);
+        stream::iter(batch).for_each_concurrent(AT_ONCE, decide).await;
     }
     Ok(())
 }
 
-async fn one(app: &Arc<App>, taken: TakenManifest, active: Arc<Active>) {
+async fn one(app: &Arc<App>, taken: TakenManifest, active: Arc<Active>, workers: &Semaphore) {
     let metadata = app.storage.metadata();
     let about = match metadata.taken(taken).await {
         Ok(Some(about)) => about,
@@ -132,7 +136,7 @@ async fn one(app: &Arc<App>, taken: TakenManifest, active: Arc<Active>) {
         Ok(None) => return,
         Err(error) => return tracing::warn!(%error, "a manifest could not be looked at"),
     };
-    let failure = match decide::decide_and_keep(app.clone(), about.clone(), active).await {
+    let failure = match decide::decide_and_keep(app.clone(), about.clone(), active, Some(workers)).await {
         Ok(_) => return app.admission.metrics.decided.inc(),
         Err(Failure::Storage(StorageError::UnknownManifest { .. })) => return,
         Err(failure) => failure.to_string(),
