@@ -132,6 +132,15 @@ impl Trail {
         }
     }
 
+    /// Adds that a cluster's object was not let in.
+    pub(crate) async fn not_admitted(&self, context: &Context, object: &str, why: &str) {
+        if !self.suppress() {
+            let event = AuditEvent::new("admission", "denied", printable(why));
+            let event = AuditEvent { target: Some(printable(object)), ..event };
+            self.record(context.of("cluster".to_owned(), event)).await;
+        }
+    }
+
     fn suppress(&self) -> bool {
         let second = self.started.elapsed().as_secs();
         if self.second.swap(second, Ordering::Relaxed) != second {

@@ -100,6 +100,8 @@ async fn answer(
             why = answer.message(),
             "not admitted"
         );
+        let object = format!("{} {namespace}/{name}", kind.kind);
+        app.auth.trail.not_admitted(context, &object, &answer.message()).await;
     }
     let review = answer.into_review(&request.uid).to_string();
     Ok(([(CONTENT_TYPE, "application/json")], review).into_response())
