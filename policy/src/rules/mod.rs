@@ -1,10 +1,10 @@
 //! What a policy may say, and how it is read.
 //!
-//! A text is read in three steps, so that every mistake in it can be told at once: [`node`] makes a tree with places of
-//! it, [`shape`] compares the tree with the tables in [`tables`] (unknown fields, wrong kinds, what is missing), and
-//! [`read`] makes values of it (patterns, dates, expressions, trust roots).
+//! A text is read in three steps, so that every mistake in it can be told at once: `node` makes a tree with places of
+//! it, `shape` compares the tree with the tables in `tables` (unknown fields, wrong kinds, what is missing), and
+//! `read` makes values of it (patterns, dates, expressions, trust roots).
 //!
-//! How to add a field: a line in [`tables`], its place in [`rule`] and [`read`], and where it is asked in
+//! How to add a field: a line in `tables`, its place in `rule` and `read`, and where it is asked in
 //! [`crate::evaluate`]; the schema and the messages about it follow from the table.
 
 pub(crate) mod cel;

@@ -1,7 +1,7 @@
 //! Sigstore: bundles (0.1 to 0.3) and what cosign 2 keeps in annotations, by key, by certificates, or keyless.
 //!
-//! Everything is read into a [`piece::Piece`] first. A key and configured certificates are judged here; a keyless
-//! signature is judged by `sigstore-verify`, behind [`keyless`], in whichever form it came. The signed digest must be
+//! Everything is read into a `piece::Piece` first. A key and configured certificates are judged here; a keyless
+//! signature is judged by `sigstore-verify`, behind `keyless`, in whichever form it came. The signed digest must be
 //! the digest that is asked about: a signature moved to another subject is invalid (CVE-2026-22703).
 //!
 //! Two things in a bundle are signed by nobody and decide nothing: the hint of a key that is no digest, and `keyid`.
