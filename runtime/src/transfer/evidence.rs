@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::error::TransferError;
 use super::{Origin, Target};
-use crate::client::{ClientError, FetchedManifest};
+use crate::client::{ClientError, ErrorClass, FetchedManifest};
 
 /// All that was found about one manifest.
 #[derive(Default)]
@@ -27,9 +27,22 @@ impl Origin {
             Self::Registry { client, repository } => {
                 let tagged = tags.iter().map(|tag| async {
                     let reference = Reference::Tag(tag.clone());
-                    present(client.fetch_manifest(repository, &reference).await)
+                    match present(client.fetch_manifest(repository, &reference).await) {
+                        // A cache whose upstream is away has the image, and knows nothing of tags that nobody has
+                        // asked for before.
+                        Err(error) if error.class() == ErrorClass::Unreachable => Ok(None),
+                        found => found,
+                    }
                 });
-                try_join(client.referrers_in_both_forms(repository, subject), try_join_all(tagged)).await?
+                let listed = async {
+                    match client.referrers_in_both_forms(repository, subject).await {
+                        Err(error) if error.class() == ErrorClass::Unreachable => {
+                            client.referrers(repository, subject, None).await
+                        }
+                        listed => listed,
+                    }
+                };
+                try_join(listed, try_join_all(tagged)).await?
             }
             Self::Layout(layout) => {
                 let mut tagged = Vec::new();
