@@ -28,6 +28,7 @@ mod durability;
 mod gate;
 mod malformed;
 mod mirror;
+mod plans;
 mod policy;
 mod reclaim;
 mod sbom;

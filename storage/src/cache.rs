@@ -23,7 +23,7 @@ pub struct CacheLimits {
     pub manifests: u64,
     /// Bytes of small blobs and of the records of large ones.
     pub blobs: u64,
-    /// Number of tags.
+    /// Number of tags, of which only the digest is kept.
     pub tags: u64,
 }
 
@@ -70,7 +70,8 @@ impl<K> Weighter<K, Arc<BlobRecord>> for ByBytes {
 pub(crate) struct Cache {
     exclusive: bool,
     epoch: Mutex<u64>,
-    tags: Bounded<Key<Tag>, Arc<StoredManifest>>,
+    /// The digest only: bodies are in [`Self::manifests`], once each, and bounded in bytes.
+    tags: Bounded<Key<Tag>, Digest>,
     manifests: Bounded<Key<Digest>, Arc<StoredManifest>, ByBytes>,
     blobs: Bounded<Key<Digest>, Arc<BlobRecord>, ByBytes>,
 }
@@ -106,7 +107,8 @@ impl Cache {
     }
 
     pub(crate) fn tag(&self, repository: &RepositoryName, tag: &Tag) -> Option<Arc<StoredManifest>> {
-        self.tags.get(&KeyRef(repository, tag))
+        let digest = self.tags.get(&KeyRef(repository, tag))?;
+        self.manifest(repository, &digest)
     }
 
     pub(crate) fn keep_tag(
@@ -116,7 +118,12 @@ impl Cache {
         tag: &Tag,
         value: &Arc<StoredManifest>,
     ) {
-        self.keep(epoch, || self.tags.insert(Key(repository.clone(), tag.clone()), value.clone()));
+        self.keep(epoch, || {
+            if self.manifest(repository, &value.digest).is_none() {
+                self.manifests.insert(Key(repository.clone(), value.digest), value.clone());
+            }
+            self.tags.insert(Key(repository.clone(), tag.clone()), value.digest);
+        });
     }
 
     pub(crate) fn manifest(
@@ -131,6 +138,12 @@ impl Cache {
     pub(crate) fn keep_manifest(&self, epoch: u64, repository: &RepositoryName, value: &Arc<StoredManifest>) {
         let insert = || self.manifests.insert(Key(repository.clone(), value.digest), value.clone());
         if self.exclusive { self.keep(epoch, insert) } else { insert() }
+    }
+
+    /// What the kept manifests weigh, in bytes.
+    #[cfg(test)]
+    pub(crate) fn manifest_bytes(&self) -> u64 {
+        self.manifests.weight()
     }
 
     pub(crate) fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Option<Arc<BlobRecord>> {

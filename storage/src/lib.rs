@@ -18,6 +18,7 @@ mod cache;
 mod damage;
 mod db;
 mod error;
+mod fact_epochs;
 mod metadata;
 mod records;
 mod tag_rules;

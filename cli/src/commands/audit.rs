@@ -47,14 +47,14 @@ impl Audit {
         let events = match since {
             None => accounts.metadata.last_audit_events(self.last).await?,
             Some(since) => {
-                let (mut all, mut place) = (Vec::new(), 0);
+                let mut all = Vec::new();
                 loop {
-                    let step = accounts.metadata.audit_events(place, since, STEP).await?;
-                    let Some(last) = step.last() else { break };
-                    place = last.id;
+                    let step = accounts.metadata.audit_events(since, all.last(), STEP).await?;
+                    if step.is_empty() {
+                        break all;
+                    }
                     all.extend(step);
                 }
-                all
             }
         };
         let value: Vec<_> = events.iter().map(json_of).collect();
@@ -66,13 +66,15 @@ impl Audit {
 }
 
 async fn export(accounts: &Accounts, output: &Output, since: i64) -> Result<Exit, Failure> {
-    let mut place = 0;
+    let mut last = None;
     loop {
-        let step = accounts.metadata.audit_events(place, since, STEP).await?;
-        let Some(last) = step.last() else { return Ok(Exit::Ok) };
-        place = last.id;
+        let step = accounts.metadata.audit_events(since, last.as_ref(), STEP).await?;
+        if step.is_empty() {
+            return Ok(Exit::Ok);
+        }
         let lines: String = step.iter().map(|event| json_of(event).to_string() + "\n").collect();
         output.raw(lines.as_bytes())?;
+        last = step.into_iter().next_back();
     }
 }
 

@@ -14,8 +14,10 @@ use rreg_storage::{PolicyTexts, Storage, StorageError};
 
 use super::sources::{self, SetTrust};
 
-/// Repositories whose share of the policies is remembered.
+/// Repositories of which it is remembered which of the policies are about them.
 const REPOSITORIES: usize = 10_000;
+/// Different shares of the policies that are ready to be asked. Repositories with the same share have one together.
+const SHARES: usize = 256;
 
 /// When each policy was last passed, by point and revision, in milliseconds since the Unix epoch.
 pub(crate) type Good = BTreeMap<String, i64>;
@@ -86,7 +88,8 @@ pub(crate) struct Active {
     pub(crate) policies: Vec<Policy>,
     /// Names of those that were set through the API.
     set: BTreeSet<String>,
-    by_repository: Cache<RepositoryName, Arc<Asked>>,
+    by_repository: Cache<RepositoryName, Arc<[u32]>>,
+    by_share: Cache<Arc<[u32]>, Arc<Asked>>,
 }
 
 impl Active {
@@ -122,9 +125,9 @@ impl Active {
                 return Err(LoadError::Twice(policy.name.clone()));
             }
         }
-        let by_repository = Cache::new(REPOSITORIES);
         let revision = PolicySet::new(policies.clone()).revision().to_string();
-        Ok(Self { revision, version: texts.version, seen, policies, set, by_repository })
+        let (by_repository, by_share) = (Cache::new(REPOSITORIES), Cache::new(SHARES));
+        Ok(Self { revision, version: texts.version, seen, policies, set, by_repository, by_share })
     }
 
     /// The same with other policies.
@@ -136,6 +139,7 @@ impl Active {
             policies,
             set: self.set.clone(),
             by_repository: Cache::new(REPOSITORIES),
+            by_share: Cache::new(SHARES),
         }
     }
 
@@ -146,18 +150,29 @@ impl Active {
 
     /// The part of them that is about a repository.
     pub(crate) fn asked(&self, repository: &RepositoryName) -> Arc<Asked> {
-        if let Some(asked) = self.by_repository.get(repository) {
+        let share = self.by_repository.get(repository).unwrap_or_else(|| {
+            let share = self.share_of(repository);
+            self.by_repository.insert(repository.clone(), share.clone());
+            share
+        });
+        if let Some(asked) = self.by_share.get(&share) {
             return asked;
         }
-        let about = |policy: &&Policy| {
+        let policies = share.iter().filter_map(|place| self.policies.get(usize::try_from(*place).ok()?));
+        let policies: Vec<Policy> = policies.cloned().collect();
+        let roots = PolicySet::new(policies.clone()).trust_roots();
+        let asked = Arc::new(Asked::new(policies, roots));
+        self.by_share.insert(share, asked.clone());
+        asked
+    }
+
+    /// The places of the policies that are about a repository.
+    fn share_of(&self, repository: &RepositoryName) -> Arc<[u32]> {
+        let about = |policy: &Policy| {
             let globs = &policy.matches.repos;
             globs.is_empty() || globs.iter().any(|glob| glob.matches(repository.as_str()))
         };
-        let policies: Vec<Policy> = self.policies.iter().filter(about).cloned().collect();
-        let roots = PolicySet::new(policies.clone()).trust_roots();
-        let asked = Arc::new(Asked::new(policies, roots));
-        self.by_repository.insert(repository.clone(), asked.clone());
-        asked
+        (0..).zip(&self.policies).filter(|(_, policy)| about(policy)).map(|(place, _)| place).collect()
     }
 }
 

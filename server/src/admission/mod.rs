@@ -21,6 +21,7 @@ mod worker;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use rreg_oci::{Digest, RepositoryName};
 use rreg_policy::{Decision, Limits, Outcome, Point, TrustRoot};
@@ -43,10 +44,12 @@ use crate::mirror::Flights;
 use crate::revocation::Revocations;
 use crate::telemetry::PolicyMetrics;
 
-/// Decisions remembered in memory, where no other replica can change them.
-const REMEMBERED: usize = 100_000;
+/// Bytes of decisions remembered in memory, where no other replica can change them.
+const REMEMBERED: u64 = 24 << 20;
 /// The same of those with reasons to be told, which are some kilobytes each.
-const TOLD: usize = 1000;
+const TOLD: u64 = 8 << 20;
+/// What is remembered of one decision besides the name of its repository, in bytes.
+const EACH: u64 = 400;
 
 /// Decisions that requests wait for and that are made at the same time.
 const AT_ONCE: usize = 16;
@@ -59,8 +62,8 @@ pub(crate) struct Admission {
     storage: Storage,
     config: config::Policy,
     active: RwLock<Arc<Active>>,
-    remembered: Cache<(RepositoryName, Digest), Remembered>,
-    told: Cache<(RepositoryName, Digest), Told>,
+    remembered: Cache<(RepositoryName, Digest), Remembered, ByBytes>,
+    told: Cache<(RepositoryName, Digest), Told, ByBytes>,
     limits: Limits,
     revocations: Revocations,
     pub(crate) metrics: PolicyMetrics,
@@ -84,6 +87,33 @@ struct Remembered {
 struct Told {
     remembered: Remembered,
     decisions: Arc<Decisions>,
+    /// Length of the decisions as text.
+    bytes: u64,
+}
+
+/// Bounds what is remembered in bytes: names and reasons are of others' making.
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<(RepositoryName, Digest), Remembered> for ByBytes {
+    fn weight(&self, (repository, _): &(RepositoryName, Digest), _: &Remembered) -> u64 {
+        EACH + repository.as_str().len() as u64
+    }
+}
+
+impl Weighter<(RepositoryName, Digest), Told> for ByBytes {
+    fn weight(&self, (repository, _): &(RepositoryName, Digest), told: &Told) -> u64 {
+        // Read out of its text, it takes about twice as much.
+        EACH + repository.as_str().len() as u64 + 2 * told.bytes
+    }
+}
+
+fn bounded<V>(bytes: u64, each: u64) -> Cache<(RepositoryName, Digest), V, ByBytes>
+where
+    V: Clone,
+    ByBytes: Weighter<(RepositoryName, Digest), V>,
+{
+    Cache::with_weighter(usize::try_from(bytes / each).unwrap_or(usize::MAX), bytes, ByBytes)
 }
 
 impl Remembered {
@@ -128,8 +158,8 @@ impl Admission {
             storage,
             config: config.clone(),
             active: RwLock::new(Arc::new(active)),
-            remembered: Cache::new(REMEMBERED),
-            told: Cache::new(TOLD),
+            remembered: bounded(REMEMBERED, EACH),
+            told: bounded(TOLD, 8 << 10),
             limits: Limits::default(),
             revocations: Revocations::new(config.revocation),
             metrics,
@@ -193,7 +223,7 @@ impl Admission {
         if !active.asked(repository).at(Point::Pull) {
             return Some(true);
         }
-        let epoch = self.storage.metadata().decisions_epoch()?;
+        let epoch = self.storage.metadata().facts_epoch(digest)?;
         let remembered = self.remembered.get(&(repository.clone(), *digest))?;
         if !remembered.holds(epoch, &active) {
             return None;
@@ -219,7 +249,7 @@ impl Admission {
         }
         let active = self.active();
         let metadata = self.storage.metadata();
-        let epoch = metadata.decisions_epoch();
+        let epoch = metadata.facts_epoch(digest);
         let about = (repository.clone(), *digest);
         if let (Some(epoch), Some(told)) = (epoch, self.told.get(&about))
             && told.remembered.holds(epoch, &active)
@@ -245,7 +275,8 @@ impl Admission {
             Some(decisions) if decisions.revision == active.revision => {
                 let answer = Answer::of(decisions.pull(by_digest).clone());
                 if let Some(remembered) = remembered {
-                    self.told.insert(about, Told { remembered, decisions: Arc::new(decisions) });
+                    let bytes = body.map_or(0, |body| body.len() as u64);
+                    self.told.insert(about, Told { remembered, decisions: Arc::new(decisions), bytes });
                 }
                 Ok(answer)
             }

@@ -115,7 +115,7 @@ async fn round(app: &Arc<App>, last: &mut i64, stop: &CancellationToken) -> Resu
     let workers = Semaphore::new(usize::try_from(app.admission.config.workers).unwrap_or(1));
     // Another replica may have other policies for a while: a directory is not changed everywhere at once. Where there is
     // no other, nobody is waited for.
-    let patience = if metadata.decisions_epoch().is_some() { Duration::ZERO } else { PATIENCE };
+    let patience = if metadata.decides_alone() { Duration::ZERO } else { PATIENCE };
     while !stop.is_cancelled() {
         let active = app.admission.active();
         let batch = metadata.take_undecided(&active.revision, LEASE, patience, BATCH).await?;

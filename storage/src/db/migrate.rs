@@ -12,7 +12,7 @@ use super::Engine;
 use crate::error::StorageError;
 
 /// Version, name and text of each migration. Append only: a text that has been released never changes.
-const MIGRATIONS: [(i64, &str, &str); 9] = [
+const MIGRATIONS: [(i64, &str, &str); 10] = [
     (1, "registry", include_str!("../../../migrations/0001_registry.sql")),
     (2, "access", include_str!("../../../migrations/0002_access.sql")),
     (3, "tags", include_str!("../../../migrations/0003_tags.sql")),
@@ -22,6 +22,7 @@ const MIGRATIONS: [(i64, &str, &str); 9] = [
     (8, "records", include_str!("../../../migrations/0008_records.sql")),
     (9, "tag_rules", include_str!("../../../migrations/0009_tag_rules.sql")),
     (10, "decisions", include_str!("../../../migrations/0010_decisions.sql")),
+    (11, "growth", include_str!("../../../migrations/0011_growth.sql")),
 ];
 
 /// Brings the schema up to date. Several replicas may call it at once: sqlx takes a lock.

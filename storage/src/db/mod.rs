@@ -8,6 +8,7 @@ mod migrate;
 mod writer;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
@@ -16,6 +17,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _};
 
 use crate::error::StorageError;
+use crate::fact_epochs::FactEpochs;
 
 /// Which database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,7 @@ pub(crate) struct Database {
     pool: AnyPool,
     /// The queue before SQLite's one writer.
     writer: Option<writer::Queue>,
+    epochs: Arc<FactEpochs>,
 }
 
 impl Database {
@@ -64,7 +67,9 @@ impl Database {
             .max_lifetime(None)
             .after_connect(|conn, _| Box::pin(async move { conn.execute(SQLITE_PRAGMAS).await.map(|_| ()) }))
             .connect_lazy(&url)?;
-        Ok(Self { engine: Engine::Sqlite, pool, writer: Some(writer::Queue::start(conn)) })
+        let epochs = Arc::new(FactEpochs::default());
+        let writer = Some(writer::Queue::start(conn, epochs.clone()));
+        Ok(Self { engine: Engine::Sqlite, pool, writer, epochs })
     }
 
     /// Opens the existing SQLite file at `path` to read it, also while another process writes it.
@@ -83,7 +88,7 @@ impl Database {
             .connect(&sqlite_url(path, "ro")?)
             .await?;
         migrate::check(&mut *pool.acquire().await?).await?;
-        Ok(Self { engine: Engine::Sqlite, pool, writer: None })
+        Ok(Self { engine: Engine::Sqlite, pool, writer: None, epochs: Arc::default() })
     }
 
     /// Connects to PostgreSQL.
@@ -95,11 +100,16 @@ impl Database {
             .connect(url)
             .await?;
         migrate::migrate(Engine::Postgres, &mut *pool.acquire().await?).await?;
-        Ok(Self { engine: Engine::Postgres, pool, writer: None })
+        Ok(Self { engine: Engine::Postgres, pool, writer: None, epochs: Arc::default() })
     }
 
     pub(crate) fn engine(&self) -> Engine {
         self.engine
+    }
+
+    /// Counts changes of what decisions are made on, where nobody else makes any.
+    pub(crate) fn epochs(&self) -> Option<&FactEpochs> {
+        self.writer.as_ref().map(|_| &*self.epochs)
     }
 
     /// A connection to read with.

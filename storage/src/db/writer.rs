@@ -3,7 +3,10 @@
 //! A batch runs in one transaction. If one write of it fails half-way, the transaction is rolled back and each
 //! write of the batch runs again in a transaction of its own, so that nobody pays for another's failure.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
+use rreg_oci::Digest;
 use sqlx::AnyConnection;
 use sqlx::{Connection as _, Executor as _};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -11,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::Write;
 use crate::error::StorageError;
+use crate::fact_epochs::{FactEpochs, noting};
 
 /// Most writes in one transaction: bounds how long the first one waits.
 const MAX_BATCH: usize = 128;
@@ -33,6 +37,8 @@ struct TypedJob<I, T, C> {
     input: I,
     write: Write<I, T>,
     committed: C,
+    epochs: Arc<FactEpochs>,
+    changed: Vec<Digest>,
     result: Option<Result<T, StorageError>>,
     reply: oneshot::Sender<Result<T, StorageError>>,
 }
@@ -45,7 +51,8 @@ where
 {
     fn run<'a>(&'a mut self, conn: &'a mut AnyConnection) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let result = (self.write)(conn, &self.input).await;
+            let (result, changed) = noting((self.write)(conn, &self.input)).await;
+            self.changed = changed;
             let tainted = result.as_ref().is_err_and(StorageError::taints_transaction);
             self.result = Some(result);
             if tainted { Outcome::Tainted } else { Outcome::Done }
@@ -55,6 +62,7 @@ where
     fn finish(self: Box<Self>, committed: Result<(), StorageError>) {
         let result = match (committed, self.result) {
             (Ok(()), Some(Ok(value))) => {
+                self.epochs.raise(&self.changed);
                 (self.committed)(&self.input, &value);
                 Ok(value)
             }
@@ -72,13 +80,19 @@ pub(super) struct Queue {
     jobs: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
     sender: mpsc::WeakSender<Box<dyn Job>>,
     task: Mutex<Option<JoinHandle<()>>>,
+    epochs: Arc<FactEpochs>,
 }
 
 impl Queue {
-    pub(super) fn start(conn: AnyConnection) -> Self {
+    pub(super) fn start(conn: AnyConnection, epochs: Arc<FactEpochs>) -> Self {
         let (sender, jobs) = mpsc::channel(1024);
         let task = tokio::spawn(work(conn, jobs));
-        Self { sender: sender.downgrade(), jobs: Mutex::new(Some(sender)), task: Mutex::new(Some(task)) }
+        Self {
+            sender: sender.downgrade(),
+            jobs: Mutex::new(Some(sender)),
+            task: Mutex::new(Some(task)),
+            epochs,
+        }
     }
 
     pub(super) async fn run<I, T, C>(
@@ -93,7 +107,15 @@ impl Queue {
         C: FnOnce(&I, &T) + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(TypedJob { input, write, committed, result: None, reply });
+        let job = Box::new(TypedJob {
+            input,
+            write,
+            committed,
+            epochs: self.epochs.clone(),
+            changed: Vec::new(),
+            result: None,
+            reply,
+        });
         let sender = self.sender.upgrade().ok_or(StorageError::Closed)?;
         sender.send(job).await.map_err(|_| StorageError::Closed)?;
         drop(sender);

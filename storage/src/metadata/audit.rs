@@ -86,22 +86,23 @@ impl MetadataStore {
             .await
     }
 
-    /// At most `limit` events after the one with `id`, not before `since` (milliseconds since the Unix epoch), oldest
-    /// first.
+    /// At most `limit` events not before `since` (milliseconds since the Unix epoch), oldest first; where there is
+    /// `after`, those that follow it.
     ///
     /// # Errors
     /// A database failure.
     pub async fn audit_events(
         &self,
-        id: i64,
         since: i64,
+        after: Option<&AuditEvent>,
         limit: u32,
     ) -> Result<Vec<AuditEvent>, StorageError> {
-        let text =
-            format!("SELECT id, {COLUMNS} FROM audit_events WHERE id > $1 AND at >= $2 ORDER BY id LIMIT $3");
+        let text = format!(
+            "SELECT id, {COLUMNS} FROM audit_events WHERE at >= $1 AND (at > $1 OR id > $2) ORDER BY at, id LIMIT $3"
+        );
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))
-            .bind(id)
-            .bind(since)
+            .bind(after.map_or(since, |event| event.at))
+            .bind(after.map_or(-1, |event| event.id))
             .bind(i64::from(limit))
             .fetch_all(&mut *self.db.read().await?)
             .await?;

@@ -3,7 +3,7 @@
 //!
 //! Each replica that starts without users makes an offer of its own, so there can be several.
 
-use sqlx::{AnyConnection, Row as _};
+use sqlx::AnyConnection;
 
 use super::MetadataStore;
 use super::audit::AuditEvent;
@@ -95,8 +95,9 @@ async fn take(conn: &mut AnyConnection, secret: &str, new: &NewPrincipal) -> Res
 }
 
 async fn has_users(conn: &mut AnyConnection) -> Result<bool, StorageError> {
-    let row = sqlx::query("SELECT COUNT(*) FROM principals WHERE kind = 'user'").fetch_one(conn).await?;
-    Ok(row.try_get::<i64, _>(0)? > 0)
+    let row =
+        sqlx::query("SELECT 1 FROM principals WHERE kind = 'user' LIMIT 1").fetch_optional(conn).await?;
+    Ok(row.is_some())
 }
 
 #[cfg(test)]

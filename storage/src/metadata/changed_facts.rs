@@ -3,9 +3,11 @@
 
 use rreg_oci::{Digest, Tag};
 use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
 
 use super::digest_column;
 use crate::error::StorageError;
+use crate::fact_epochs::note;
 
 /// Something that is known of a manifest, or of what is inside an index, has changed.
 pub(super) async fn facts_changed(
@@ -13,27 +15,37 @@ pub(super) async fn facts_changed(
     repository: i64,
     digest: &Digest,
 ) -> Result<(), StorageError> {
-    sqlx::query(
+    let rows = sqlx::query(
         "WITH RECURSIVE below(id) AS (SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2 \
          UNION SELECT mc.child_id FROM manifest_children mc JOIN below ON mc.manifest_id = below.id) \
          UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 \
-         WHERE manifest_id IN (SELECT id FROM below)",
+         WHERE manifest_id IN (SELECT id FROM below) \
+         RETURNING (SELECT m.digest FROM manifests m WHERE m.id = decisions.manifest_id)",
     )
     .bind(repository)
     .bind(digest.to_string())
-    .execute(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(())
+    note_all(&rows)
 }
 
 /// A part of an index has come that was missing when it was looked at.
 pub(super) async fn manifest_changed(conn: &mut AnyConnection, manifest: i64) -> Result<(), StorageError> {
-    sqlx::query(
-        "UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 WHERE manifest_id = $1",
+    let rows = sqlx::query(
+        "UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 WHERE manifest_id = $1 \
+         RETURNING (SELECT m.digest FROM manifests m WHERE m.id = decisions.manifest_id)",
     )
     .bind(manifest)
-    .execute(conn)
+    .fetch_all(conn)
     .await?;
+    note_all(&rows)
+}
+
+/// What is remembered of these is to be read again, once the transaction has committed.
+fn note_all(rows: &[AnyRow]) -> Result<(), StorageError> {
+    for row in rows {
+        note(digest_column(row, 0)?);
+    }
     Ok(())
 }
 

@@ -118,10 +118,15 @@ impl MetadataStore {
         row.map(decision).transpose()
     }
 
-    /// Counts everything that may change what a decision is made on: what is remembered of decisions holds while this
-    /// stays. `None` where other replicas change things too.
-    pub fn decisions_epoch(&self) -> Option<u64> {
-        self.cache.is_exclusive().then(|| self.cache.epoch())
+    /// Counts what changes the facts of a manifest: what is remembered of decisions about it holds while this stays. To
+    /// be taken before they are read. `None` where other replicas change things too.
+    pub fn facts_epoch(&self, digest: &Digest) -> Option<u64> {
+        self.db.epochs().map(|epochs| epochs.of(digest))
+    }
+
+    /// Whether only this process changes what decisions are made on.
+    pub fn decides_alone(&self) -> bool {
+        self.cache.is_exclusive()
     }
 
     /// What is known of one manifest, to decide about it now. From then on changes of facts are counted.
@@ -227,12 +232,15 @@ impl MetadataStore {
         digest: &Digest,
         limit: usize,
     ) -> Result<(Vec<Tag>, Vec<Digest>), StorageError> {
+        // SQLite keeps the order of a CROSS JOIN. Left to itself it walks all manifests, because they come in the order
+        // that is asked for.
         const ABOVE: &str = "WITH RECURSIVE above(id) AS (SELECT m.id FROM manifests m \
              JOIN repositories r ON r.id = m.repository_id WHERE r.name = $1 AND m.digest = $2 \
              UNION SELECT mc.manifest_id FROM manifest_children mc JOIN above ON mc.child_id = above.id)";
         let mut conn = self.db.read().await?;
         let sql = format!(
-            "{ABOVE} SELECT DISTINCT t.name FROM tags t JOIN above ON t.manifest_id = above.id ORDER BY t.name LIMIT $3"
+            "{ABOVE} SELECT DISTINCT t.name FROM above CROSS JOIN tags t WHERE t.manifest_id = above.id \
+             ORDER BY t.name LIMIT $3"
         );
         let tags = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(repository.as_str())
@@ -241,7 +249,7 @@ impl MetadataStore {
             .fetch_all(&mut *conn)
             .await?;
         let sql = format!(
-            "{ABOVE} SELECT m.digest FROM manifests m JOIN above ON m.id = above.id WHERE m.digest <> $2 \
+            "{ABOVE} SELECT m.digest FROM above CROSS JOIN manifests m WHERE m.id = above.id AND m.digest <> $2 \
              ORDER BY m.id LIMIT $3"
         );
         let parents = sqlx::query(sqlx::AssertSqlSafe(sql))

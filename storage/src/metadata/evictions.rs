@@ -172,7 +172,9 @@ async fn evict(
     let row = sqlx::query(
         "SELECT r.name, m.digest, (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) FROM manifest_blobs mb \
          JOIN blobs b ON b.id = mb.blob_id WHERE mb.manifest_id = m.id AND NOT EXISTS \
-         (SELECT 1 FROM manifest_blobs o WHERE o.blob_id = mb.blob_id AND o.manifest_id <> m.id)) \
+         (SELECT 1 FROM repository_blobs rb \
+          CROSS JOIN manifest_blobs o WHERE o.repository_id = rb.repository_id AND o.blob_id = rb.blob_id \
+          AND rb.blob_id = mb.blob_id AND o.manifest_id <> m.id)) \
          FROM manifests m JOIN repositories r ON r.id = m.repository_id WHERE m.id = $1",
     )
     .bind(manifest)

@@ -223,3 +223,6 @@ fn list(first: usize, count: usize) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,7 +109,7 @@ impl MetadataStore {
             .await
     }
 
-    /// Up to `limit` reviews queued `age_ms` ago or earlier, after row `after`: what [`Self::claim_reviews`] would
+    /// Up to `limit` reviews queued `age_ms` ago or earlier, the oldest first, after `after`: what [`Self::claim_reviews`] would
     /// give, without taking it.
     ///
     /// # Errors
@@ -125,10 +125,12 @@ impl MetadataStore {
         let rows = sqlx::query(
             "SELECT v.id, v.repository_id, v.digest, v.queued_at, r.name FROM reviews v \
              JOIN repositories r ON r.id = v.repository_id \
-             WHERE v.kind = $1 AND v.queued_at <= $2 AND v.id > $3 ORDER BY v.id LIMIT $4",
+             WHERE v.kind = $1 AND v.queued_at <= $2 AND v.queued_at >= $3 AND (v.queued_at > $3 OR v.id > $4) \
+             ORDER BY v.queued_at, v.id LIMIT $5",
         )
         .bind(kind.as_str())
         .bind(now_ms().saturating_sub(to_sql(age_ms)))
+        .bind(after.map_or(i64::MIN, |review| review.queued_at))
         .bind(after.map_or(-1, |review| review.id))
         .bind(i64::from(limit))
         .fetch_all(&mut *conn)

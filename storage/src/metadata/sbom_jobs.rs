@@ -146,7 +146,7 @@ impl MetadataStore {
         let rows = sqlx::query(
             "SELECT r.name, m.digest, j.attempts, COALESCE(j.error, 'interrupted: no worker has reported') FROM sbom_jobs j \
              JOIN manifests m ON m.id = j.manifest_id JOIN repositories r ON r.id = m.repository_id \
-             WHERE j.error IS NOT NULL OR (j.attempts > 0 AND j.due_at <= $1) ORDER BY j.manifest_id LIMIT $2",
+             WHERE j.attempts > 0 AND (j.error IS NOT NULL OR j.due_at <= $1) ORDER BY j.manifest_id LIMIT $2",
         )
         .bind(now_ms())
         .bind(i64::from(limit))

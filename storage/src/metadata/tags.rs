@@ -73,15 +73,22 @@ impl MetadataStore {
         let id = find_repository(&mut conn, repository)
             .await?
             .ok_or_else(|| StorageError::UnknownRepository(repository.clone()))?;
-        let rows = sqlx::query(
-            "SELECT id, tag, actor, changed_at, from_digest, to_digest FROM tag_history \
-             WHERE repository_id = $1 AND ($2 = '' OR tag = $2) ORDER BY id DESC LIMIT $3",
-        )
-        .bind(id)
-        .bind(tag.map_or("", Tag::as_str))
-        .bind(to_sql(limit as u64))
-        .fetch_all(&mut *conn)
-        .await?;
+        let rows = match tag {
+            Some(tag) => sqlx::query(
+                "SELECT id, tag, actor, changed_at, from_digest, to_digest FROM tag_history \
+                 WHERE repository_id = $1 AND tag = $3 ORDER BY id DESC LIMIT $2",
+            )
+            .bind(id)
+            .bind(to_sql(limit as u64))
+            .bind(tag.as_str()),
+            None => sqlx::query(
+                "SELECT id, tag, actor, changed_at, from_digest, to_digest FROM tag_history \
+                 WHERE repository_id = $1 ORDER BY id DESC LIMIT $2",
+            )
+            .bind(id)
+            .bind(to_sql(limit as u64)),
+        };
+        let rows = rows.fetch_all(&mut *conn).await?;
         rows.iter().map(change).collect()
     }
 }

@@ -113,7 +113,7 @@ async fn claim(conn: &mut AnyConnection, lease_ms: u64, limit: u32) -> Result<Ve
     let now = now_ms();
     let rows = sqlx::query(
         "UPDATE unrecorded SET leased_until = $1 WHERE leased_until <= $2 AND id IN \
-         (SELECT id FROM unrecorded WHERE leased_until <= $2 ORDER BY id LIMIT $3) \
+         (SELECT id FROM unrecorded WHERE leased_until <= $2 ORDER BY leased_until, id LIMIT $3) \
          RETURNING id, version, repository_id, digest",
     )
     .bind(now.saturating_add(to_sql(lease_ms)))
@@ -176,7 +176,9 @@ pub(super) async fn queue(
 pub(super) async fn queue_users_of(conn: &mut AnyConnection, blob: i64) -> Result<(), StorageError> {
     sqlx::query(
         "INSERT INTO unrecorded (repository_id, digest, version) SELECT m.repository_id, m.digest, $2 \
-         FROM manifest_blobs mb JOIN manifests m ON m.id = mb.manifest_id WHERE mb.blob_id = $1 \
+         FROM repository_blobs rb \
+         CROSS JOIN manifest_blobs mb JOIN manifests m ON m.id = mb.manifest_id \
+         WHERE mb.repository_id = rb.repository_id AND mb.blob_id = rb.blob_id AND rb.blob_id = $1 \
          ON CONFLICT (repository_id, digest) DO UPDATE SET version = excluded.version, leased_until = 0",
     )
     .bind(blob)

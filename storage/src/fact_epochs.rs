@@ -1,0 +1,69 @@
+//! What is remembered of decisions stays good until something changes that they were made on. Changes are counted by
+//! digest, in a fixed number of counters: one manifest's change lets few others be read again.
+//!
+//! Whoever remembers takes [`FactEpochs::of`] before reading the database. A transaction notes which manifests it
+//! changes ([`note`]), and once it has committed, before its caller hears of it, their counters are raised.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rreg_oci::Digest;
+
+const COUNTERS: usize = 4096;
+
+tokio::task_local! {
+    /// What the transaction of this task has changed so far. The functions that change facts are deep inside others,
+    /// and have nothing but the connection.
+    static CHANGED: RefCell<Vec<Digest>>;
+}
+
+/// Counts of changes.
+#[derive(Debug)]
+pub(crate) struct FactEpochs {
+    counters: Box<[AtomicU64]>,
+    /// Nobody can choose digests that share a counter.
+    hasher: RandomState,
+}
+
+impl Default for FactEpochs {
+    fn default() -> Self {
+        let counters = (0..COUNTERS).map(|_| AtomicU64::new(0)).collect();
+        Self { counters, hasher: RandomState::new() }
+    }
+}
+
+impl FactEpochs {
+    fn counter(&self, digest: &Digest) -> Option<&AtomicU64> {
+        let place = self.hasher.hash_one(digest) % (COUNTERS as u64);
+        self.counters.get(usize::try_from(place).unwrap_or_default())
+    }
+
+    /// To be taken before reading what is known of a manifest.
+    pub(crate) fn of(&self, digest: &Digest) -> u64 {
+        self.counter(digest).map_or(0, |counter| counter.load(Ordering::SeqCst))
+    }
+
+    /// To be called once the changes have committed.
+    pub(crate) fn raise(&self, changed: &[Digest]) {
+        for counter in changed.iter().filter_map(|digest| self.counter(digest)) {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Runs a transaction's write and gives which manifests it noted as changed.
+pub(crate) async fn noting<T>(write: impl Future<Output = T>) -> (T, Vec<Digest>) {
+    CHANGED
+        .scope(RefCell::default(), async {
+            let result = write.await;
+            (result, CHANGED.with(RefCell::take))
+        })
+        .await
+}
+
+/// This transaction changes what is known of a manifest. Where nobody remembers, nobody listens.
+pub(crate) fn note(digest: Digest) {
+    let _ = CHANGED.try_with(|changed| changed.borrow_mut().push(digest));
+}
