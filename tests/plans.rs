@@ -38,7 +38,11 @@ const ALLOWED: &[(&str, &str)] = &[
         "an operator's list of them all",
     ),
     ("SELECT 1 WHERE EXISTS (SELECT 1 FROM blobs)", "the first row is the answer"),
-    ("WITH RECURSIVE above(id) AS", "sorts the indexes that hold one manifest, which are few"),
+    (
+        "WITH RECURSIVE above(id) AS (SELECT m.id FROM repositories r CROSS JOIN manifests m WHERE r.name = $1 \
+      AND m.repository_id = r.id AND m.digest = $2 UNION SELECT mc.manifest_id",
+        "sorts the indexes that hold one manifest, which are few",
+    ),
     (
         "SELECT r.name, m.digest, j.attempts, COALESCE(j.error,",
         "reads an index of those that have been tried only",

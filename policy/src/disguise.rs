@@ -1,44 +1,153 @@
-//! Whether what calls itself evidence is nothing else: programs that run images look at content and not at the types that
-//! a manifest gives it.
+//! What is evidence and nothing else. Everything else is a subject of policies: programs that run images look at bytes,
+//! and not at the types that a manifest gives them.
+//!
+//! A manifest is evidence when all of this is so:
+//!
+//! - it is an image manifest, and every layer has a type of evidence ([`is_evidence_type`]);
+//! - its config describes nothing that runs;
+//! - each layer is whole what its type says ([`is_evidence_content`]);
+//! - nothing that a runtime unpacks (a tar, a compressed stream, a file system) could begin where a layer begins.
 
-use coset::{CborSerializable as _, CoseSign1, TaggedCborSerializable as _};
-use rreg_oci::media_type;
-use serde::de::IgnoredAny;
+use rreg_oci::{Descriptor, ManifestKind, media_type};
+use serde_json::{Map, Value};
 
+use crate::content::{Content, ManifestContent, ReadError};
 use crate::evidence::is_evidence_type;
+use crate::gather::{self, names};
+use crate::limits::Limits;
+use crate::notation;
 
-/// Whether `content` can be nothing but what its media type says, one of [`is_evidence_type`]: a whole JSON text, a
-/// COSE signature, or a text of tags and values. A layer of files is none of them.
-pub fn is_evidence_content(media: &str, content: &[u8]) -> bool {
-    if !is_evidence_type(media) {
+/// Longest document that is read to see that it is one, in bytes.
+const MAX_DOCUMENT: u64 = 64 << 20;
+/// Longest config that evidence may have, in bytes. Those of real evidence have some hundred.
+const MAX_CONFIG: u64 = 64 << 10;
+
+/// Length of a tar header, and where its checksum lies (POSIX.1-1988, "ustar").
+const TAR_HEADER: usize = 512;
+const TAR_CHECKSUM: std::ops::Range<usize> = 148..156;
+
+/// How what runtimes unpack or mount begins: where, and with what.
+const BEGINNINGS: &[(usize, &[u8])] = &[
+    (0, b"\x1f\x8b"),
+    (0, b"\x28\xb5\x2f\xfd"),
+    (0, b"BZh"),
+    (0, b"\xfd7zXZ\0"),
+    (0, b"\x04\x22\x4d\x18"),
+    (0, b"PK"),
+    (0, b"hsqs"),
+    // EROFS, ext4.
+    (1024, b"\xe2\xe1\xf5\xe0"),
+    (1080, b"\x53\xef"),
+];
+
+/// Whether a manifest of `content` is evidence. The types in it are its author's word.
+///
+/// # Errors
+/// [`ReadError`] when what it names cannot be read, so that nobody knows.
+pub async fn is_evidence(
+    content: &dyn Content,
+    manifest: &ManifestContent,
+    limits: &Limits,
+) -> Result<bool, ReadError> {
+    // One that readers may understand differently is none.
+    let Ok(manifest) = gather::parse(manifest) else { return Ok(false) };
+    let layers = &manifest.layers;
+    let may_be = |layer: &Descriptor| is_evidence_type(&layer.media_type) && layer.size <= MAX_DOCUMENT;
+    let is_image = manifest.kind == ManifestKind::Image;
+    if !is_image || layers.is_empty() || layers.len() > limits.max_layers || !layers.iter().all(may_be) {
+        return Ok(false);
+    }
+    if let Some(config) = &manifest.config {
+        if config.size > MAX_CONFIG {
+            return Ok(false);
+        }
+        let limit = usize::try_from(config.size).unwrap_or(usize::MAX);
+        if !runs_nothing(&content.blob(&config.digest, limit).await?) {
+            return Ok(false);
+        }
+    }
+    for layer in layers {
+        let limit = usize::try_from(layer.size).unwrap_or(usize::MAX);
+        if !is_evidence_content(&layer.media_type, &content.blob(&layer.digest, limit).await?) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether a config describes nothing that runs, whatever its type: a runtime may not look at that. Cosign's signatures
+/// and BuildKit's attestations have a config of an image's type, for no operating system and with nothing to start.
+fn runs_nothing(config: &[u8]) -> bool {
+    // Other programs take names in any case, so that none may be there in any.
+    let member = |object: &Map<String, Value>, wanted: &str| {
+        let found: Vec<Value> = object
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(wanted))
+            .map(|(_, value)| value.clone())
+            .collect();
+        found
+    };
+    let is_nothing = |value: &Value| match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty() || text == "unknown",
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    };
+    // Of a name that is there twice, readers take one or the other.
+    if names::check(config, &names::CONFIG).is_err() {
+        return false;
+    }
+    let Ok(Value::Object(config)) = serde_json::from_slice::<Value>(config) else { return false };
+    let platform = ["os", "architecture"].iter().flat_map(|name| member(&config, name));
+    let run = ["config", "container_config"].iter().flat_map(|name| member(&config, name));
+    platform.into_iter().all(|value| is_nothing(&value))
+        && run.into_iter().all(|value| match &value {
+            Value::Object(run) => ["Entrypoint", "Cmd"]
+                .iter()
+                .flat_map(|name| member(run, name))
+                .all(|value| is_nothing(&value)),
+            other => is_nothing(other),
+        })
+}
+
+/// Whether `content` is whole what its media type says, one of [`is_evidence_type`]: a JSON object, a Notation envelope
+/// with all its parts, or a text of tags and values; and nothing that a runtime would unpack.
+fn is_evidence_content(media: &str, content: &[u8]) -> bool {
+    if !is_evidence_type(media) || begins_a_layer(content) {
         return false;
     }
     match media_type::essence(media) {
-        "application/cose" => {
-            CoseSign1::from_tagged_slice(content).is_ok() || CoseSign1::from_slice(content).is_ok()
-        }
+        essence @ ("application/cose" | "application/jose+json") => notation::is_envelope(essence, content),
         "text/spdx+json" if content.starts_with(b"SPDXVersion:") => {
             std::str::from_utf8(content).is_ok_and(|text| !text.contains('\0'))
         }
-        _ => serde_json::from_slice::<IgnoredAny>(content).is_ok(),
+        _ => serde_json::from_slice::<Map<String, Value>>(content).is_ok(),
     }
+}
+
+/// Whether a tar, a compressed stream or a file system could begin where this begins. A tar needs no magic: whatever has
+/// a good checksum where a header has it is taken for one, a text as well.
+fn begins_a_layer(content: &[u8]) -> bool {
+    let begins =
+        |(place, magic): &(usize, &[u8])| content.get(*place..).is_some_and(|rest| rest.starts_with(magic));
+    // The frames of zstd that are skipped (RFC 8878, section 3.1.2).
+    let skippable = matches!(content, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
+    skippable || BEGINNINGS.iter().any(begins) || begins_a_tar(content)
+}
+
+fn begins_a_tar(content: &[u8]) -> bool {
+    let Some(header) = content.get(..TAR_HEADER) else { return false };
+    let Some(field) = header.get(TAR_CHECKSUM) else { return false };
+    let text: String = field.iter().map(|byte| char::from(*byte)).collect();
+    let Ok(stated) = i64::from_str_radix(text.trim_matches([' ', '\0']), 8) else { return false };
+    // Of old, bytes were counted as signed ones by some. The checksum itself counts as spaces.
+    let counted = |value: fn(u8) -> i64| -> i64 {
+        let bytes = header.iter().enumerate();
+        bytes.map(|(place, byte)| if TAR_CHECKSUM.contains(&place) { 32 } else { value(*byte) }).sum()
+    };
+    stated == counted(i64::from) || stated == counted(|byte| i64::from(i8::from_ne_bytes([byte])))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_layer_is_no_evidence() {
-        let json = "application/vnd.in-toto+json";
-        assert!(is_evidence_content(json, br#"{"_type": "https://in-toto.io/Statement/v1"}"#));
-        // gzip, zstd, and a tar whose first file is called "{}".
-        let mut tar = b"{}".to_vec();
-        tar.resize(1024, 0);
-        for content in [&b"\x1f\x8b\x08"[..], b"\x28\xb5\x2f\xfd", &tar, b""] {
-            assert!(!is_evidence_content(json, content));
-            assert!(!is_evidence_content("application/cose", content));
-        }
-        assert!(!is_evidence_content("application/vnd.oci.image.layer.v1.tar", b"{}"));
-    }
-}
+mod tests;

@@ -39,12 +39,13 @@ pub use content::{Content, ManifestContent, ReadError};
 pub use contents::sbom_facts;
 pub use context::VerifyContext;
 pub use decision::{Decision, Mode, Outcome, Outturn, Point, PolicyResult, Reason};
-pub use disguise::is_evidence_content;
+pub use disguise::is_evidence;
 pub use evaluate::{EvaluateContext, evaluate};
 pub use evidence::{Evidence, EvidenceKind, Found, is_evidence_type};
 pub use facts::{ConfigFacts, EvidenceFact, Fact, Facts, FindingFact, ImageFacts, SbomFacts};
 pub use gather::{
-    Attached, Attachment, Gathered, attached, attestation_of, evidence_kind, evidence_of, gather, image_facts,
+    Attached, Attachment, Gathered, attached, attestation_of, config_of, evidence_kind, evidence_of, gather,
+    image_facts,
 };
 pub use limits::Limits;
 pub use rules::{

@@ -11,7 +11,7 @@
 mod find;
 mod image;
 mod index;
-mod names;
+pub(crate) mod names;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -102,8 +102,13 @@ fn in_turn<F: Future>(reads: Vec<F>) -> impl Future<Output = Vec<F::Output>> {
     stream::iter(reads).buffered(READS).collect()
 }
 
+/// Digest of the config that an image manifest names.
+pub fn config_of(manifest: &ManifestContent) -> Option<Digest> {
+    Some(parse(manifest).ok()?.config?.digest)
+}
+
 /// The structure of a manifest that all readers read alike; or what is wrong with it.
-fn parse(manifest: &ManifestContent) -> Result<Manifest, String> {
+pub(crate) fn parse(manifest: &ManifestContent) -> Result<Manifest, String> {
     let parsed = Manifest::parse(Some(&manifest.media_type), &manifest.body, &ManifestLimits::default());
     let parsed = parsed.map_err(|error| error.to_string())?;
     names::check(&manifest.body, &names::MANIFEST)?;

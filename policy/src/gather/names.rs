@@ -12,14 +12,14 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// What an object is known to hold.
-pub(super) struct Names {
+pub(crate) struct Names {
     known: &'static [&'static str],
     /// The known names that lead to an object, or to a list of them.
     below: &'static [(&'static str, &'static Names)],
 }
 
 /// An image's config (image-spec, "Image Configuration").
-pub(super) static CONFIG: Names = Names {
+pub(crate) static CONFIG: Names = Names {
     known: &["created", "os", "architecture", "variant", "config", "rootfs", "history"],
     below: &[("config", &RUN), ("rootfs", &ROOTFS)],
 };
@@ -77,7 +77,7 @@ static PLATFORM: Names =
 ///
 /// # Errors
 /// Says which name is ambiguous, or that it is no JSON.
-pub(super) fn check(json: &[u8], names: &'static Names) -> Result<(), String> {
+pub(crate) fn check(json: &[u8], names: &'static Names) -> Result<(), String> {
     let mut reader = serde_json::Deserializer::from_slice(json);
     let walked = Walk(names).deserialize(&mut reader).and_then(|()| reader.end());
     walked.map_err(|error| error.to_string())

@@ -39,6 +39,16 @@ use crate::context::VerifyContext;
 use crate::evidence::Evidence;
 use crate::verdict::Verification;
 
+/// Whether the bytes are an envelope with all its parts: algorithm, content type, certificates, and a payload in JSON.
+/// `essence` is its media type without parameters.
+pub(crate) fn is_envelope(essence: &str, bytes: &[u8]) -> bool {
+    let envelope = envelope::Envelope::parse(essence, bytes, &crate::Limits::default());
+    envelope.is_ok_and(|envelope| {
+        envelope.protected.content_type == envelope::PAYLOAD_TYPE
+            && serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&envelope.payload).is_ok()
+    })
+}
+
 /// Judges an envelope under one statement of a trust policy. Checks: `integrity`, `subject`, `critical-attributes`,
 /// `authenticity`, `identity`, `expiry`, `authentic-timestamp`, `revocation`; or one alone: `level` (the statement
 /// skips), `limits`, `envelope` (it cannot be read).

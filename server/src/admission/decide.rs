@@ -120,17 +120,11 @@ impl Decisions {
         Self { revision: revision.to_owned(), pull, admit, run, promote }
     }
 
-    /// What nobody is asked about.
-    fn free(revision: &str, facts: &Facts, now: DateTime<Utc>) -> Self {
-        let one = |point| nobody_asks(facts, point, now);
-        let two = |point| [one(point), one(point)];
-        Self {
-            revision: revision.to_owned(),
-            pull: two(Point::Pull),
-            admit: two(Point::Admit),
-            run: two(Point::Run),
-            promote: one(Point::Promote),
-        }
+    /// What may be read and tagged, and is asked about like anything else where it is to run.
+    fn readable(asked: &Asked, revision: &str, facts: &mut Facts, now: DateTime<Utc>, good: &Good) -> Self {
+        let pull = [nobody_asks(facts, Point::Pull, now), nobody_asks(facts, Point::Pull, now)];
+        let promote = nobody_asks(facts, Point::Promote, now);
+        Self { pull, promote, ..Self::make(asked, revision, facts, now, good) }
     }
 
     fn holds_until(&self) -> Option<DateTime<Utc>> {
@@ -197,7 +191,9 @@ async fn decide(
     // Many policies on large facts take a while, which other requests need not wait for.
     let work = tokio::task::spawn_blocking(move || {
         let (decisions, facts, whole) = match looked {
-            Looked::Evidence(bare) => (Decisions::free(&revision, &bare, now), None, true),
+            Looked::Evidence(mut bare) => {
+                (Decisions::readable(&work_on, &revision, &mut bare, now, &good), None, true)
+            }
             Looked::Subject(mut facts) => {
                 let text = if gathered { Some(json(&facts)?) } else { None };
                 let decisions = Decisions::make(&work_on, &revision, &mut facts, now, &good);
@@ -223,7 +219,8 @@ async fn decide(
         body: decisions.to_text().map_err(|error| Failure::Other(error.to_string()))?,
         trust: trust.to_owned(),
         facts,
-        audit: events(about, &decisions),
+        // That a signature must not run is no news.
+        audit: if trust == EVIDENCE { Vec::new() } else { events(about, &decisions) },
     };
     Ok((decisions, new))
 }

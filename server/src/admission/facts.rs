@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use rreg_oci::{Descriptor, Digest, Manifest, ManifestKind, ManifestLimits, Reference};
+use rreg_oci::{Digest, ManifestKind, Reference};
 use rreg_policy::{
-    Content as _, Evidence, EvidenceFact, Facts, ImageFacts, Limits, ManifestContent, TrustRoot,
-    Verification, VerifyContext, gather, image_facts, is_evidence_content, is_evidence_type,
+    Evidence, EvidenceFact, Facts, ImageFacts, ManifestContent, TrustRoot, Verification, VerifyContext,
+    gather, image_facts, is_evidence,
 };
 use rreg_storage::{NewManifest, StoredVerification, Undecided};
 
@@ -19,14 +19,13 @@ use crate::app::App;
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(600);
 /// Pieces of evidence about one manifest that are verified.
 const MAX_PIECES: usize = 500;
-/// Longest document that is read to see that it is one.
-const MAX_DOCUMENT: u64 = 64 << 20;
 /// Tags and indexes of one manifest that are looked at.
 const MAX_NAMES: usize = 1000;
 
 /// What was found when a manifest was looked at.
 pub(super) enum Looked {
-    /// It is a signature, an attestation or a document itself, and nothing that can be run. Of it, nothing is gathered.
+    /// It is a signature, an attestation or a document itself. Of it, nothing is gathered: it stays readable whatever is
+    /// decided about images, so that clients can verify by themselves.
     Evidence(Box<Facts>),
     /// It is something that policies are about.
     Subject(Box<Facts>),
@@ -47,33 +46,16 @@ pub(super) async fn of_stored(
         body: stored.body.clone(),
     };
     let content = Stored::new(app.clone(), about.repository.clone());
-    if is_evidence(&content, &parse(&image)?, &app.admission.limits).await? {
+    if is_evidence(&content, &image, &app.admission.limits).await? {
         let bare = ImageFacts::bare(about.repository.as_str(), about.digest);
         return Ok(Looked::Evidence(Box::new(Facts::bare(bare, None))));
     }
-    let (tags, parents) = metadata.names_of(&about.repository, &about.digest, MAX_NAMES + 1).await?;
+    let config = rreg_policy::config_of(&image);
+    let names = metadata.names_of(&about.repository, &about.digest, config.as_ref(), MAX_NAMES + 1);
+    let (tags, parents) = names.await?;
     let tags = tags.iter().map(ToString::to_string).collect();
     let facts = of(app, &content, (about.repository.as_str(), tags), (&image, parents), asked, now).await?;
     Ok(Looked::Subject(Box::new(facts)))
-}
-
-/// Whether a manifest has nothing but evidence in it. The layers' types are its author's word, and whoever runs images
-/// looks at the bytes: so does this. Signatures, attestations and documents stay readable whatever is decided about
-/// images, so that clients can verify by themselves.
-async fn is_evidence(content: &Stored, manifest: &Manifest, limits: &Limits) -> Result<bool, Failure> {
-    let layers = &manifest.layers;
-    let may_be = |layer: &Descriptor| is_evidence_type(&layer.media_type) && layer.size <= MAX_DOCUMENT;
-    let is_image = manifest.kind == ManifestKind::Image;
-    if !is_image || layers.is_empty() || layers.len() > limits.max_layers || !layers.iter().all(may_be) {
-        return Ok(false);
-    }
-    for layer in layers {
-        let limit = usize::try_from(layer.size).unwrap_or(usize::MAX);
-        if !is_evidence_content(&layer.media_type, &content.blob(&layer.digest, limit).await?) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// Gathers the facts about a manifest that is on its way in.
@@ -93,25 +75,20 @@ pub(super) async fn of_arriving(
     let lists_evidence = new.manifest.kind == ManifestKind::Index
         && !new.tags.is_empty()
         && new.tags.iter().all(|tag| decide::is_evidence_tag(tag.as_str()));
-    if lists_evidence || is_evidence(&content, &new.manifest, &app.admission.limits).await? {
+    if lists_evidence || is_evidence(&content, &image, &app.admission.limits).await? {
         let bare = ImageFacts::bare(new.repository.as_str(), new.digest);
         return Ok(Looked::Evidence(Box::new(Facts::bare(bare, None))));
     }
     let metadata = app.storage.metadata();
-    let (mut tags, parents) = metadata.names_of(&new.repository, &new.digest, MAX_NAMES + 1).await?;
+    let config = new.manifest.config.as_ref().map(|config| &config.digest);
+    let names = metadata.names_of(&new.repository, &new.digest, config, MAX_NAMES + 1);
+    let (mut tags, parents) = names.await?;
     tags.extend(new.tags.iter().cloned());
     tags.sort();
     tags.dedup();
     let tags = tags.iter().map(ToString::to_string).collect();
     let facts = of(app, &content, (new.repository.as_str(), tags), (&image, parents), asked, now).await?;
     Ok(Looked::Subject(Box::new(facts)))
-}
-
-fn parse(image: &ManifestContent) -> Result<Manifest, Failure> {
-    // Its number of entries and its depth were within what was configured when it was pushed.
-    let limits = ManifestLimits { max_size: image.body.len(), max_descriptors: usize::MAX, max_depth: 128 };
-    let parsed = Manifest::parse(Some(&image.media_type), &image.body, &limits);
-    parsed.map_err(|error| Failure::Other(format!("the manifest {}: {error}", image.digest)))
 }
 
 async fn of(

@@ -9,17 +9,20 @@ use super::digest_column;
 use crate::error::StorageError;
 use crate::fact_epochs::note;
 
-/// Something that is known of a manifest, or of what is inside an index, has changed.
+/// Something that is known of a manifest, or of what is inside an index, has changed. Whatever has the same config is
+/// called by its names too ([`super::MetadataStore::names_of`]).
 pub(super) async fn facts_changed(
     conn: &mut AnyConnection,
     repository: i64,
     digest: &Digest,
 ) -> Result<(), StorageError> {
     let rows = sqlx::query(
-        "WITH RECURSIVE below(id) AS (SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2 \
-         UNION SELECT mc.child_id FROM manifest_children mc JOIN below ON mc.manifest_id = below.id) \
+        "WITH RECURSIVE below(id, config) AS (SELECT id, config FROM manifests WHERE repository_id = $1 AND digest = $2 \
+         UNION SELECT c.id, c.config FROM below CROSS JOIN manifest_children mc CROSS JOIN manifests c \
+         WHERE mc.manifest_id = below.id AND c.id = mc.child_id) \
          UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 \
-         WHERE manifest_id IN (SELECT id FROM below) \
+         WHERE manifest_id IN (SELECT id FROM below UNION SELECT t.id FROM below CROSS JOIN manifests t \
+         WHERE t.repository_id = $1 AND t.config = below.config) \
          RETURNING (SELECT m.digest FROM manifests m WHERE m.id = decisions.manifest_id)",
     )
     .bind(repository)

@@ -221,8 +221,10 @@ impl MetadataStore {
         Ok(u64::try_from(count).unwrap_or_default())
     }
 
-    /// The tags that name a manifest or an index that has it, and those indexes, the nearest first. At most `limit` of
-    /// each.
+    /// The tags that name a manifest or an index that has it, and those indexes. At most `limit` of each.
+    ///
+    /// What has the same `config` is the same image in another form (another digest of the same bytes, Docker's types for
+    /// OCI's): its tags count too, so that none of the forms gets by what the others are held to.
     ///
     /// # Errors
     /// A database failure.
@@ -230,26 +232,33 @@ impl MetadataStore {
         &self,
         repository: &RepositoryName,
         digest: &Digest,
+        config: Option<&Digest>,
         limit: usize,
     ) -> Result<(Vec<Tag>, Vec<Digest>), StorageError> {
         // SQLite keeps the order of a CROSS JOIN. Left to itself it walks all manifests, because they come in the order
         // that is asked for.
-        const ABOVE: &str = "WITH RECURSIVE above(id) AS (SELECT m.id FROM manifests m \
-             JOIN repositories r ON r.id = m.repository_id WHERE r.name = $1 AND m.digest = $2 \
-             UNION SELECT mc.manifest_id FROM manifest_children mc JOIN above ON mc.child_id = above.id)";
+        const ABOVE: &str = "UNION SELECT mc.manifest_id FROM above CROSS JOIN manifest_children mc \
+             WHERE mc.child_id = above.id)";
         let mut conn = self.db.read().await?;
         let sql = format!(
-            "{ABOVE} SELECT DISTINCT t.name FROM above CROSS JOIN tags t WHERE t.manifest_id = above.id \
+            "WITH RECURSIVE above(id) AS (SELECT m.id FROM repositories r CROSS JOIN manifests m \
+             WHERE r.name = $1 AND m.repository_id = r.id AND m.digest = $2 \
+             UNION SELECT m.id FROM repositories r CROSS JOIN manifests m \
+             WHERE r.name = $1 AND m.repository_id = r.id AND m.config = $4 {ABOVE} \
+             SELECT DISTINCT t.name FROM above CROSS JOIN tags t WHERE t.manifest_id = above.id \
              ORDER BY t.name LIMIT $3"
         );
         let tags = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(repository.as_str())
             .bind(digest.to_string())
             .bind(to_sql(limit as u64))
+            .bind(config.map(ToString::to_string))
             .fetch_all(&mut *conn)
             .await?;
         let sql = format!(
-            "{ABOVE} SELECT m.digest FROM above CROSS JOIN manifests m WHERE m.id = above.id AND m.digest <> $2 \
+            "WITH RECURSIVE above(id) AS (SELECT m.id FROM repositories r CROSS JOIN manifests m \
+             WHERE r.name = $1 AND m.repository_id = r.id AND m.digest = $2 {ABOVE} \
+             SELECT m.digest FROM above CROSS JOIN manifests m WHERE m.id = above.id AND m.digest <> $2 \
              ORDER BY m.id LIMIT $3"
         );
         let parents = sqlx::query(sqlx::AssertSqlSafe(sql))
