@@ -194,10 +194,8 @@ pub enum Denied {
         /// What they have.
         held: Option<Role>,
     },
-    /// The caller does not administer the registry, or came with a token: tokens are for repositories.
-    #[error(
-        "{0} may not do this: it needs a registry administrator, by name and password and not by a token"
-    )]
+    /// The caller does not administer the registry.
+    #[error("{0} may not do this: it needs a registry administrator, whom `rreg user create --admin` makes")]
     Administrator(String),
     /// The caller may, but the token that they hold is not for this.
     #[error("the token is not for this: it needs the scope {0}")]
@@ -315,7 +313,7 @@ impl Access {
         };
         let granted = |scope: &Scope| match scope {
             Scope::Repository { name, actions } => name == repository && actions.allow(action),
-            Scope::Catalog => false,
+            Scope::Catalog | Scope::Admin => false,
         };
         match &caller.scopes {
             Some(scopes) if !scopes.iter().any(granted) => Err(Denied::Scope(Scope::Repository {
@@ -355,6 +353,10 @@ impl Access {
         for scope in asked {
             match scope {
                 Scope::Catalog => granted.push(Scope::Catalog),
+                Scope::Admin if self.judge_caller(caller, Action::Administer, None).is_ok() => {
+                    granted.push(Scope::Admin);
+                }
+                Scope::Admin => {}
                 Scope::Repository { name, actions } => {
                     // Read-only is a state of the registry, not a matter of who asks.
                     let may = |action| {
@@ -380,6 +382,10 @@ fn judge_administrator(caller: &Caller) -> Result<Rule, Denied> {
     match caller {
         _ if caller.is_anonymous() => Err(Denied::Anonymous),
         Caller { admin: true, scopes: None, .. } => Ok(Rule::RegistryAdmin),
+        Caller { admin: true, scopes: Some(scopes), .. } if scopes.contains(&Scope::Admin) => {
+            Ok(Rule::RegistryAdmin)
+        }
+        Caller { admin: true, .. } => Err(Denied::Scope(Scope::Admin)),
         _ => Err(Denied::Administrator(caller.identity.to_string())),
     }
 }

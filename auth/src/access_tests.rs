@@ -227,15 +227,17 @@ fn open_allows_everything_and_read_only_refuses_every_change() {
 fn a_token_narrows_and_never_widens() {
     let access = Arc::new(access(Visibility::Private));
     let all = "repository:team/app:pull,push,delete registry:catalog:*";
-    for (asked, pull, push, delete, list) in [
-        (all, true, true, true, true),
-        ("repository:team/app:pull", true, false, false, false),
-        ("repository:team/app:push", false, true, false, false),
-        ("repository:team/app:delete", false, false, true, false),
-        ("repository:team/other:pull,push,delete", false, false, false, false),
-        ("repository:team:pull,push,delete", false, false, false, false),
-        ("registry:catalog:*", false, false, false, true),
-        ("", false, false, false, false),
+    for (asked, pull, push, delete, list, admin) in [
+        (all, true, true, true, true, false),
+        ("repository:team/app:pull", true, false, false, false, false),
+        ("repository:team/app:push", false, true, false, false, false),
+        ("repository:team/app:delete", false, false, true, false, false),
+        ("repository:team/other:pull,push,delete", false, false, false, false, false),
+        ("repository:team:pull,push,delete", false, false, false, false, false),
+        ("registry:catalog:*", false, false, false, true, false),
+        ("registry:admin:*", false, false, false, false, true),
+        ("registry:admin:pull repository:admin:*", false, false, false, false, false),
+        ("", false, false, false, false, false),
     ] {
         let scopes = Scope::parse_list(asked).unwrap();
         for (who, caller, power) in callers() {
@@ -247,7 +249,7 @@ fn a_token_narrows_and_never_widens() {
                     (_, Action::Pull) => power >= 1 && pull,
                     (_, Action::Push) => power >= 2 && push,
                     (_, Action::Delete) => power >= 3 && delete,
-                    (_, Action::Administer) => false,
+                    (_, Action::Administer) => who == "registry admin" && admin,
                 };
                 let judged = access.authorize(&caller, operation.clone());
                 assert_eq!(judged.is_ok(), allowed, "{asked:?} {who} {operation:?}: {judged:?}");
@@ -268,6 +270,10 @@ fn tokens_get_what_the_roles_give() {
     assert_eq!(grant(&private, &admin(), all), all);
     assert_eq!(grant(&private, &Caller::anonymous(), all), "");
     assert_eq!(grant(&access(Visibility::Public), &Caller::anonymous(), all), "repository:team/app:pull");
+    assert_eq!(grant(&private, &admin(), "registry:admin:*"), "registry:admin:*");
+    for nobody in [Caller::anonymous(), writer.clone(), admin().narrowed(Vec::new())] {
+        assert_eq!(grant(&private, &nobody, "registry:admin:*"), "");
+    }
     let mount = "repository:team/app:pull,push repository:other/app:pull";
     assert_eq!(grant(&private, &writer, mount), "repository:team/app:pull,push");
     assert_eq!(grant(&private, &admin(), mount), mount);

@@ -1,4 +1,5 @@
-//! Scopes of Docker's token flow: `repository:library/ubuntu:pull,push`, `registry:catalog:*`.
+//! Scopes of Docker's token flow: `repository:library/ubuntu:pull,push`, `registry:catalog:*`; and
+//! `registry:admin:*` of our own.
 //!
 //! <https://distribution.github.io/distribution/spec/auth/scope/>. Types of resources and actions that this registry
 //! does not know grant nothing and are left out; a repository that cannot exist is an error.
@@ -99,6 +100,8 @@ pub enum Scope {
     },
     /// The list of repositories.
     Catalog,
+    /// The registry's own rules: tag rules, policies, trust material. `registry:admin:*`, which no other registry knows.
+    Admin,
 }
 
 impl Scope {
@@ -123,6 +126,7 @@ impl Scope {
                 Ok(Some(Self::Repository { name, actions: Actions::parse(actions) }))
             }
             "registry" if name == "catalog" && actions == "*" => Ok(Some(Self::Catalog)),
+            "registry" if name == "admin" && actions == "*" => Ok(Some(Self::Admin)),
             _ => Ok(None),
         }
     }
@@ -138,6 +142,7 @@ impl fmt::Display for Scope {
         match self {
             Self::Repository { name, actions } => write!(f, "repository:{name}:{actions}"),
             Self::Catalog => f.write_str("registry:catalog:*"),
+            Self::Admin => f.write_str("registry:admin:*"),
         }
     }
 }
@@ -177,7 +182,7 @@ mod tests {
         #[test]
         fn what_is_rendered_reads_back(name in "[a-z]{1,8}(/[a-z0-9]{1,8}){0,3}", bits in 1..8u8) {
             let actions = Actions { pull: bits & 1 != 0, push: bits & 2 != 0, delete: bits & 4 != 0 };
-            let scopes = vec![Scope::Repository { name: name.parse().unwrap(), actions }, Scope::Catalog];
+            let scopes = vec![Scope::Repository { name: name.parse().unwrap(), actions }, Scope::Catalog, Scope::Admin];
             prop_assert_eq!(Scope::parse_list(&Scope::render_list(&scopes)).unwrap(), scopes);
         }
 

@@ -24,6 +24,9 @@ pub(crate) struct Connect {
     /// Accept any certificate: whoever is on the way can read and change everything
     #[arg(long)]
     insecure_skip_tls_verify: bool,
+    /// Credentials may go to a token service on this host, which is not the registry's own; several by repeating
+    #[arg(long, value_name = "HOST", env = "RREG_TOKEN_REALM", value_delimiter = ',')]
+    token_realm: Vec<String>,
 }
 
 impl Connect {
@@ -43,6 +46,7 @@ impl Connect {
             plain_http: self.plain_http,
             ca_file: self.ca_file.clone(),
             insecure_skip_tls_verify: self.insecure_skip_tls_verify,
+            token_realms: self.token_realm.clone(),
             keychain: Arc::new(Keychain::from_environment()),
             ..ClientOptions::default()
         };

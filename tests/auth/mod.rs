@@ -18,6 +18,7 @@ macro_rules! on_both {
 }
 use on_both;
 
+mod administration;
 mod audit;
 mod bootstrap;
 mod cves;

@@ -24,6 +24,9 @@ pub(crate) enum Robot {
         /// Its role there: reader, writer, maintainer or admin
         #[arg(long, requires = "org")]
         role: Option<String>,
+        /// Let it administer the whole registry
+        #[arg(long)]
+        admin: bool,
         /// How long the token is good, such as 90d
         #[arg(long, value_name = "DURATION", default_value = "365d", value_parser = lifetime)]
         expires: u64,
@@ -47,9 +50,9 @@ pub(crate) enum Robot {
 impl Robot {
     pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
         match self {
-            Self::Create { name, org, role, expires, place } => {
+            Self::Create { name, org, role, admin, expires, place } => {
                 let member = org.as_deref().zip(role.as_deref());
-                create(output, name, member, *expires, place).await
+                create(output, (name, *admin), member, *expires, place).await
             }
             Self::Ls { place } => list(output, place).await,
             Self::Rm { name, place } => {
@@ -68,7 +71,7 @@ impl Robot {
 
 async fn create(
     output: &Output,
-    name: &str,
+    (name, admin): (&str, bool),
     member: Option<(&str, &str)>,
     expires: u64,
     place: &Place,
@@ -84,7 +87,7 @@ async fn create(
     let taken = accounts.htpasswd.contains(&name);
     let event = accounts.event("robot create", name.as_str());
     let metadata = &accounts.metadata;
-    if taken || !metadata.create_principal(name.as_str(), "robot", false, credential, event).await? {
+    if taken || !metadata.create_principal(name.as_str(), "robot", admin, credential, event).await? {
         let why = format!("the name {name} is taken by a user, a robot or the htpasswd file");
         return Err(Failure::new(Exit::Refused, why));
     }

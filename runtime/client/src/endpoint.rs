@@ -44,6 +44,34 @@ pub(crate) fn same_origin(a: &Url, b: &Url) -> bool {
     a.scheme() == b.scheme() && a.host() == b.host() && a.port_or_known_default() == b.port_or_known_default()
 }
 
+/// The server of a URL alone, and the name under which credentials for it are kept.
+pub(crate) fn origin(url: &Url) -> (Url, String) {
+    let mut base = url.clone();
+    base.set_path("/");
+    base.set_query(None);
+    base.set_fragment(None);
+    // Neither can fail where there is a host.
+    let _ = base.set_username("");
+    let _ = base.set_password(None);
+    let host = base.host_str().unwrap_or_default();
+    let name = base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    (base, name)
+}
+
+/// Registries whose token service is on another host, and that host: they are known to belong together.
+const TOKEN_SERVICES: [(&str, &str); 4] = [
+    ("registry-1.docker.io", "auth.docker.io"),
+    ("registry.gitlab.com", "gitlab.com"),
+    ("docker.elastic.co", "docker-auth.elastic.co"),
+    ("registry.digitalocean.com", "api.digitalocean.com"),
+];
+
+/// Whether the realm is on the registry's own host or on that of its known token service.
+pub(crate) fn owns_realm(registry: &Url, realm: &Url) -> bool {
+    let (registry, realm) = (registry.host_str().unwrap_or_default(), realm.host_str().unwrap_or_default());
+    registry == realm || TOKEN_SERVICES.contains(&(registry, realm))
+}
+
 /// Whether the host is one of the names of Docker Hub.
 pub(crate) fn is_docker_hub(host: &str) -> bool {
     DOCKER_HUB.contains(&host)

@@ -61,6 +61,9 @@ pub struct ClientOptions {
     /// Neither redirects nor token realms may lead to an address of this machine or link, unless it is the
     /// registry's own. For a server that follows what strangers say.
     pub guard_local: bool,
+    /// Hosts of token services that credentials may go to, beside the registry's own and those that are known to belong to
+    /// it.
+    pub token_realms: Vec<String>,
     /// It looks at images in order to sign or to judge them, and runs none. It says so in its `User-Agent`, and a rreg
     /// lets who may push to a repository read a manifest for that, even where its policies refuse a pull.
     pub evidence: bool,
@@ -100,7 +103,7 @@ impl RegistryClient {
         let auth = Authorizer::new(
             host,
             base.clone(),
-            options.guard_local,
+            auth::Trusted { guarded: options.guard_local, realms: options.token_realms.clone().into() },
             options.keychain.clone(),
             http.clone(),
             options.limits.token,

@@ -120,15 +120,24 @@ impl RegistryClient {
             return self.follow(request, None).await;
         }
         let header = self.0.auth.header(&request.operation).await.map_err(failed)?;
-        let response = self.follow(request, header.as_ref()).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(response);
+        let mut response = self.follow(request, header.as_ref()).await?;
+        let is_own = |response: &Response| endpoint::same_origin(response.url(), &self.0.base);
+        if response.status() == StatusCode::UNAUTHORIZED && is_own(&response) {
+            let better = self.0.auth.challenged(&request.operation, header.as_ref(), response.headers());
+            match better.await.map_err(failed)? {
+                Some(header) => response = self.follow(request, Some(&header)).await?,
+                None => return Ok(response),
+            }
         }
-        let better = self.0.auth.challenged(&request.operation, header.as_ref(), response.headers());
-        match better.await.map_err(failed)? {
-            Some(header) => self.follow(request, Some(&header)).await,
-            None => Ok(response),
+        // Who a redirect has led to asks for itself: what it says is not this registry's word.
+        if response.status() == StatusCode::UNAUTHORIZED && !is_own(&response) {
+            let there = response.url().clone();
+            let header = self.0.auth.elsewhere(&request.operation, &there, response.headers());
+            if let Some(header) = header.await.map_err(failed)? {
+                return self.follow(&Request { url: there, ..request.clone() }, Some(&header)).await;
+            }
         }
+        Ok(response)
     }
 
     /// Follows redirects of reads. Credentials stay with the origin they were meant for, and https stays https.

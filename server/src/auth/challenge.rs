@@ -57,7 +57,9 @@ pub(super) fn scopes_of(operation: &Operation) -> Vec<Scope> {
     if action == Action::List {
         scopes.push(Scope::Catalog);
     }
-    if let Some(name) = operation.repository() {
+    if action == Action::Administer {
+        scopes.push(Scope::Admin);
+    } else if let Some(name) = operation.repository() {
         scopes.push(Scope::Repository { name: name.clone(), actions: Actions::needed_for(action) });
     }
     if let Operation::UploadStart { start: UploadStart::Mount { from: Some(from), .. }, .. } = operation {

@@ -38,6 +38,9 @@ section! {
         password_file: Option<PathBuf> = None,
         /// Docker's `config.json` or podman's `auth.json`, instead of username and password.
         credentials_file: Option<PathBuf> = None,
+        /// Hosts of token services that the account's password may go to, beside the upstream's own host and those that are
+        /// known to belong to it, such as Docker Hub's.
+        token_realms: Vec<String> = Vec::new(),
         /// PEM file of certificate authorities to trust beside the system's.
         ca_file: Option<PathBuf> = None,
         /// Accepts any certificate. Content is still checked against its digests; tags and credentials are open to

@@ -54,6 +54,7 @@ impl Upstream {
             insecure_skip_tls_verify: config.insecure_skip_tls_verify,
             keychain: Arc::new(keychain),
             guard_local: !config.allow_local_redirects,
+            token_realms: config.token_realms.clone(),
             limits: Limits {
                 idle: config.timeout.0,
                 min_rate: config.min_rate.0,

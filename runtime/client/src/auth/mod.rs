@@ -1,7 +1,8 @@
 //! Proves to a registry who is calling: Basic, or a Bearer token from the realm that the registry names.
 //!
-//! Tokens are cached per scope, so that a transfer of many blobs asks once. Credentials go to the registry
-//! itself or to its token realm, never to where a redirect leads.
+//! Tokens are cached per scope, so that a transfer of many blobs asks once. Credentials go to the registry itself, to its
+//! own token service, or to one that a setting allows: never to where a redirect leads. A server that a redirect leads to
+//! and that asks for a token is answered with the credentials that are kept for it, or without any.
 
 pub(crate) mod challenge;
 pub(crate) mod scope;
@@ -21,6 +22,7 @@ use tokio::sync::Mutex;
 use self::challenge::Challenge;
 use self::token::TokenRequest;
 use super::credentials::{Credential, Keychain};
+use super::endpoint;
 use super::error::ErrorKind;
 
 /// Why authentication could not be done.
@@ -89,12 +91,22 @@ struct State {
     credentials: HashMap<Option<RepositoryName>, Option<Credential>>,
 }
 
+/// Whom a registry's credentials may go to.
+#[derive(Clone)]
+pub(crate) struct Trusted {
+    /// [`super::ClientOptions::guard_local`].
+    pub(crate) guarded: bool,
+    /// [`super::ClientOptions::token_realms`].
+    pub(crate) realms: Arc<[String]>,
+}
+
 /// The caller's identity at one registry.
 pub(crate) struct Authorizer {
     host: String,
     base: Url,
-    /// [`super::ClientOptions::guard_local`].
-    guarded: bool,
+    /// A redirect has led here: what the repository is called here, only the challenge knows.
+    is_elsewhere: bool,
+    trusted: Trusted,
     keychain: Arc<Keychain>,
     http: reqwest::Client,
     token_limit: u64,
@@ -106,12 +118,27 @@ impl Authorizer {
     pub(crate) fn new(
         host: &str,
         base: Url,
-        guarded: bool,
+        trusted: Trusted,
         keychain: Arc<Keychain>,
         http: reqwest::Client,
         token_limit: u64,
     ) -> Self {
-        Self { host: host.into(), base, guarded, keychain, http, token_limit, state: Mutex::default() }
+        let (host, is_elsewhere) = (host.into(), false);
+        Self { host, base, is_elsewhere, trusted, keychain, http, token_limit, state: Mutex::default() }
+    }
+
+    /// The header for a server that a redirect has led to, after its 401. Nothing of it is remembered.
+    pub(crate) async fn elsewhere(
+        &self,
+        operation: &Operation,
+        url: &Url,
+        answer: &HeaderMap,
+    ) -> Result<Option<HeaderValue>, ErrorKind> {
+        let (base, host) = endpoint::origin(url);
+        let (keychain, http) = (Arc::new(self.keychain.of_others()), self.http.clone());
+        let there = Self::new(&host, base, self.trusted.clone(), keychain, http, self.token_limit);
+        let there = Self { is_elsewhere: true, ..there };
+        there.challenged(operation, None, answer).await
     }
 
     /// The `Authorization` header to send unasked: nothing before the first challenge.
@@ -165,9 +192,12 @@ impl Authorizer {
                     return Ok(Some(cached.header.clone()));
                 }
                 let request = TokenRequest {
-                    realm: self.realm(realm)?,
+                    realm: self.realm(realm, credential.is_some())?,
                     service: service.clone(),
-                    scopes: scope::merge(&own, scope.as_deref()),
+                    scopes: match scope {
+                        Some(scope) if self.is_elsewhere => scope::merge(&[], Some(scope)),
+                        scope => scope::merge(&own, scope.as_deref()),
+                    },
                     credential,
                 };
                 let token = request.fetch(&self.http, self.token_limit).await?;
@@ -194,12 +224,21 @@ impl Authorizer {
 
     /// A realm must keep what the registry's own URL promises: no credentials in the clear that the user did
     /// not ask to send in the clear.
-    fn realm(&self, realm: &str) -> Result<Url, AuthError> {
+    fn realm(&self, realm: &str, with_credentials: bool) -> Result<Url, AuthError> {
         let refuse =
             |why: &str| AuthError::Realm { realm: realm.chars().take(200).collect(), why: why.into() };
         let url = self.base.join(realm).map_err(|e| refuse(&e.to_string()))?;
-        if self.guarded && url.host() != self.base.host() && super::guard::is_local(&url) {
+        if self.trusted.guarded && url.host() != self.base.host() && super::guard::is_local(&url) {
             return Err(refuse("it is an address of this machine or link"));
+        }
+        let host = url.host_str().unwrap_or_default();
+        let is_allowed = || self.trusted.realms.iter().any(|allowed| allowed == host);
+        if with_credentials && !endpoint::owns_realm(&self.base, &url) && !is_allowed() {
+            return Err(refuse(&format!(
+                "it is on {host}, which is not known to belong to {}; if the credentials may go there, allow it: \
+                 --token-realm {host}, or token_realms of the upstream",
+                self.host
+            )));
         }
         match url.scheme() {
             "https" => Ok(url),

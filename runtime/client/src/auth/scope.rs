@@ -2,23 +2,22 @@
 
 use rreg_oci::{Operation, UploadStart};
 
-/// The scopes of an operation, in one fixed spelling, so that they are a cache key too. Empty for the ping,
-/// which needs a login and no right, and for what no token is good for.
+/// The scopes of an operation, in one fixed spelling, so that they are a cache key too. Empty for the ping and the like,
+/// which need a login and no right.
 pub(crate) fn of(operation: &Operation) -> Vec<String> {
     let actions = match operation {
-        Operation::Ping
-        | Operation::TagRuleList
+        Operation::Ping | Operation::PolicySchema => return Vec::new(),
+        Operation::TagRuleList
         | Operation::TagRulePut { .. }
         | Operation::TagRuleDelete { .. }
         | Operation::PolicyList
         | Operation::PolicyGet { .. }
         | Operation::PolicyPut { .. }
         | Operation::PolicyDelete { .. }
-        | Operation::PolicySchema
         | Operation::WhatIf
         | Operation::TrustList
         | Operation::TrustPut { .. }
-        | Operation::TrustDelete { .. } => return Vec::new(),
+        | Operation::TrustDelete { .. } => return vec!["registry:admin:*".into()],
         Operation::Catalog { .. } => return vec!["registry:catalog:*".into()],
         Operation::TagList { .. }
         | Operation::Referrers { .. }

@@ -94,10 +94,15 @@ impl Keychain {
         Self { files, helper_path: None, fixed: None }
     }
 
-    /// This credential, whatever is asked for.
+    /// This credential for the registry that a client is made for.
     #[must_use]
     pub fn fixed(credential: Credential) -> Self {
         Self { fixed: Some(credential), ..Self::default() }
+    }
+
+    /// What there is for other registries than the one that this was made for.
+    pub(crate) fn of_others(&self) -> Self {
+        Self { fixed: None, ..self.clone() }
     }
 
     /// The same with another `PATH` to look for helpers in.

@@ -147,3 +147,112 @@ async fn a_token_answer_is_bounded_and_never_quoted() {
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 }
+
+/// A server that asks for a token of its own, and gives one to whoever asks for it. Its realm may be on another host.
+async fn asks_for_tokens(realm: Option<String>) -> Server {
+    Server::start(move |_, asked| {
+        let host = asked.header("host").unwrap();
+        if asked.line.contains("/token") {
+            return answer(200, &[], r#"{"token":"theirs"}"#);
+        }
+        match asked.header("authorization") {
+            Some("Bearer theirs") => answer(200, &[], r#"{"name":"a/b","tags":["there"]}"#),
+            _ => {
+                let realm = realm.clone().unwrap_or_else(|| format!("http://{host}/token"));
+                let challenge = format!(r#"Bearer realm="{realm}",scope="repository:there/b:pull""#);
+                answer(401, &[("www-authenticate", &challenge)], "")
+            }
+        }
+    })
+    .await
+}
+
+fn secrets(server: &Server) -> Vec<String> {
+    let asked = server.asked.lock().unwrap();
+    asked.iter().filter_map(|asked| asked.header("authorization").map(str::to_owned)).collect()
+}
+
+#[tokio::test]
+async fn what_a_redirect_leads_to_gets_no_credentials_and_is_not_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    // Three servers: the registry, where it sends readers, and a token service that is nobody's.
+    let thief = asks_for_tokens(None).await;
+    let there = asks_for_tokens(Some(format!("http://{}/token", thief.host))).await;
+    let to = there.host.clone();
+    let registry = Server::start(move |_, asked| match asked.header("authorization") {
+        Some("Basic dTpw") if asked.line.contains("/a/b/") => {
+            let location = format!("http://{to}/v2/there/b/tags/list");
+            answer(307, &[("location", location.as_str())], "")
+        }
+        Some("Basic dTpw") => answer(200, &[], r#"{"name":"c/d","tags":["here"]}"#),
+        _ => answer(401, &[("www-authenticate", "Basic realm=x")], ""),
+    })
+    .await;
+    let client = registry.client_with(keychain(dir.path(), &registry.host, r#"{"auth":"dTpw"}"#));
+    assert_eq!(client.tags(&"a/b".parse().unwrap()).await.unwrap(), ["there"], "as one without an account");
+    assert_eq!(secrets(&there), ["Bearer theirs"]);
+    assert!(secrets(&thief).is_empty());
+    assert_eq!(thief.lines(), ["GET /token?scope=repository%3Athere%2Fb%3Apull"]);
+    // The registry's own challenge still counts.
+    assert_eq!(client.tags(&"c/d".parse().unwrap()).await.unwrap(), ["here"]);
+    // A password that was given for the registry alone, as a cache has it, is not for others either.
+    let password = crate::Credential::Password { user: "u".into(), password: "p".into() };
+    let client = registry.client_with(Keychain::fixed(password));
+    assert_eq!(client.tags(&"a/b".parse().unwrap()).await.unwrap(), ["there"]);
+    assert!(secrets(&thief).is_empty());
+}
+
+#[tokio::test]
+async fn what_a_redirect_leads_to_gets_what_is_kept_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let there = asks_for_tokens(None).await;
+    let to = there.host.clone();
+    let registry = Server::start(move |_, _| {
+        let location = format!("http://{to}/v2/there/b/tags/list");
+        answer(307, &[("location", location.as_str())], "")
+    })
+    .await;
+    let client = registry.client_with(keychain(dir.path(), &there.host, r#"{"auth":"dTpw"}"#));
+    assert_eq!(client.tags(&"a/b".parse().unwrap()).await.unwrap(), ["there"]);
+    assert_eq!(secrets(&there), ["Basic dTpw", "Bearer theirs"]);
+}
+
+#[test]
+fn a_realm_belongs_to_its_registry() {
+    let owns = |registry: &str, realm: &str| {
+        let url = |text: &str| reqwest::Url::parse(text).unwrap();
+        crate::endpoint::owns_realm(&url(registry), &url(realm))
+    };
+    assert!(owns("https://r.example.org/", "https://r.example.org/token"));
+    assert!(owns("https://r.example.org:5000/", "https://r.example.org:5001/auth"));
+    assert!(owns("https://registry-1.docker.io/", "https://auth.docker.io/token"));
+    for (registry, realm) in [
+        ("https://r.example.org/", "https://auth.example.org/token"),
+        ("https://r.example.org/", "https://r.example.org.evil.net/token"),
+        ("https://r.example.org/", "https://auth.docker.io/token"),
+        ("https://registry-1.docker.io/", "https://gitlab.com/jwt/auth"),
+    ] {
+        assert!(!owns(registry, realm), "{registry} {realm}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_go_to_a_foreign_token_service_where_that_is_allowed_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = asks_for_tokens(Some("https://auth.invalid/token".to_owned())).await;
+    let credentials = || keychain(dir.path(), &registry.host, r#"{"auth":"dTpw"}"#);
+    let error = registry.client_with(credentials()).tags(&"a/b".parse().unwrap()).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("--token-realm auth.invalid"), "{text}");
+    let options = crate::ClientOptions {
+        keychain: std::sync::Arc::new(credentials()),
+        token_realms: vec!["auth.invalid".to_owned()],
+        ..crate::ClientOptions::default()
+    };
+    let client = crate::RegistryClient::new(&registry.host, &options).unwrap();
+    let text = client.tags(&"a/b".parse().unwrap()).await.unwrap_err().to_string();
+    assert!(!text.contains("--token-realm"), "it was tried: {text}");
+    // Without credentials there is nothing to lose.
+    let text = registry.client().tags(&"a/b".parse().unwrap()).await.unwrap_err().to_string();
+    assert!(!text.contains("--token-realm"), "{text}");
+}
