@@ -87,6 +87,11 @@ impl CertificateRoots {
         self.id
     }
 
+    /// The certificates (DER).
+    pub(crate) fn ders(&self) -> Vec<Vec<u8>> {
+        self.roots.iter().filter_map(|root| root.certificate.to_der().ok()).collect()
+    }
+
     /// Whether `leaf` (DER) leads through `others` to a root at a time, for signing code.
     pub(crate) fn verify(
         &self,
