@@ -35,6 +35,7 @@ const BEGINNINGS: &[(usize, &[u8])] = &[
     (0, b"\x04\x22\x4d\x18"),
     (0, b"PK"),
     (0, b"hsqs"),
+    (0, b"sqsh"),
     // EROFS, ext4.
     (1024, b"\xe2\xe1\xf5\xe0"),
     (1080, b"\x53\xef"),
@@ -139,14 +140,18 @@ fn begins_a_layer(content: &[u8]) -> bool {
 fn begins_a_tar(content: &[u8]) -> bool {
     let Some(header) = content.get(..TAR_HEADER) else { return false };
     let Some(field) = header.get(TAR_CHECKSUM) else { return false };
-    let text: String = field.iter().map(|byte| char::from(*byte)).collect();
-    let Ok(stated) = i64::from_str_radix(text.trim_matches([' ', '\0']), 8) else { return false };
+    // Readers pass over what is before the digits, and over what follows them. GNU tar takes a binary number too.
+    let digit = |byte: &&u8| matches!(**byte, b'0'..=b'7');
+    let digits = field.iter().skip_while(|byte| !digit(byte)).take_while(digit);
+    let octal = digits.fold(0, |sum, byte| (sum << 3) | i64::from(*byte - b'0'));
+    let binary = field.iter().skip(1).fold(0, |sum, byte| (sum << 8) | i64::from(*byte));
     // Of old, bytes were counted as signed ones by some. The checksum itself counts as spaces.
     let counted = |value: fn(u8) -> i64| -> i64 {
         let bytes = header.iter().enumerate();
         bytes.map(|(place, byte)| if TAR_CHECKSUM.contains(&place) { 32 } else { value(*byte) }).sum()
     };
-    stated == counted(i64::from) || stated == counted(|byte| i64::from(i8::from_ne_bytes([byte])))
+    let sums = [counted(i64::from), counted(|byte| i64::from(i8::from_ne_bytes([byte])))];
+    sums.contains(&octal) || sums.contains(&binary)
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ pub use evaluate::{EvaluateContext, evaluate};
 pub use evidence::{Evidence, EvidenceKind, Found, is_evidence_type};
 pub use facts::{ConfigFacts, EvidenceFact, Fact, Facts, FindingFact, ImageFacts, SbomFacts};
 pub use gather::{
-    Attached, Attachment, Gathered, attached, attestation_of, config_of, evidence_kind, evidence_of, gather,
+    Attached, Attachment, Gathered, attached, attestation_of, evidence_kind, evidence_of, form_of, gather,
     image_facts,
 };
 pub use limits::Limits;

@@ -291,6 +291,23 @@ async fn a_twin_of_a_tagged_image() {
         for reference in ["prod", &sha512, &digest] {
             refusal(&api.get(manifest(&repository, reference)).send().await);
         }
+        // In Docker's form.
+        let docker = image.edited(|manifest| {
+            manifest["mediaType"] = media_type::DOCKER_MANIFEST.into();
+            manifest["config"]["mediaType"] = media_type::DOCKER_CONFIG.into();
+        });
+        let docker_digest = docker.root().digest.to_string();
+        api.push_manifest(&repository, &docker_digest, docker.root()).await;
+        refusal(&api.get(manifest(&repository, &docker_digest)).send().await);
+        // Without a config of its own its layer tells.
+        let empty = Blob::new("{}");
+        api.push_blob(&repository, &empty).await;
+        let bare = Image::layered(&repository, 1)
+            .edited(|manifest| manifest["config"] = json!(empty.descriptor(media_type::OCI_EMPTY)));
+        api.push_manifest(&repository, "prod", bare.root()).await;
+        let sha512 = Digest::of(Algorithm::Sha512, &bare.root().bytes).to_string();
+        api.put_manifest(&repository, &sha512, bare.root()).expect(201).await;
+        refusal(&api.get(manifest(&repository, &sha512)).send().await);
         // And no more once the tag has gone.
         api.delete(manifest(&repository, "prod")).expect(202).await;
         api.get(manifest(&repository, &digest)).expect(200).await;

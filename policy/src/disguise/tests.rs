@@ -65,6 +65,36 @@ fn what_could_be_unpacked_is_no_evidence_whatever_it_is_called() {
     assert!(!is_evidence_content("application/vnd.oci.image.layer.v1.tar", b"{}"));
 }
 
+#[test]
+fn a_checksum_is_read_as_any_reader_of_tars_does() {
+    let whole = json_and_tar();
+    let sum: u32 = {
+        let mut header = whole[..TAR_HEADER].to_vec();
+        header[TAR_CHECKSUM].fill(b' ');
+        header.iter().map(|byte| u32::from(*byte)).sum()
+    };
+    for field in [
+        format!("{sum:06o}\0 "),
+        format!("{sum:06o}  "),
+        format!("{sum:08o}"),
+        format!("  {sum:06o}"),
+        format!("{sum:06o}\09"),
+        format!("{sum:06o} 7"),
+        format!("{sum:07o}x"),
+        format!("\0{sum:06o}\0"),
+    ] {
+        let mut header = whole.clone();
+        header[TAR_CHECKSUM].copy_from_slice(field.as_bytes());
+        assert!(begins_a_layer(&header), "{field:?}");
+    }
+    let mut binary = whole.clone();
+    binary[TAR_CHECKSUM].copy_from_slice(&(0x80 << 56 | u64::from(sum)).to_be_bytes());
+    assert!(begins_a_layer(&binary));
+    let mut wrong = whole;
+    wrong[TAR_CHECKSUM].copy_from_slice(format!("{:06o}  ", sum + 1).as_bytes());
+    assert!(!begins_a_layer(&wrong));
+}
+
 /// A whole JSON object that Go's reader of tars takes for one: every field of a header can be text.
 fn json_and_tar() -> Vec<u8> {
     let mut bytes = vec![b'a'; TAR_HEADER];

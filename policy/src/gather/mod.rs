@@ -102,9 +102,9 @@ fn in_turn<F: Future>(reads: Vec<F>) -> impl Future<Output = Vec<F::Output>> {
     stream::iter(reads).buffered(READS).collect()
 }
 
-/// Digest of the config that an image manifest names.
-pub fn config_of(manifest: &ManifestContent) -> Option<Digest> {
-    Some(parse(manifest).ok()?.config?.digest)
+/// What an image keeps in all its forms ([`Manifest::form`]).
+pub fn form_of(manifest: &ManifestContent) -> Option<Digest> {
+    parse(manifest).ok()?.form()
 }
 
 /// The structure of a manifest that all readers read alike; or what is wrong with it.

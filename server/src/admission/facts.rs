@@ -50,8 +50,8 @@ pub(super) async fn of_stored(
         let bare = ImageFacts::bare(about.repository.as_str(), about.digest);
         return Ok(Looked::Evidence(Box::new(Facts::bare(bare, None))));
     }
-    let config = rreg_policy::config_of(&image);
-    let names = metadata.names_of(&about.repository, &about.digest, config.as_ref(), MAX_NAMES + 1);
+    let form = rreg_policy::form_of(&image);
+    let names = metadata.names_of(&about.repository, &about.digest, form.as_ref(), MAX_NAMES + 1);
     let (tags, parents) = names.await?;
     let tags = tags.iter().map(ToString::to_string).collect();
     let facts = of(app, &content, (about.repository.as_str(), tags), (&image, parents), asked, now).await?;
@@ -80,8 +80,8 @@ pub(super) async fn of_arriving(
         return Ok(Looked::Evidence(Box::new(Facts::bare(bare, None))));
     }
     let metadata = app.storage.metadata();
-    let config = new.manifest.config.as_ref().map(|config| &config.digest);
-    let names = metadata.names_of(&new.repository, &new.digest, config, MAX_NAMES + 1);
+    let form = new.manifest.form();
+    let names = metadata.names_of(&new.repository, &new.digest, form.as_ref(), MAX_NAMES + 1);
     let (mut tags, parents) = names.await?;
     tags.extend(new.tags.iter().cloned());
     tags.sort();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest};
 use crate::media_type;
 
 /// A content descriptor (image-spec, descriptor.md). Unknown fields are ignored, never refused.
@@ -192,6 +192,15 @@ struct Wire {
 }
 
 impl Manifest {
+    /// What an image keeps in all its forms (another digest of the same bytes, Docker's types for OCI's, other
+    /// annotations): its config, or its first layer where the config is the empty object, which is nobody's in
+    /// particular. Sizes and types are the author's word and decide nothing here. An index has none.
+    pub fn form(&self) -> Option<Digest> {
+        let empty = [Algorithm::Sha256, Algorithm::Sha512].map(|algorithm| Digest::of(algorithm, b"{}"));
+        let parts = self.config.iter().chain(self.layers.first());
+        parts.map(|part| part.digest).find(|digest| !empty.contains(digest))
+    }
+
     /// Takes `body` apart. `content_type` is the request's header, if it had one.
     ///
     /// # Errors

@@ -110,3 +110,22 @@ fn containers() {
     assert!(!make("application/vnd.cncf.helm.config.v1+json", tar, ""));
     assert!(!make(oci, tar, r#","artifactType":"application/vnd.example""#));
 }
+
+#[test]
+fn an_image_is_the_same_in_all_its_forms() {
+    let part = |bytes: &[u8], size: u64| {
+        format!(r#"{{"mediaType":"a/b","size":{size},"digest":"{}"}}"#, Digest::sha256(bytes))
+    };
+    let form = |config: &str, layer: &str, more: &str| {
+        let text = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{layer}]{more}}}"#);
+        parse(Some(media_type::OCI_MANIFEST), &text).unwrap().form()
+    };
+    let (config, layer, empty) = (part(b"config", 6), part(b"layer", 5), part(b"{}", 2));
+    assert_eq!(form(&config, &layer, ""), Some(Digest::sha256(b"config")));
+    // Sizes and annotations are anybody's word.
+    let more = r#","annotations":{"a":"b"}"#;
+    assert_eq!(form(&part(b"config", 2), &layer, more), Some(Digest::sha256(b"config")));
+    assert_eq!(form(&empty, &layer, ""), Some(Digest::sha256(b"layer")));
+    assert_eq!(form(&part(b"{}", 9), &layer, ""), Some(Digest::sha256(b"layer")));
+    assert_eq!(form(&empty, &empty, ""), None);
+}

@@ -12,7 +12,7 @@ use super::Engine;
 use crate::error::StorageError;
 
 /// Version, name and text of each migration. Append only: a text that has been released never changes.
-const MIGRATIONS: [(i64, &str, &str); 10] = [
+const MIGRATIONS: [(i64, &str, &str); 11] = [
     (1, "registry", include_str!("../../../migrations/0001_registry.sql")),
     (2, "access", include_str!("../../../migrations/0002_access.sql")),
     (3, "tags", include_str!("../../../migrations/0003_tags.sql")),
@@ -23,16 +23,18 @@ const MIGRATIONS: [(i64, &str, &str); 10] = [
     (9, "tag_rules", include_str!("../../../migrations/0009_tag_rules.sql")),
     (10, "decisions", include_str!("../../../migrations/0010_decisions.sql")),
     (11, "growth", include_str!("../../../migrations/0011_growth.sql")),
+    (17, "forms", include_str!("../../../migrations/0017_forms.sql")),
 ];
 
 /// Brings the schema up to date. Several replicas may call it at once: sqlx takes a lock.
 pub(super) async fn migrate(engine: Engine, conn: &mut AnyConnection) -> Result<(), StorageError> {
-    let (id, bytes, ordered, config) = match engine {
+    let (id, bytes, ordered, config, layer) = match engine {
         Engine::Sqlite => (
             "INTEGER PRIMARY KEY",
             "BLOB",
             "",
             "CASE WHEN json_valid(CAST(body AS TEXT)) THEN json_extract(CAST(body AS TEXT), '$.config.digest') END",
+            "CASE WHEN json_valid(CAST(body AS TEXT)) THEN json_extract(CAST(body AS TEXT), '$.layers[0].digest') END",
         ),
         // Of text that is no JSON it makes nothing, and does not fail.
         Engine::Postgres => (
@@ -40,11 +42,12 @@ pub(super) async fn migrate(engine: Engine, conn: &mut AnyConnection) -> Result<
             "BYTEA",
             "COLLATE \"C\"",
             r#"substring(encode(body, 'escape') from '"config"\s*:\s*\{[^{}]*"digest"\s*:\s*"([^"]+)"')"#,
+            r#"substring(encode(body, 'escape') from '"layers"\s*:\s*\[\s*\{[^{}]*"digest"\s*:\s*"([^"]+)"')"#,
         ),
     };
     let migrations = MIGRATIONS.iter().map(|(version, name, text)| {
         let sql = text.replace("{{id}}", id).replace("{{bytes}}", bytes).replace("{{ordered}}", ordered);
-        let sql = sql.replace("{{config}}", config);
+        let sql = sql.replace("{{config}}", config).replace("{{layer}}", layer);
         let sql = AssertSqlSafe(sql).into_sql_str();
         Migration::new(*version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
     });

@@ -223,8 +223,8 @@ impl MetadataStore {
 
     /// The tags that name a manifest or an index that has it, and those indexes. At most `limit` of each.
     ///
-    /// What has the same `config` is the same image in another form (another digest of the same bytes, Docker's types for
-    /// OCI's): its tags count too, so that none of the forms gets by what the others are held to.
+    /// What has the same `form` ([`rreg_oci::Manifest::form`]) is the same image: its tags count too, so that none of the
+    /// forms gets by what the others are held to.
     ///
     /// # Errors
     /// A database failure.
@@ -232,7 +232,7 @@ impl MetadataStore {
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-        config: Option<&Digest>,
+        form: Option<&Digest>,
         limit: usize,
     ) -> Result<(Vec<Tag>, Vec<Digest>), StorageError> {
         // SQLite keeps the order of a CROSS JOIN. Left to itself it walks all manifests, because they come in the order
@@ -252,7 +252,7 @@ impl MetadataStore {
             .bind(repository.as_str())
             .bind(digest.to_string())
             .bind(to_sql(limit as u64))
-            .bind(config.map(ToString::to_string))
+            .bind(form.map(ToString::to_string))
             .fetch_all(&mut *conn)
             .await?;
         let sql = format!(

@@ -368,9 +368,6 @@ pub(super) async fn member(
 }
 
 /// The manifest's row; the one that is there already if these bytes were pushed before.
-/// Length of the empty JSON object, in bytes (image-spec, "Guidance for an Empty Descriptor").
-const EMPTY: u64 = 2;
-
 pub(super) async fn insert_manifest(
     conn: &mut AnyConnection,
     repository: i64,
@@ -382,8 +379,6 @@ pub(super) async fn insert_manifest(
         .map(|_| serde_json::to_string(&new.manifest.annotations))
         .transpose()
         .map_err(|e| StorageError::Corrupt(e.to_string()))?;
-    // The empty config is nobody's in particular.
-    let config = new.manifest.config.as_ref().filter(|config| config.size > EMPTY);
     let row = sqlx::query(
         "INSERT INTO manifests \
          (repository_id, digest, media_type, artifact_type, subject, annotations, body, created_at, config) \
@@ -397,7 +392,7 @@ pub(super) async fn insert_manifest(
     .bind(annotations)
     .bind(new.body.to_vec())
     .bind(now_ms())
-    .bind(config.map(|config| config.digest.to_string()))
+    .bind(new.manifest.form().map(|form| form.to_string()))
     .fetch_optional(&mut *conn)
     .await?;
     match row {
