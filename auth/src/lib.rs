@@ -26,6 +26,7 @@ mod identity;
 mod oidc;
 mod password;
 mod scope;
+mod sealed;
 mod token;
 mod trust;
 
@@ -36,6 +37,7 @@ pub use identity::{Caller, Identity, NameError, OrganisationName, PrincipalName,
 pub use oidc::{Claimed, IssuerKeys, OidcError, OidcIssuer, OidcToken, Workload};
 pub use password::{DUMMY_HASH, PasswordError, hash_password, verify_password};
 pub use scope::{Actions, Scope, ScopeError};
+pub use sealed::{SealError, Sealer};
 pub use token::{Claims, IssuedToken, SigningKey, TokenError, TokenIssuer, TokenSettings};
 pub use trust::{TrustError, TrustRule};
 

@@ -35,6 +35,9 @@ const MAX_REQUEST_ID: usize = 64;
 /// Seconds after which a client that found no upload slot shall try again.
 const RETRY_AFTER: u64 = 2;
 
+/// Admission reviews that are answered at the same time; more wait. Each may have 8 MiB.
+const REVIEWS: usize = 32;
+
 /// What every handler can use.
 pub(crate) struct App {
     pub(crate) storage: Storage,
@@ -51,6 +54,8 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     /// A slot for each upload that receives bytes.
     pub(crate) uploads: Arc<Semaphore>,
+    /// A place for each admission review.
+    pub(crate) reviews: Semaphore,
     /// Work that goes on when its client has left; waited for at the end.
     pub(crate) tasks: TaskTracker,
     request_ids: RequestIds,
@@ -83,6 +88,7 @@ impl App {
             sbom: Covered::new(&config.sbom),
             metrics,
             uploads: Arc::new(Semaphore::new(usize_of(config.server.max_concurrent_uploads))),
+            reviews: Semaphore::new(REVIEWS),
             tasks,
             request_ids: RequestIds::new(),
         }
@@ -99,6 +105,8 @@ impl App {
             .route("/admission/v1/mutate", any(review::mutate))
             .route("/admission/v1/validate/{secret}", any(review::validate))
             .route("/admission/v1/mutate/{secret}", any(review::mutate))
+            .route("/admission", any(review::elsewhere))
+            .route("/admission/{*path}", any(review::elsewhere))
             .route("/v2/{*path}", any(serve))
             .fallback(serve)
             .with_state(self)
@@ -205,7 +213,13 @@ impl Seen {
             started,
             id: app.request_ids.of(headers),
             operation: operation.map(Operation::index),
-            target: logged.then(|| (method.clone(), uri.path().to_owned())),
+            target: logged.then(|| {
+                let hidden = operation.is_none() && review::asker::may_be_secret(uri.path());
+                (
+                    method.clone(),
+                    if hidden { review::asker::shown(uri).to_string() } else { uri.path().to_owned() },
+                )
+            }),
         }
     }
 

@@ -57,6 +57,37 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
     }
 
+    /// As Kubernetes says it (`Status` of `v1`): API servers show the message of one to whoever waits, and of nothing else.
+    /// Without `Retry-After`, which they would sleep out instead of telling anybody.
+    pub(crate) fn into_kubernetes(self) -> Response {
+        let status = json!({
+            "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
+            "message": self.message, "reason": "InternalError", "code": self.status.as_u16(),
+        });
+        let mut response = (self.status, status.to_string()).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for name in [header::WWW_AUTHENTICATE, header::ALLOW] {
+            for value in self.headers.get_all(&name) {
+                response.headers_mut().append(name.clone(), value.clone());
+            }
+        }
+        response.extensions_mut().extend(
+            self.cause
+                .map(|cause| {
+                    let mut extensions = http::Extensions::new();
+                    extensions.insert(cause);
+                    extensions
+                })
+                .unwrap_or_default(),
+        );
+        response
+    }
+
+    /// What is said to whoever asked.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The message, if content or a rule about it forbids what a role would allow.
     pub(crate) fn denial(&self) -> Option<&str> {
         (self.code == ErrorCode::Denied).then_some(&self.message)

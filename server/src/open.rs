@@ -14,6 +14,7 @@ use rreg_auth::Htpasswd;
 use rreg_storage::{BlobStore, CacheLimits, MetadataStore, Storage, StorageError, StorageOptions};
 
 use crate::config::{self, Backend, Config, DatabaseUrl};
+use crate::private::keep_private;
 
 /// For whoever reads beside a server: caches would not be told what it writes.
 const UNCACHED: CacheLimits = CacheLimits { manifests: 0, blobs: 0, tags: 0 };
@@ -31,6 +32,7 @@ pub struct Opened {
 /// # Errors
 /// When one of them cannot be used, or the embedded database is in use by another process.
 pub async fn open(config: &Config) -> Result<Opened, StorageError> {
+    keep_private();
     let data = &config.storage.data;
     let limits = CacheLimits {
         manifests: config.cache.manifests.0,
@@ -90,6 +92,7 @@ async fn connect(config: &Config, limits: CacheLimits) -> Result<MetadataStore, 
 /// # Errors
 /// When it cannot be opened.
 pub async fn open_metadata(config: &Config) -> Result<MetadataStore, StorageError> {
+    keep_private();
     if let DatabaseUrl::Sqlite(path) = config.database_url()
         && let Some(directory) = path.parent().filter(|path| !path.as_os_str().is_empty())
     {

@@ -22,6 +22,7 @@ use crate::health::{self, Check};
 use crate::listen::{self, Immediate, Options, Site};
 use crate::mirror::Mirror;
 use crate::open::{open, read_htpasswd};
+use crate::private::exposed;
 use crate::sbom::Worker;
 use crate::telemetry::Metrics;
 use crate::tls::{Tls, TlsError};
@@ -86,6 +87,9 @@ pub async fn run(
     let metrics = Arc::new(Metrics::new()?);
     let opened = open(&config).await?;
     let storage = opened.storage.clone();
+    for one in exposed(&config) {
+        tracing::warn!("{one}; `rreg config check --fix` makes it private");
+    }
     let tasks = TaskTracker::new();
     let auth = Arc::new(Authenticator::new(&config, storage.clone(), read_htpasswd(&config)?, &metrics)?);
     auth.start(shutdown.clone()).await?;

@@ -34,13 +34,10 @@ async fn a_login_is_needed() {
         put.header("authorization", &writer).expect(201).await;
         let review = pod(&[&format!("{HOST}/team/app:v1")]);
         for path in PATHS {
-            let answer = asking(api.post(path), &review).refused(401, "UNAUTHORIZED").await;
+            let answer = status(asking(api.post(path), &review), 401).await;
             assert!(!answer.header("www-authenticate").is_empty());
             let wrong = basic("reader", "wrong");
-            asking(api.post(path), &review)
-                .header("authorization", &wrong)
-                .refused(401, "UNAUTHORIZED")
-                .await;
+            status(asking(api.post(path), &review).header("authorization", &wrong), 401).await;
         }
         let ask = async |name: &str, path: &str| {
             let answer = asking(api.post(path), &review).header("authorization", &basic(name, PASSWORD));
@@ -66,6 +63,18 @@ async fn it_may_be_open() {
 }
 
 const SECRET: &str = "a-secret-of-the-cluster_01";
+const NEXT: &str = "a-secret-of-the-cluster_99";
+
+/// A failure as API servers show it: a `Status` of Kubernetes, without a time to wait for.
+async fn status(call: Call<'_>, code: u16) -> crate::harness::Answer {
+    let answer = call.send().await;
+    assert_eq!(answer.status, code, "{}", String::from_utf8_lossy(&answer.body));
+    let body = answer.json();
+    assert_eq!((&body["kind"], &body["apiVersion"]), (&"Status".into(), &"v1".into()), "{body}");
+    assert_eq!(body["code"], code, "{body}");
+    assert!(!body["message"].as_str().unwrap().is_empty());
+    answer
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_may_be_the_login() {
@@ -74,6 +83,7 @@ async fn a_path_may_be_the_login() {
         ("RREG_POLICY__DIRECTORY", policies.directory()),
         ("RREG_POLICY__REGISTRY_HOSTS", HOST.to_owned()),
         ("RREG_POLICY__ADMISSION_PATH_SECRET", SECRET.to_owned()),
+        ("RREG_POLICY__ADMISSION_PATH_SECRET_NEXT", NEXT.to_owned()),
     ];
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let Some(team) = Team::start(Backend::SqliteDirectory, &settings).await else { return };
@@ -82,16 +92,31 @@ async fn a_path_may_be_the_login() {
     for path in PATHS {
         let right = asking(api.post(format!("{path}/{SECRET}")), &review).expect(200).await.json();
         assert_eq!(right["response"]["uid"], review["request"]["uid"]);
-        asking(api.post(path), &review).refused(403, "DENIED").await;
+        // Both are good while one takes the other's place.
+        asking(api.post(format!("{path}/{NEXT}")), &review).expect(200).await;
+        status(asking(api.post(path), &review), 403).await;
         for wrong in ["a-secret-of-the-cluster_02", "a-secret-of-the-cluster_0", "A-SECRET-OF-THE-CLUSTER_01"]
         {
-            let answer = asking(api.post(format!("{path}/{wrong}")), &review).refused(403, "DENIED").await;
+            let answer = status(asking(api.post(format!("{path}/{wrong}")), &review), 403).await;
             assert!(!String::from_utf8_lossy(&answer.body).contains(SECRET));
         }
         // A login is none where a path is.
         let admin = asking(api.post(path), &review).header("authorization", &basic("writer", PASSWORD));
-        admin.refused(403, "DENIED").await;
-        assert_eq!(asking(api.post(format!("{path}/{SECRET}/more")), &review).send().await.status, 404);
+        status(admin, 403).await;
+        for mistyped in [
+            format!("{path}/{SECRET}/more"),
+            format!("/admission/v1/{SECRET}"),
+            format!("/admission/{SECRET}"),
+        ] {
+            let answer = status(asking(api.post(mistyped.clone()), &review), 404).await;
+            assert!(!String::from_utf8_lossy(&answer.body).contains(SECRET));
+        }
+        // Paths that lead nowhere are logged without what may be the secret.
+        for mistyped in
+            [format!("//admission/v1/validate/{SECRET}"), format!("/Admission/v1/validate/{SECRET}")]
+        {
+            asking(api.post(mistyped.clone()), &review).send().await;
+        }
     }
 }
 
@@ -99,7 +124,7 @@ async fn a_path_may_be_the_login() {
 async fn a_path_is_nothing_without_its_setting() {
     on_each(&[], async |cluster| {
         let api = cluster.registry.api();
-        asking(api.post(format!("{}/{SECRET}", PATHS[0])), &pod(&["nginx:1"])).refused(403, "DENIED").await;
+        status(asking(api.post(format!("{}/{SECRET}", PATHS[0])), &pod(&["nginx:1"])), 403).await;
     })
     .await;
 }
@@ -109,14 +134,94 @@ async fn what_is_no_review_is_refused() {
     on_each(&[], async |cluster| {
         let api = cluster.registry.api();
         for path in PATHS {
-            let answer = api.get(path).refused(405, "UNSUPPORTED").await;
+            let answer = status(api.get(path), 405).await;
             assert_eq!(answer.header("allow"), "POST");
-            api.post(path).body("{").refused(400, "UNSUPPORTED").await;
+            status(api.post(path).body("{"), 400).await;
             let mut old = pod(&["nginx"]);
             old["apiVersion"] = "admission.k8s.io/v1beta1".into();
-            asking(api.post(path), &old).refused(400, "UNSUPPORTED").await;
-            api.post(path).body(vec![b' '; (8 << 20) + 1]).refused(413, "SIZE_INVALID").await;
+            status(asking(api.post(path), &old), 400).await;
+            status(api.post(path).body(vec![b' '; (8 << 20) + 1]), 413).await;
         }
+    })
+    .await;
+}
+
+/// API servers show the path to whoever makes a pod while they cannot reach the registry.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_gives_verdicts_and_no_digests() {
+    let policies = Policies::new();
+    let settings = [
+        ("RREG_POLICY__DIRECTORY", policies.directory()),
+        ("RREG_POLICY__REGISTRY_HOSTS", HOST.to_owned()),
+        ("RREG_POLICY__ADMISSION_PATH_SECRET", SECRET.to_owned()),
+    ];
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &settings).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let image = Image::layered(&repository, 1);
+    api.push(&repository, &image, Some("v1")).await;
+    let review = pod(&[&format!("{HOST}/{repository}:v1")]);
+    for path in PATHS {
+        let answer = asking(api.post(format!("{path}/{SECRET}")), &review).expect(200).await;
+        let said = String::from_utf8_lossy(&answer.body).into_owned();
+        let patch = answer.json()["response"]["patch"].clone();
+        assert!(patch.is_null() && !said.contains(&image.root().digest.hex()), "{said}");
+    }
+    let answer = asking(api.post(format!("{}/{SECRET}", PATHS[0])), &review).expect(200).await.json();
+    assert!(message(&response(&answer, &review)).contains("not signed"), "{answer}");
+}
+
+/// While nothing can be asked, `mutate` refuses nothing and `validate` says why in words that API servers show.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_is_told_and_mutate_refuses_nothing() {
+    let policies = Policies::new();
+    let settings = [
+        ("RREG_POLICY__DIRECTORY", policies.directory()),
+        ("RREG_POLICY__REGISTRY_HOSTS", HOST.to_owned()),
+        // An upstream that nobody answers for.
+        (
+            "RREG_UPSTREAMS",
+            r#"[{name="away", url="http://127.0.0.1:1", allow_local_redirects=true}]"#.to_owned(),
+        ),
+    ];
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &settings).await else { return };
+    let api = registry.api();
+    let review = pod(&[&format!("{HOST}/away/app:v1")]);
+    // By hand: others take an error of the server for a mistake of it.
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+    let call = client.post(format!("http://{}{}", registry.address(), PATHS[0])).body(review.to_string());
+    let answer = call.send().await.unwrap();
+    assert!(answer.status().as_u16() >= 500 && !answer.headers().contains_key("retry-after"), "{answer:?}");
+    let told: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    assert_eq!(told["kind"], "Status", "{told}");
+    assert!(told["message"].as_str().unwrap().contains("away"), "{told}");
+    let answer = asking(api.post(PATHS[1]), &review).expect(200).await.json();
+    let answer = response(&answer, &review);
+    assert_eq!(answer["allowed"], true, "{answer}");
+    assert!(warnings(&answer)[0].contains("no image was pinned"), "{answer}");
+}
+
+/// The tag that is written beside a digest counts, whether or not it means that digest now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_digest_does_not_leave_the_policy_of_the_tag_beside_it() {
+    on_each(&[], async |cluster| {
+        let (registry, policies) = (&cluster.registry, &cluster.policies);
+        let text = POLICIES.replace("repos: [\"it/**\"]", "repos: [\"it/**\"], tags: [prod]");
+        fs::write(Path::new(&policies.directory()).join("all.yaml"), text).unwrap();
+        let (api, repository) = (registry.api(), registry.repository());
+        let image = Image::layered(&repository, 1);
+        let digest = image.root().digest.to_string();
+        api.push(&repository, &image, Some("dev")).await;
+        let allowed = async |name: &str| {
+            let review = pod(&[&format!("{HOST}/{repository}{name}")]);
+            cluster.validate(&review).await["allowed"].clone()
+        };
+        // Until the new text of the policy is read.
+        cluster.becomes_allowed(&pod(&[&format!("{HOST}/{repository}:dev")])).await;
+        assert_eq!(allowed(&format!("@{digest}")).await, true);
+        assert_eq!(allowed(&format!(":dev@{digest}")).await, true);
+        assert_eq!(allowed(&format!(":prod@{digest}")).await, false);
     })
     .await;
 }

@@ -136,7 +136,9 @@ async fn a_silent_upstream_is_not_waited_for() {
         let call = client.post(format!("http://{}{path}", registry.address())).body(review.to_string());
         let answer = call.send().await.unwrap();
         let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
-        assert!(status == 503 && text.contains("policy.timeout"), "{status} {text}");
+        // To pin is to try: what cannot be said is told, and left to the other question.
+        let expected = if path.ends_with("mutate") { 200 } else { 503 };
+        assert!(status == expected && text.contains("policy.timeout"), "{status} {text}");
     }
     assert!(*upstream.asked.borrow() > 0);
 }

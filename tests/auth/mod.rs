@@ -24,6 +24,7 @@ mod bootstrap;
 mod cves;
 mod issuer;
 mod oidc;
+mod private;
 mod rules;
 mod tokens;
 

@@ -76,8 +76,14 @@ impl From<ConfigError> for Failure {
 pub(crate) enum Config {
     /// Print the effective configuration, secrets masked; TOML, or JSON with --output json
     Print(Settings),
-    /// Check the configuration; fails with all problems when there are any
-    Check(Settings),
+    /// Check the configuration and who may read the registry's files; fails with all problems when there are any
+    Check {
+        /// Make the registry's files and directories private where others may read them
+        #[arg(long)]
+        fix: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Print the reference of all fields, in Markdown
     Reference,
 }
@@ -89,12 +95,31 @@ impl Config {
                 let loaded = settings.load()?;
                 output.result(&loaded.to_table(), || loaded.to_toml())
             }
-            Self::Check(settings) => {
-                settings.load()?;
-                let valid = serde_json::json!({"valid": true});
-                output.result(&valid, || "the configuration is valid\n".to_owned())
-            }
+            Self::Check { fix, settings } => check(output, settings, *fix),
             Self::Reference => output.result(&serde_json::json!({"reference": reference()}), reference),
         }
     }
+}
+
+fn check(output: &Output, settings: &Settings, fix: bool) -> Result<Exit, Failure> {
+    let config = settings.load()?.config;
+    let exposed = rreg_server::exposed(&config);
+    if fix {
+        for one in &exposed {
+            one.fix().map_err(|error| {
+                Failure::new(Exit::Config, format!("{one}; it cannot be changed: {error}"))
+            })?;
+        }
+    }
+    let said: Vec<String> = exposed.iter().map(ToString::to_string).collect();
+    if !fix && !said.is_empty() {
+        let failure = Failure::new(Exit::Config, said.join("\n"));
+        return Err(failure.hint("`rreg config check --fix` makes them private"));
+    }
+    let valid = serde_json::json!({"valid": true, "fixed": said});
+    output.result(&valid, || {
+        let fixed: String =
+            exposed.iter().map(|one| format!("made private: {}\n", one.path.display())).collect();
+        format!("{fixed}the configuration is valid\n")
+    })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use rreg_oci::media_type;
+use rreg_oci::{Tag, media_type};
 use rreg_policy::{
     Decision, EvaluateContext, Facts, ImageFacts, Outcome, Point, PolicySet, Verdict, evaluate,
 };
@@ -267,6 +267,34 @@ pub(super) fn known_facts(about: &Undecided, asked: &Asked, now: DateTime<Utc>) 
     let verified = facts.evidence.iter().flat_map(|evidence| evidence.verifications.values());
     let ended = verified.filter_map(|verification| verification.holds_until).any(|until| until <= now);
     (!ended && is_settled(&facts)).then_some(facts)
+}
+
+/// What policies say at a point about a manifest by its digest, if it had this tag as well.
+pub(super) async fn under_another_name(
+    app: &Arc<App>,
+    about: &Undecided,
+    active: &Active,
+    tag: &Tag,
+    at: Point,
+) -> Result<Decision, Failure> {
+    let now = Utc::now();
+    let asked = active.asked(&about.repository);
+    let mut facts = match known_facts(about, &asked, now) {
+        Some(facts) => facts,
+        None => match facts::of_stored(app, about, &asked, now).await? {
+            Looked::Evidence(facts) | Looked::Subject(facts) => *facts,
+        },
+    };
+    if !facts.image.tags.iter().any(|known| known == tag.as_str()) {
+        facts.image.tags.push(tag.to_string());
+    }
+    facts.image.pinned = Some(true);
+    Ok(asked.decide(&facts, at, now, &good_of(about)))
+}
+
+/// A decision by no policy.
+pub(super) fn nobody_decides(about: &Undecided, at: Point) -> Decision {
+    nobody_asks(&bare_facts(about, None), at, Utc::now())
 }
 
 fn bare_facts(about: &Undecided, why: Option<String>) -> Facts {

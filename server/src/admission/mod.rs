@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use rreg_oci::{Digest, RepositoryName};
+use rreg_oci::{Digest, RepositoryName, Tag};
 use rreg_policy::{Decision, Limits, Outcome, Point, TrustRoot};
 use rreg_storage::{Storage, StorageError, StoredDecision};
 use tokio::sync::{Notify, Semaphore};
@@ -320,6 +320,37 @@ impl Admission {
             return Ok(decisions);
         }
         self.decide_now(app, repository, digest, &active, deadline).await
+    }
+
+    /// What is decided about a manifest under a tag that somebody wrote beside its digest, whether or not it has it.
+    ///
+    /// # Errors
+    /// A database failure.
+    async fn decided_as(
+        &self,
+        app: &Arc<App>,
+        repository: &RepositoryName,
+        digest: &Digest,
+        (tag, at): (&Tag, Point),
+        deadline: Instant,
+    ) -> Result<Decision, StorageError> {
+        let active = self.active();
+        let about = self.storage.metadata().undecided(repository, digest).await?;
+        let about = about.ok_or_else(|| StorageError::UnknownManifest {
+            repository: repository.clone(),
+            reference: rreg_oci::Reference::Digest(*digest),
+        })?;
+        let deciding = decide::under_another_name(app, &about, &active, tag, at);
+        let why = match tokio::time::timeout_at(deadline, deciding).await {
+            Ok(Ok(decision)) => return Ok(decision),
+            Ok(Err(Failure::Storage(error))) => return Err(error),
+            Ok(Err(failure)) => failure.to_string(),
+            Err(_) => format!("nothing was decided within {} (policy.timeout)", self.config.timeout),
+        };
+        Ok(decide::without_facts(&about, &active, why).at(at, true).cloned().unwrap_or_else(|| {
+            // There is one at every point but a push.
+            decide::nobody_decides(&about, at)
+        }))
     }
 
     /// Decides until `deadline`, and on nothing where that is too early.

@@ -94,7 +94,7 @@ impl Authenticator {
             access: Arc::new(access(config)),
             trail: Trail::new(storage.clone(), metrics.auth.clone()),
             anonymous: Arc::new(Caller::anonymous()),
-            keys: Keys::new(settings, storage.clone()),
+            keys: Keys::new(settings, storage.clone(), auth.key_file.as_deref())?,
             storage,
             passwords: Passwords::new(htpasswd, metrics.auth.password_checks.clone()),
             workloads: Workloads::new(&auth.oidc.0).map_err(StorageError::Setting)?,

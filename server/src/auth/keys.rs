@@ -1,10 +1,11 @@
 //! The keys that sign bearer tokens: kept in the database, so that replicas know each other's tokens.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rreg_auth::{Claims, SigningKey, TokenError, TokenIssuer, TokenSettings};
-use rreg_storage::{Storage, StorageError};
+use rreg_auth::{Claims, SealError, Sealer, SigningKey, TokenError, TokenIssuer, TokenSettings};
+use rreg_storage::{Storage, StorageError, StoredKey};
 
 /// A new key is made after so long,
 const SIGNS: Duration = Duration::from_secs(30 * 86_400);
@@ -16,6 +17,8 @@ const RELOAD: Duration = Duration::from_secs(5);
 pub(super) struct Keys {
     settings: TokenSettings,
     storage: Storage,
+    /// `auth.key_file`
+    sealer: Option<Sealer>,
     issuer: RwLock<Arc<TokenIssuer>>,
     reloaded: Mutex<Option<Instant>>,
 }
@@ -29,10 +32,46 @@ fn corrupt(error: &TokenError) -> StorageError {
     StorageError::Corrupt(format!("table signing_keys: {error}"))
 }
 
+fn sealing(error: &SealError) -> StorageError {
+    StorageError::Setting(format!("auth.key_file: {error}"))
+}
+
 impl Keys {
-    pub(super) fn new(settings: TokenSettings, storage: Storage) -> Self {
+    /// `key_file` has the secret under which the keys are sealed.
+    pub(super) fn new(
+        settings: TokenSettings,
+        storage: Storage,
+        key_file: Option<&Path>,
+    ) -> Result<Self, StorageError> {
         let issuer = RwLock::new(Arc::new(TokenIssuer::new(settings.clone(), &[])));
-        Self { settings, storage, issuer, reloaded: Mutex::new(None) }
+        let sealer = key_file.map(|path| {
+            let failed =
+                |why: String| StorageError::Setting(format!("auth.key_file = {}: {why}", path.display()));
+            let secret = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+            Sealer::new(&secret).map_err(|error| failed(error.to_string()))
+        });
+        Ok(Self { settings, storage, sealer: sealer.transpose()?, issuer, reloaded: Mutex::new(None) })
+    }
+
+    /// The key in clear. One that was kept in clear before there was a key file is sealed now.
+    async fn open(&self, stored: &StoredKey) -> Result<SigningKey, StorageError> {
+        let clear = match (&self.sealer, Sealer::is_sealed(&stored.private)) {
+            (Some(sealer), true) => sealer.open(&stored.private).map_err(|error| {
+                StorageError::Setting(format!("a signing key cannot be opened with auth.key_file: {error}"))
+            })?,
+            (None, true) => {
+                let why = "the signing keys are sealed, and auth.key_file, which opens them, is not set";
+                return Err(StorageError::Setting(why.to_owned()));
+            }
+            (Some(sealer), false) => {
+                let sealed = sealer.seal(&stored.private).map_err(|error| sealing(&error))?;
+                self.storage.metadata().replace_signing_key(stored.private.clone(), sealed).await?;
+                tracing::info!("a signing key that was kept in clear is sealed now");
+                stored.private.clone()
+            }
+            (None, false) => stored.private.clone(),
+        };
+        SigningKey::from_pkcs8(&clear).map_err(|error| corrupt(&error))
     }
 
     /// Makes a key if the newest is too old, and reads all of them.
@@ -46,11 +85,18 @@ impl Keys {
         let young = stored.last().is_some_and(|key| key.created_at > ago(SIGNS));
         if !young {
             let key = SigningKey::generate().map_err(|e| corrupt(&e))?;
-            metadata.rotate_signing_key(key.expose().to_vec(), ago(SIGNS), ago(SIGNS + OVERLAP)).await?;
+            let private = match &self.sealer {
+                Some(sealer) => sealer.seal(key.expose()).map_err(|error| sealing(&error))?,
+                None => key.expose().to_vec(),
+            };
+            metadata.rotate_signing_key(private, ago(SIGNS), ago(SIGNS + OVERLAP)).await?;
             stored = metadata.signing_keys().await?;
         }
-        let keys: Result<Vec<_>, _> = stored.iter().map(|key| SigningKey::from_pkcs8(&key.private)).collect();
-        let issuer = TokenIssuer::new(self.settings.clone(), &keys.map_err(|e| corrupt(&e))?);
+        let mut keys = Vec::with_capacity(stored.len());
+        for key in &stored {
+            keys.push(self.open(key).await?);
+        }
+        let issuer = TokenIssuer::new(self.settings.clone(), &keys);
         *self.issuer.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(issuer);
         Ok(())
     }

@@ -133,11 +133,13 @@ impl Trail {
     }
 
     /// Adds that a cluster's object was not let in.
-    pub(crate) async fn not_admitted(&self, context: &Context, object: &str, why: &str) {
+    pub(crate) async fn not_admitted(&self, context: &Context, user: &str, object: &str, why: &str) {
         if !self.suppress() {
             let event = AuditEvent::new("admission", "denied", printable(why));
             let event = AuditEvent { target: Some(printable(object)), ..event };
-            self.record(context.of("cluster".to_owned(), event)).await;
+            let actor =
+                if user.is_empty() { "cluster".to_owned() } else { format!("cluster:{}", printable(user)) };
+            self.record(context.of(actor, event)).await;
         }
     }
 

@@ -64,6 +64,9 @@ section! {
         token_lifetime: HumanDuration = HumanDuration::seconds(300),
         /// File made by `htpasswd -B` with users beside those of the database; read at the start.
         htpasswd: Option<PathBuf> = None,
+        /// File with a secret of 32 bytes or more, such as `openssl rand -base64 48` makes: the keys that sign bearer tokens
+        /// are sealed under it in the database. Replicas have the same one. Without it they are kept in clear.
+        key_file: Option<PathBuf> = None,
         /// Whom tokens are for and from. Replicas have the same one, different registries different ones. Not set:
         /// rreg.
         service: Option<String> = None,

@@ -105,9 +105,12 @@ section! {
         open_admission: bool = false,
         /// Stands for a login at admission reviews, which are then sent to `/admission/v1/validate/SECRET` and
         /// `/admission/v1/mutate/SECRET` and nowhere else: API servers that cannot be given credentials can be given a
-        /// path. Who knows it may ask about all images. 16 to 128 letters, digits, `-` and `_`; make it with
+        /// path. It gives verdicts about all images and nothing else: no digests, so that no tag is pinned either. API servers
+        /// show the path in errors to whoever makes a pod. 16 to 128 letters, digits, `-` and `_`; make it with
         /// `openssl rand -hex 24`.
         admission_path_secret: Option<Secret> = None,
+        /// A second one that is good as well, so that the first can be replaced while both are in use.
+        admission_path_secret_next: Option<Secret> = None,
         /// Hosts, each with its port if it has one, by which clusters name images of this registry, such as
         /// registry.example. Admission reviews judge these images.
         registry_hosts: Vec<String> = Vec::new(),
@@ -137,17 +140,26 @@ impl Policy {
     }
 
     fn validate_path_secret(&self, findings: &mut Findings) {
-        const FIELD: &str = "policy.admission_path_secret";
-        let Some(secret) = &self.admission_path_secret else { return };
-        let secret = secret.expose();
+        let both = [
+            ("policy.admission_path_secret", &self.admission_path_secret),
+            ("policy.admission_path_secret_next", &self.admission_path_secret_next),
+        ];
+        for (field, secret) in both {
+            if let Some(secret) = secret {
+                self.validate_secret(field, secret.expose(), findings);
+            }
+        }
+    }
+
+    fn validate_secret(&self, field: &str, secret: &str, findings: &mut Findings) {
         let fits = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
         if !(16..=128).contains(&secret.len()) || !secret.bytes().all(fits) {
             let allowed = "16 to 128 letters, digits, - and _, such as `openssl rand -hex 24` makes";
-            findings.reject(FIELD, "is no secret that can stand in a path", Some(allowed));
+            findings.reject(field, "is no secret that can stand in a path", Some(allowed));
         }
         if self.open_admission {
             findings.reject(
-                FIELD,
+                field,
                 "is set and policy.open_admission asks for no secret",
                 Some("one of the two"),
             );

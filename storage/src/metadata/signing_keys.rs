@@ -9,7 +9,7 @@ use crate::error::StorageError;
 /// A token's private key.
 #[derive(Clone)]
 pub struct StoredKey {
-    /// PKCS#8.
+    /// PKCS #8, in clear or sealed.
     pub private: Vec<u8>,
     /// Milliseconds since the Unix epoch.
     pub created_at: i64,
@@ -33,6 +33,29 @@ impl MetadataStore {
         rows.iter()
             .map(|row| Ok(StoredKey { private: row.try_get(0)?, created_at: row.try_get(1)? }))
             .collect()
+    }
+
+    /// Keeps the same key in another form.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn replace_signing_key(&self, old: Vec<u8>, new: Vec<u8>) -> Result<(), StorageError> {
+        self.db
+            .write(
+                (old, new),
+                |conn, (old, new)| {
+                    Box::pin(async move {
+                        sqlx::query("UPDATE signing_keys SET private_key = $2 WHERE private_key = $1")
+                            .bind(old.clone())
+                            .bind(new.clone())
+                            .execute(conn)
+                            .await?;
+                        Ok(())
+                    })
+                },
+                |_, ()| {},
+            )
+            .await
     }
 
     /// Adds a key, unless a younger one than `newer_than` is there already, and forgets keys older than `older_than`.

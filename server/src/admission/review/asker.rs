@@ -16,8 +16,9 @@ use crate::error::ApiError;
 pub(super) enum Asker {
     /// An account. It learns of the images that it may read.
     Account(Arc<Caller>),
-    /// Who knows `policy.admission_path_secret`: of all images.
-    Trusted,
+    /// Who knows the secret of the path. API servers print the whole path to whoever makes a pod, when they cannot reach the
+    /// registry: it is good for verdicts about all images, and for nothing that they would not learn otherwise.
+    Verdicts,
     /// Who reaches the server, with `policy.open_admission`: of all images, and makes it fetch nothing.
     Anybody,
 }
@@ -27,15 +28,17 @@ impl Asker {
     /// The answer to somebody who may not ask.
     pub(super) async fn of(app: &Arc<App>, parts: &Parts, context: &Context) -> Result<Self, ApiError> {
         let config = &app.admission.config;
-        match (&config.admission_path_secret, last(&parts.uri)) {
-            (Some(secret), Some(given)) if is_same(secret, given) => Ok(Self::Trusted),
+        let secrets =
+            || [&config.admission_path_secret, &config.admission_path_secret_next].into_iter().flatten();
+        match (secrets().next(), last(&parts.uri)) {
+            (Some(_), Some(given)) if secrets().any(|secret| is_same(secret, given)) => Ok(Self::Verdicts),
             (None, None) if config.open_admission => Ok(Self::Anybody),
             (None, None) => Self::logged_in(app, parts, context).await,
             (Some(_), _) => {
-                Err(denied("reviews are asked at the path that ends in policy.admission_path_secret"))
+                Err(denied("reviews are asked at the path that ends in the secret of the settings"))
             }
             (None, Some(_)) => {
-                Err(denied("there is no policy.admission_path_secret here, so no path ends in one"))
+                Err(denied("there is no secret for paths in the settings, so no path ends in one"))
             }
         }
     }
@@ -65,13 +68,22 @@ fn is_same(secret: &Secret, given: &str) -> bool {
     Digest::sha256(secret.expose().as_bytes()) == Digest::sha256(given.as_bytes())
 }
 
-/// The path for the log: without what may be the secret.
-pub(super) fn shown(uri: &Uri) -> Uri {
-    match last(uri) {
-        None => uri.clone(),
-        Some(_) if uri.path().starts_with("/admission/v1/validate/") => {
+/// The path for the log: without what may be a secret, which a mistyped path has as well.
+pub(crate) fn shown(uri: &Uri) -> Uri {
+    match uri.path() {
+        "/admission/v1/validate" | "/admission/v1/mutate" => uri.clone(),
+        path if path.starts_with("/admission/v1/validate/") => {
             Uri::from_static("/admission/v1/validate/********")
         }
-        Some(_) => Uri::from_static("/admission/v1/mutate/********"),
+        path if path.starts_with("/admission/v1/mutate/") => {
+            Uri::from_static("/admission/v1/mutate/********")
+        }
+        _ => Uri::from_static("/********"),
     }
+}
+
+/// Whether a path may have the secret in it, however it was written.
+pub(crate) fn may_be_secret(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    ["admission", "validate", "mutate"].iter().any(|word| path.contains(word)) && !path.starts_with("/v2/")
 }

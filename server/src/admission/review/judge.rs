@@ -145,7 +145,7 @@ fn images(request: &Request<'_>) -> Result<Images, String> {
     }
 }
 
-/// Answers whether an object may be stored.
+/// Answers whether an object may be stored. The digests of images are told where `tells_digests`.
 ///
 /// # Errors
 /// The judge's failure.
@@ -153,6 +153,7 @@ pub(crate) async fn validate<J: Judge>(
     request: &Request<'_>,
     scope: Scope<'_>,
     judge: &J,
+    tells_digests: bool,
 ) -> Result<Answer, J::Failure> {
     let mut answer = Answer::default();
     let images = match images(request) {
@@ -183,7 +184,7 @@ pub(crate) async fn validate<J: Judge>(
     let judged: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
     for ((name, _), judged) in ours.iter().zip(judged) {
         match judged {
-            Ok(decided) => report(&mut answer, name, &decided),
+            Ok(decided) => report(&mut answer, name, &decided, tells_digests),
             Err(why) => answer.refuse(format!("image {name} cannot be judged: {why}")),
         }
     }
@@ -202,11 +203,12 @@ async fn decide<J: Judge>(
     })
 }
 
-fn report(answer: &mut Answer, name: &str, decided: &Decided) {
+fn report(answer: &mut Answer, name: &str, decided: &Decided, tells_digests: bool) {
     let decision = &decided.decision;
     answer.annotate("policies", &decided.revision);
     if decision.outcome == Outcome::Deny {
-        answer.refuse(format!("image {name} ({}) is refused: {}", decision.digest, decision.message()));
+        let digest = if tells_digests { format!(" ({})", decision.digest) } else { String::new() };
+        answer.refuse(format!("image {name}{digest} is refused: {}", decision.message()));
     }
     for policy in decision.policies.iter().filter(|policy| policy.outcome != Outcome::Deny) {
         if policy.result != Outturn::Pass {

@@ -15,7 +15,7 @@
 //! | `answer` | the answer, with bounds on what is told |
 
 mod answer;
-mod asker;
+pub(crate) mod asker;
 mod images;
 mod judge;
 mod registry;
@@ -29,6 +29,7 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::{Method, StatusCode};
 use rreg_oci::ErrorCode;
 
+use self::answer::Answer;
 use self::asker::Asker;
 use self::judge::Scope;
 use self::registry::OfRegistry;
@@ -59,8 +60,17 @@ async fn serve(app: &Arc<App>, request: HttpRequest, question: Question) -> Resp
     let _in_flight = app.metrics.in_flight();
     let seen = app.seen(request.method(), &asker::shown(request.uri()), request.headers());
     let context = seen.context(&request);
-    let answer = answer(app, request, &context, question).await.unwrap_or_else(ApiError::into_response);
+    let answer = answer(app, request, &context, question).await.unwrap_or_else(ApiError::into_kubernetes);
     seen.answered(app, answer)
+}
+
+/// Answers every other path below `/admission/`.
+pub(crate) async fn elsewhere(State(app): State<Arc<App>>, request: HttpRequest) -> Response {
+    let seen = app.seen(request.method(), &asker::shown(request.uri()), request.headers());
+    let why = "reviews are asked at /admission/v1/validate and /admission/v1/mutate, which one path of the settings may \
+               follow";
+    let error = ApiError::new(StatusCode::NOT_FOUND, ErrorCode::Unsupported, why);
+    seen.answered(&app, error.into_kubernetes())
 }
 
 async fn answer(
@@ -76,8 +86,11 @@ async fn answer(
         return Err(error.with_header(ALLOW, "POST"));
     }
     let asker = Asker::of(app, &parts, context).await?;
-    // Reviews are collected in memory, so their number is bounded like that of uploads.
-    let _slot = app.upload_slot()?;
+    // Reviews are collected in memory, so their number is bounded: by places of their own, which no upload takes.
+    let place = app.reviews.acquire();
+    let _place = tokio::time::timeout(app.admission.config.timeout.0, place).await.map_err(|_| {
+        ApiError::unavailable("too many reviews are being answered; none got free in time (policy.timeout)")
+    })?;
     let body = IncomingBody::new(body, app.body_idle, app.metrics.request_bytes.clone());
     let body = body.collect(MAX_BODY).await?;
     let request = Request::parse(&body)?;
@@ -85,23 +98,37 @@ async fn answer(
     let scope = Scope { hosts: &policy.registry_hosts, foreign: policy.foreign_images };
     let judge = OfRegistry::new(app, asker);
     let answer = match question {
-        Question::Validate => judge::validate(&request, scope, &judge).await?,
-        Question::Mutate => judge::mutate(&request, scope, &judge).await?,
+        Question::Validate => judge::validate(&request, scope, &judge, judge.tells_digests()).await?,
+        Question::Mutate if !judge.tells_digests() => {
+            let mut answer = Answer::default();
+            answer.warn(
+                "no image was pinned: the secret of a path is for verdicts; a login (kubeConfigFile) pins",
+            );
+            answer
+        }
+        // Nothing is refused here. What cannot be asked now is left as it is, and validate says what becomes of it.
+        Question::Mutate => judge::mutate(&request, scope, &judge).await.unwrap_or_else(|error| {
+            let mut answer = Answer::default();
+            answer.warn(format!("no image was pinned: {}", error.message()));
+            answer
+        }),
     };
-    if !answer.is_allowed() {
+    // What is only tried changes nothing, and is no denial.
+    if !answer.is_allowed() && !request.dry_run {
         app.admission.metrics.denied.inc();
-        let Request { uid, kind, operation, namespace, name, .. } = &request;
+        let Request { uid, kind, operation, namespace, name, user_info, .. } = &request;
         tracing::info!(
             uid,
             kind = kind.kind,
             operation,
             namespace,
             name,
+            user = user_info.username,
             why = answer.message(),
             "not admitted"
         );
         let object = format!("{} {namespace}/{name}", kind.kind);
-        app.auth.trail.not_admitted(context, &object, &answer.message()).await;
+        app.auth.trail.not_admitted(context, &user_info.username, &object, &answer.message()).await;
     }
     let review = answer.into_review(&request.uid).to_string();
     Ok(([(CONTENT_TYPE, "application/json")], review).into_response())

@@ -23,6 +23,11 @@ pub(super) struct OfRegistry {
 }
 
 impl OfRegistry {
+    /// Whether digests may be told: who knows no more than a path learns verdicts.
+    pub(super) fn tells_digests(&self) -> bool {
+        !matches!(self.asker, Asker::Verdicts)
+    }
+
     pub(super) fn new(app: &Arc<App>, asker: Asker) -> Self {
         Self { app: app.clone(), asker, deadline: app.admission.deadline() }
     }
@@ -83,6 +88,15 @@ impl Judge for OfRegistry {
         let decisions = app.admission.decisions_by(app, repository, digest, deadline).await?;
         let decision = decisions.at(Point::Admit, image.digest.is_some()).cloned();
         let none = || ApiError::unavailable("there is no decision about running this image");
-        Ok(Decided { revision: decisions.revision, decision: decision.ok_or_else(none)? })
+        let mut decision = decision.ok_or_else(none)?;
+        // Beside a digest, the tag says what the image is meant to be, though it may have moved on, or never have meant it.
+        if let (Some(_), Some(tag)) = (&image.digest, &image.tag) {
+            let by_name =
+                app.admission.decided_as(app, repository, digest, (tag, Point::Admit), deadline).await?;
+            if by_name.outcome > decision.outcome {
+                decision = by_name;
+            }
+        }
+        Ok(Decided { revision: decisions.revision, decision })
     }
 }

@@ -53,12 +53,26 @@ pub(crate) struct Request<'a> {
     /// Its name; empty where the API server is to make one up.
     #[serde(default)]
     pub(crate) name: String,
+    /// Who made the request of the API server.
+    #[serde(default)]
+    pub(crate) user_info: UserInfo,
+    /// Whether it is only tried.
+    #[serde(default)]
+    pub(crate) dry_run: bool,
     /// As it is to be.
     #[serde(borrow, default)]
     pub(crate) object: Option<&'a RawValue>,
     /// As it was.
     #[serde(borrow, default)]
     pub(crate) old_object: Option<&'a RawValue>,
+}
+
+/// A user of the cluster.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct UserInfo {
+    /// As the API server knows them.
+    #[serde(default)]
+    pub(crate) username: String,
 }
 
 /// Group, version and kind of an object.

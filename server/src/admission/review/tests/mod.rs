@@ -143,7 +143,7 @@ impl Asked {
             if mutates {
                 mutate(&request, scope, &self.judge).await
             } else {
-                validate(&request, scope, &self.judge).await
+                validate(&request, scope, &self.judge, true).await
             }
         })
     }
