@@ -21,6 +21,8 @@ const MAX_PEM: usize = 1 << 20;
 const MAX_ROOTS: usize = 256;
 /// `id-kp-codeSigning` (RFC 5280, section 4.2.1.12), the content octets.
 const CODE_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
+/// `anyExtendedKeyUsage` (the same section), the content octets.
+const ANY_USAGE: &[u8] = &[0x55, 0x1d, 0x25, 0x00];
 
 /// Root certificates.
 #[derive(Clone)]
@@ -85,6 +87,11 @@ impl CertificateRoots {
         self.id
     }
 
+    /// The certificates (DER).
+    pub(crate) fn ders(&self) -> Vec<Vec<u8>> {
+        self.roots.iter().filter_map(|root| root.certificate.to_der().ok()).collect()
+    }
+
     /// Whether `leaf` (DER) leads through `others` to a root at a time, for signing code.
     pub(crate) fn verify(
         &self,
@@ -107,16 +114,11 @@ impl CertificateRoots {
         // webpki does not look at a root's own dates.
         let usable: Vec<&Root> = self.roots.iter().filter(|root| root.holds_at(at)).collect();
         let anchors: Vec<TrustAnchor<'_>> = usable.iter().map(|root| root.anchor.clone()).collect();
-        // Authorities need not say what they issue for (RFC 5280, section 4.2.1.12); who signs must.
-        let usage = KeyUsage::required_if_present(CODE_SIGNING);
+        // A certificate that does not say what it is for is for everything (RFC 5280, section 4.2.1.12), as cosign has it.
+        let usage = KeyUsage::required_if_present(usage_of(&certificate));
         let path = end
             .verify_for_usage(WEBPKI_VERIFICATION_ALGS, &anchors, &between, at_unix, usage, None, None)
             .map_err(|error| self.explain(&error, &certificate, at))?;
-        if !signs_code(&certificate) {
-            let subject = &certificate.tbs_certificate.subject;
-            let detail = format!("the certificate of {subject} is not for signing code (extended key usage)");
-            return Err(ChainError::Wrong("certificate-chain", detail));
-        }
         let root = usable
             .iter()
             .find(|root| root.anchor == *path.anchor())
@@ -202,11 +204,13 @@ pub(crate) fn is_root(certificate: &Certificate) -> bool {
     certificate.tbs_certificate.subject == certificate.tbs_certificate.issuer
 }
 
-fn signs_code(certificate: &Certificate) -> bool {
-    let usage = certificate.tbs_certificate.get::<ExtendedKeyUsage>();
-    usage.is_ok_and(|found| {
-        found.is_some_and(|(_, usage)| usage.0.iter().any(|oid| oid.as_bytes() == CODE_SIGNING))
-    })
+/// The usage that a signer's certificate must have where it says any: signing code, unless it says that it is for all.
+fn usage_of(certificate: &Certificate) -> &'static [u8] {
+    let Ok(Some((_, usage))) = certificate.tbs_certificate.get::<ExtendedKeyUsage>() else {
+        return CODE_SIGNING;
+    };
+    let is_for = |wanted: &[u8]| usage.0.iter().any(|oid| oid.as_bytes() == wanted);
+    if is_for(ANY_USAGE) && !is_for(CODE_SIGNING) { ANY_USAGE } else { CODE_SIGNING }
 }
 
 fn not_after(certificate: &Certificate) -> Option<DateTime<Utc>> {

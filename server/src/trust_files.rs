@@ -142,7 +142,17 @@ impl TrustSource for DirectoryTrust {
             TrustReference::Certificates(path) => self.certificates(Path::new(path)),
             TrustReference::Sigstore(name) => self.sigstore(name),
             TrustReference::Notation { store } => {
-                let trust = NotationTrust::strict(store, &stores(&self.0, Some(store))?)?;
+                let found = stores(&self.0, Some(store))?;
+                if !found.contains(StoreType::Ca, store) {
+                    let place = self.0.join("truststore/x509/ca").join(store);
+                    let why = format!(
+                        "there is no store {store:?}: looked for certificates (PEM or DER files) in {}/; a `store` is a \
+                         folder of certificates beside the policy, as notation keeps them",
+                        place.display()
+                    );
+                    return Err(TrustError::new(STORE, why));
+                }
+                let trust = NotationTrust::strict(store, &found)?;
                 Ok(TrustRoot::Notation(trust.into()))
             }
             TrustReference::NotationPolicy(path) => one_statement(path, self.notation(Path::new(path))?),

@@ -8,7 +8,7 @@ use crate::harness::Registry;
 use crate::harness::image::Image;
 use crate::harness::tool;
 
-on_each_backend!(cosign_accepts_ours, ours_accepts_cosigns);
+on_each_backend!(cosign_accepts_ours, every_kind_of_key, ours_accepts_cosigns);
 
 /// Tells cosign to ask neither a log nor a timestamp authority.
 pub(super) const NO_SERVICES: &str = r#"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}"#;
@@ -51,6 +51,36 @@ async fn cosign_accepts_ours(registry: Registry) {
     // Its own tools open our keys.
     let shown = tool::run(&mut cosign(&home, &["public-key", "--key", &private]));
     assert_eq!(shown, std::fs::read_to_string(&public).unwrap());
+}
+
+/// Every kind of key that cosign imports: rreg signs with it, and each reads what the other has signed.
+async fn every_kind_of_key(registry: Registry) {
+    let Some(home) = Home::for_programs(&["cosign"]) else { return };
+    file(&home, "services.json", NO_SERVICES);
+    for (kind, algorithm) in [
+        ("ecdsa", &rcgen::PKCS_ECDSA_P384_SHA384),
+        ("ed25519", &rcgen::PKCS_ED25519),
+        ("rsa", &rcgen::PKCS_RSA_SHA256),
+    ] {
+        let pem = rcgen::KeyPair::generate_for(algorithm).unwrap().serialize_pem();
+        file(&home, "plain.key", &pem);
+        tool::run(&mut cosign(
+            &home,
+            &["import-key-pair", "--key", "plain.key", "--output-key-prefix", kind],
+        ));
+        let (private, public) = (format!("{kind}.key"), format!("{kind}.pub"));
+        for (form, key) in [("imported", private.as_str()), ("plain", "plain.key")] {
+            let repository = format!("{}/{kind}/{form}", registry.repository());
+            let image = Image::layered(&repository, 1);
+            registry.api().push(&repository, &image, Some("v1")).await;
+            let name = format!("{}/{repository}@{}", registry.address(), image.root().digest);
+            rreg(&home, &["sign", &name, "--key", key]);
+            let offline = ["--insecure-ignore-tlog", "--allow-http-registry", &name];
+            let args = [&["verify", "--key", &public][..], &offline].concat();
+            tool::run(&mut cosign(&home, &args));
+            assert_eq!(json(&home, &["verify", &name, "--key", &public]).1, 0, "{kind} {form}");
+        }
+    }
 }
 
 async fn ours_accepts_cosigns(registry: Registry) {

@@ -56,6 +56,17 @@ async fn ours_accepts_notations(registry: Registry) {
     let said = output(&home, &["verify", &name, "--notation-trust", &trust.display().to_string()]);
     assert_eq!(said.status.code(), Some(66), "no statement speaks about this repository: {said:?}");
     fs::remove_file(trust.join("trustpolicy.oci.json")).unwrap();
+    // A policy that names a store says where it was looked for.
+    let policy = "{apiVersion: rreg/v1, kind: Policy, name: n, match: {repos: ['**']}, at: [pull], \
+                  require: [{signature: {any: [{notation: {store: STORE}}]}}]}";
+    for (store, code) in [("team", 0), ("teem", 66)] {
+        write("policy.yaml", &policy.replace("STORE", store));
+        let said = output(&home, &["policy", "check", &trust.join("policy.yaml").display().to_string()]);
+        let text =
+            String::from_utf8_lossy(&said.stderr).into_owned() + &String::from_utf8_lossy(&said.stdout);
+        assert_eq!(said.status.code() == Some(0), code == 0, "{text}");
+        assert_eq!(text.contains("truststore/x509/ca/teem"), code != 0, "{text}");
+    }
     let store = trust.join("truststore/x509/ca/team");
     symlink(trust.join("localkeys/stranger.crt"), store.join("linked.crt")).unwrap();
     let said = output(&home, &["verify", &name, "--notation-trust", &trust.display().to_string()]);

@@ -15,14 +15,14 @@ struct Chain {
 }
 
 struct Plan {
-    usage: ExtendedKeyUsagePurpose,
+    usage: Option<ExtendedKeyUsagePurpose>,
     root_until: DateTime<Utc>,
     between_is_ca: bool,
 }
 
 fn plan() -> Plan {
     Plan {
-        usage: ExtendedKeyUsagePurpose::CodeSigning,
+        usage: Some(ExtendedKeyUsagePurpose::CodeSigning),
         root_until: Utc::now() + TimeDelta::days(100),
         between_is_ca: true,
     }
@@ -49,7 +49,7 @@ fn chain(plan: &Plan) -> Chain {
     let between = params("acme signing", plan.between_is_ca, Utc::now() + TimeDelta::days(50));
     let mut leaf = params("release", false, Utc::now() + TimeDelta::days(10));
     leaf.subject_alt_names = vec![rcgen::SanType::Rfc822Name("release@acme.test".try_into().unwrap())];
-    leaf.extended_key_usages = vec![plan.usage.clone()];
+    leaf.extended_key_usages = plan.usage.clone().into_iter().collect();
     Chain {
         root: root.self_signed(&keys[0]).unwrap().der().to_vec(),
         between: between.signed_by(&keys[1], &Issuer::from_params(&root, &keys[0])).unwrap().der().to_vec(),
@@ -100,7 +100,7 @@ fn what_is_wrong_is_named() {
     assert_eq!(wrong(&trusted, &right, &between, Utc::now() - TimeDelta::days(101)), "certificate-time");
     let other = chain(&plan());
     assert_eq!(wrong(&trusted, &right, &[other.between], Utc::now()), "certificate-chain");
-    let served = chain(&Plan { usage: ExtendedKeyUsagePurpose::ServerAuth, ..plan() });
+    let served = chain(&Plan { usage: Some(ExtendedKeyUsagePurpose::ServerAuth), ..plan() });
     let trusted = roots(&[&served.root]);
     assert_eq!(
         wrong(&trusted, &served, std::slice::from_ref(&served.between), Utc::now()),
@@ -112,6 +112,25 @@ fn what_is_wrong_is_named() {
     let old = chain(&Plan { root_until: Utc::now() - TimeDelta::days(1), ..plan() });
     let trusted = roots(&[&old.root]);
     assert_eq!(wrong(&trusted, &old, std::slice::from_ref(&old.between), Utc::now()), "certificate-time");
+}
+
+#[test]
+fn a_certificate_that_does_not_say_what_it_is_for_signs() {
+    for (usage, found) in [
+        (None, "nothing"),
+        (Some(ExtendedKeyUsagePurpose::Any), "nothing"),
+        (Some(ExtendedKeyUsagePurpose::CodeSigning), "nothing"),
+        (Some(ExtendedKeyUsagePurpose::TimeStamping), "certificate-chain"),
+        (Some(ExtendedKeyUsagePurpose::ClientAuth), "certificate-chain"),
+    ] {
+        let made = chain(&Plan { usage: usage.clone(), ..plan() });
+        let trusted = roots(&[&made.root]);
+        assert_eq!(
+            wrong(&trusted, &made, std::slice::from_ref(&made.between), Utc::now()),
+            found,
+            "{usage:?}"
+        );
+    }
 }
 
 #[test]

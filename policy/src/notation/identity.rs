@@ -1,7 +1,7 @@
 //! Distinguished names: their text, and whether one is part of another (Notary Project trust policy specification,
 //! "Trusted identities constraints"; RFC 4514).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use der::oid::ObjectIdentifier;
 use der::{Encode, Tag, Tagged};
@@ -12,6 +12,9 @@ use crate::trust::TrustError;
 
 /// What stands before a distinguished name in a trust policy.
 pub(super) const SUBJECT_PREFIX: &str = "x509.subject:";
+
+/// Attributes that a pattern must have (trust policy specification, "Trusted identities constraints").
+const REQUIRED: [&str; 3] = ["C", "ST", "O"];
 
 const NAMES: [(ObjectIdentifier, &str); 11] = [
     (ObjectIdentifier::new_unwrap("2.5.4.3"), "CN"),
@@ -79,19 +82,17 @@ fn escape(value: &str) -> String {
     value.chars().enumerate().map(one).collect()
 }
 
-/// The attributes of a distinguished name: each once, `S` for `ST`. Several in one relative name are an error.
+/// The attributes of a pattern: each once, `S` for `ST`. Several in one relative name (`+`) are an error, as in notation:
+/// a pattern lists attributes, and how the certificate groups them does not matter.
 pub(super) fn parse(dn: &str) -> Result<BTreeMap<String, String>, String> {
+    if split(dn, '+').len() > 1 {
+        return Err(format!(
+            "{dn:?} has several attributes in one relative name (\"+\"); write a comma between them"
+        ));
+    }
     let mut found = BTreeMap::new();
-    for part in split(dn)? {
-        let (name, value) = part
-            .split_once('=')
-            .ok_or_else(|| format!("{part:?} in {dn:?} has no \"=\"; write it as O=acme"))?;
-        let name = name.trim().to_ascii_uppercase();
-        let name = if name == "S" { "ST".to_owned() } else { name };
-        let value = unescape(value)?;
-        if name.is_empty() || value.is_empty() {
-            return Err(format!("{part:?} in {dn:?} has no name or no value"));
-        }
+    for part in split(dn, ',') {
+        let (name, value) = attribute(part, dn)?;
         if found.insert(name.clone(), value).is_some() {
             return Err(format!("{dn:?} has {name} twice; each attribute may be there once"));
         }
@@ -99,15 +100,37 @@ pub(super) fn parse(dn: &str) -> Result<BTreeMap<String, String>, String> {
     Ok(found)
 }
 
-/// Splits at commas that are not escaped.
-fn split(dn: &str) -> Result<Vec<&str>, String> {
+/// The attributes of a certificate's subject with all their values: relative names may have several attributes, and
+/// attributes such as OU and DC several values.
+fn parse_subject(dn: &str) -> Result<BTreeMap<String, BTreeSet<String>>, String> {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for part in split(dn, ',').into_iter().flat_map(|relative| split(relative, '+')) {
+        let (name, value) = attribute(part, dn)?;
+        found.entry(name).or_default().insert(value);
+    }
+    Ok(found)
+}
+
+fn attribute(part: &str, dn: &str) -> Result<(String, String), String> {
+    let (name, value) =
+        part.split_once('=').ok_or_else(|| format!("{part:?} in {dn:?} has no \"=\"; write it as O=acme"))?;
+    let name = name.trim().to_ascii_uppercase();
+    let name = if name == "S" { "ST".to_owned() } else { name };
+    let value = unescape(value)?;
+    if name.is_empty() || value.is_empty() {
+        return Err(format!("{part:?} in {dn:?} has no name or no value"));
+    }
+    Ok((name, value))
+}
+
+/// Splits at a sign where that is not escaped.
+fn split(dn: &str, sign: char) -> Vec<&str> {
     let (mut parts, mut from, mut escaped) = (Vec::new(), 0, false);
     for (at, c) in dn.char_indices() {
         match c {
             _ if escaped => escaped = false,
             '\\' => escaped = true,
-            '+' => return Err(format!("{dn:?} has several attributes in one relative name (\"+\")")),
-            ',' => {
+            c if c == sign => {
                 parts.push(dn.get(from..at).unwrap_or_default());
                 from = at + 1;
             }
@@ -115,7 +138,7 @@ fn split(dn: &str) -> Result<Vec<&str>, String> {
         }
     }
     parts.push(dn.get(from..).unwrap_or_default());
-    Ok(parts)
+    parts
 }
 
 /// Takes back the escapes of a value, and the spaces around it.
@@ -152,7 +175,7 @@ pub(super) fn parse_pattern(pattern: &str) -> Result<BTreeMap<String, String>, S
         return Err(format!("{dn:?} has a value in hexadecimal (\"=#\"), which is not allowed"));
     }
     let found = parse(dn)?;
-    match ["C", "ST", "O"].into_iter().find(|name| !found.contains_key(*name)) {
+    match REQUIRED.into_iter().find(|name| !found.contains_key(*name)) {
         Some(name) => {
             Err(format!("{dn:?} has no {name}; C, ST and O must be there, as in C=US,ST=WA,O=acme"))
         }
@@ -172,10 +195,12 @@ pub fn subject_matches(pattern: &str, subject: &str) -> bool {
     if pattern == "*" {
         return true;
     }
-    match (parse_pattern(pattern), parse(subject)) {
-        (Ok(part), Ok(whole)) => is_subset(&part, &whole),
-        _ => false,
-    }
+    let (Ok(part), Ok(whole)) = (parse_pattern(pattern), parse_subject(subject)) else { return false };
+    part.iter().all(|(name, value)| {
+        // Of those that must be there, one counts: a subject with two says nobody in particular.
+        let alone = !REQUIRED.contains(&name.as_str());
+        whole.get(name).is_some_and(|values| values.contains(value) && (alone || values.len() == 1))
+    })
 }
 
 /// Whether a pattern for [`subject_matches`] can match anything.

@@ -35,9 +35,11 @@ pub use trust::NotationTrust;
 pub use trust_policy::{TrustPolicyDocument, VerifyTimestamp};
 pub use trust_store::{StoreType, TrustStores};
 
+use chrono::{DateTime, Utc};
+
 use crate::context::VerifyContext;
 use crate::evidence::Evidence;
-use crate::verdict::Verification;
+use crate::verdict::{Verdict, Verification};
 
 /// Whether the bytes are an envelope with all its parts: algorithm, content type, certificates, and a payload in JSON.
 /// `essence` is its media type without parameters.
@@ -47,6 +49,24 @@ pub(crate) fn is_envelope(essence: &str, bytes: &[u8]) -> bool {
         envelope.protected.content_type == envelope::PAYLOAD_TYPE
             && serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&envelope.payload).is_ok()
     })
+}
+
+/// When a time-stamp token says that `message` was there, the earliest and the latest, where its authority leads to one of
+/// `roots` (DER); else what that says of the token, and why.
+pub(crate) fn stamped_at(
+    token: &[u8],
+    message: &[u8],
+    roots: &[Vec<u8>],
+    limits: &crate::Limits,
+) -> Result<(DateTime<Utc>, DateTime<Utc>), (Verdict, String)> {
+    let read = roots.iter().filter_map(|der| certificate::Certificate::from_der(der).ok());
+    let roots: Vec<_> = read.filter(certificate::Certificate::is_self_signed).collect();
+    match timestamp::verify(token, message, &roots, limits) {
+        Ok(proved) => Ok((proved.earliest, proved.latest)),
+        Err(timestamp::TimestampError::Limit(why)) => Err((Verdict::Error, why)),
+        Err(timestamp::TimestampError::Wrong(why)) => Err((Verdict::Invalid, why)),
+        Err(timestamp::TimestampError::Untrusted(why)) => Err((Verdict::Unverifiable, why)),
+    }
 }
 
 /// Judges an envelope under one statement of a trust policy. Checks: `integrity`, `subject`, `critical-attributes`,

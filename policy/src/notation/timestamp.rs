@@ -34,7 +34,7 @@ pub(super) enum TimestampError {
     Limit(String),
     /// Wrong, whoever is trusted.
     Wrong(String),
-    /// By an authority that is in no `tsa` store.
+    /// By an authority that is not trusted: in no `tsa` store, or not configured.
     Untrusted(String),
 }
 
@@ -88,7 +88,7 @@ pub(super) fn verify(
     let built = chain::build(leaf, &certificates, roots, info.time, limits.max_chain);
     let Some(built) = built else {
         return Err(TimestampError::Untrusted(format!(
-            "the time-stamping authority {:?} leads to no certificate of the tsa stores that held at {}",
+            "the time-stamping authority {:?} leads to no trusted authority that held at {}",
             leaf.subject(),
             info.time
         )));

@@ -18,6 +18,9 @@ const ENCRYPTED_OLD: &str = "ENCRYPTED COSIGN PRIVATE KEY";
 const PLAIN: &str = "PRIVATE KEY";
 /// Longest PEM text of a private key that is read.
 const MAX_KEY: usize = 64 << 10;
+/// Which keys sign.
+const KINDS: &str = "it is no PKCS #8 key of a kind that signs: ECDSA on P-256, P-384 or P-521, Ed25519, or RSA of 2048, \
+                     3072 or 4096 bits; `rreg key generate` makes one";
 /// Bytes of a nonce of XSalsa20-Poly1305.
 const NONCE: usize = 24;
 
@@ -75,8 +78,7 @@ impl SigningKey {
             }
         };
         // What the parser says may quote the key.
-        let pair = SigStoreKeyPair::from_der(&der)
-            .map_err(|_| SignError::Key("it is no PKCS #8 key of a known kind".to_owned()))?;
+        let pair = SigStoreKeyPair::from_der(&der).map_err(|_| SignError::Key(KINDS.to_owned()))?;
         Self::new(pair)
     }
 
@@ -85,10 +87,9 @@ impl SigningKey {
             SigStoreKeyPair::ECDSA(ECDSAKeys::P256(_)) => SigningScheme::ECDSA_P256_SHA256_ASN1,
             SigStoreKeyPair::ECDSA(ECDSAKeys::P384(_)) => SigningScheme::ECDSA_P384_SHA384_ASN1,
             SigStoreKeyPair::ECDSA(ECDSAKeys::P521(_)) => SigningScheme::ECDSA_P521_SHA512_ASN1,
-            SigStoreKeyPair::ED25519(_) | SigStoreKeyPair::RSA(_) => {
-                let why = "signatures are made with ECDSA keys on P-256, P-384 and P-521; `rreg key generate` makes one";
-                return Err(SignError::Key(why.to_owned()));
-            }
+            SigStoreKeyPair::ED25519(_) => SigningScheme::ED25519,
+            // As cosign signs with them; the size is the key's own.
+            SigStoreKeyPair::RSA(_) => SigningScheme::RSA_PKCS1_SHA256(0),
         };
         let signer = pair.to_sigstore_signer(&scheme).map_err(unusable)?;
         let public = pair.public_key_to_der().map_err(unusable)?;
@@ -126,7 +127,8 @@ impl SigningKey {
         STANDARD.encode(self.public.id().hash())
     }
 
-    /// A signature over `message`: ECDSA in ASN.1 form, hashed with the SHA-2 of the curve's length.
+    /// A signature over `message`: ECDSA in ASN.1 form, hashed with the SHA-2 of the curve's length; Ed25519; or RSA with
+    /// PKCS #1 1.5 padding and SHA-256.
     ///
     /// # Errors
     /// [`SignError::Signing`].

@@ -45,6 +45,42 @@ fn signatures_verify_by_their_key_alone() {
     assert_eq!(bundle["mediaType"], BUNDLE_V03);
 }
 
+/// PKCS #8 of each kind of key that cosign imports.
+fn of_each_kind() -> Vec<(&'static str, Vec<u8>)> {
+    use rcgen::{
+        KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519,
+        PKCS_RSA_SHA256,
+    };
+    let made = [
+        ("P-256", &PKCS_ECDSA_P256_SHA256),
+        ("P-384", &PKCS_ECDSA_P384_SHA384),
+        ("P-521", &PKCS_ECDSA_P521_SHA512),
+        ("Ed25519", &PKCS_ED25519),
+        ("RSA", &PKCS_RSA_SHA256),
+    ];
+    let mut all: Vec<(&str, Vec<u8>)> =
+        made.map(|(name, kind)| (name, KeyPair::generate_for(kind).unwrap().serialize_der())).into();
+    // As openssl and Go write it: version 1, without the public half.
+    let mut plain = STANDARD.decode("MC4CAQAwBQYDK2VwBCIEIA==").unwrap();
+    plain.extend([7; 32]);
+    all.push(("Ed25519, version 1", plain));
+    all
+}
+
+#[test]
+fn every_kind_of_cosigns_keys_signs_and_is_encrypted() {
+    for (name, der) in of_each_kind() {
+        let plain = der::pem::encode_string("PRIVATE KEY", der::pem::LineEnding::LF, &der).unwrap();
+        let key =
+            SigningKey::from_pem(plain.as_bytes(), None).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let sealed = key.to_encrypted_pem(b"secret").unwrap();
+        let opened_again = SigningKey::from_pem(sealed.as_bytes(), Some(b"secret")).unwrap();
+        assert_eq!(opened_again.public().id(), key.public().id(), "{name}");
+        let (_, signed) = opened(&image_bundle(&opened_again, &subject()).unwrap(), &key);
+        assert!(signed, "{name}");
+    }
+}
+
 #[test]
 fn predicates_stay_as_they_were_written() {
     let key = SigningKey::generate().unwrap();

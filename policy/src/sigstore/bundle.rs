@@ -24,10 +24,11 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Piece, Failure> {
 /// What a bundle holds.
 fn piece(bundle: Bundle, limits: &Limits) -> Result<Piece, Failure> {
     let material = &bundle.verification_material;
-    let (entries, timestamps) =
-        (material.tlog_entries.len(), material.timestamp_verification_data.rfc3161_timestamps.len());
+    let (entries, stamps) =
+        (material.tlog_entries.len(), &material.timestamp_verification_data.rfc3161_timestamps);
     within("log entries", entries, limits.max_proofs)?;
-    within("timestamps", timestamps, limits.max_proofs)?;
+    within("timestamps", stamps.len(), limits.max_proofs)?;
+    let timestamps = stamps.iter().map(|stamp| stamp.signed_timestamp.as_bytes().to_vec()).collect();
     let declared = match &material.content {
         VerificationMaterialContent::PublicKey(key) => Declared::Key(key.hint.clone()),
         VerificationMaterialContent::Certificate(certificate) => Declared::Certificate {
@@ -56,7 +57,8 @@ fn piece(bundle: Bundle, limits: &Limits) -> Result<Piece, Failure> {
         _ => return Err(unreadable(&"its content is of an unknown kind")),
     };
     let signatures = vec![signature.as_bytes().to_vec()];
-    Ok(Piece { declared, signatures, message, bundle: Ok(Box::new(bundle)), entries, timestamps })
+    let stamped = signatures.clone();
+    Ok(Piece { declared, signatures, message, bundle: Ok(Box::new(bundle)), entries, timestamps, stamped })
 }
 
 /// An error where there is more of something than the limit.

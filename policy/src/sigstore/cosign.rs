@@ -113,7 +113,9 @@ pub(super) fn read_attestation(evidence: &Evidence, limits: &Limits) -> Result<P
         "payload": envelope.payload,
         "signatures": listed,
     }});
-    piece(&evidence.annotations, message, signatures, content, limits)
+    let mut piece = piece(&evidence.annotations, message, signatures, content, limits)?;
+    piece.stamped.push(evidence.content.to_vec());
+    Ok(piece)
 }
 
 fn piece(
@@ -124,7 +126,10 @@ fn piece(
     limits: &Limits,
 ) -> Result<Piece, Failure> {
     let entries = usize::from(present(annotations, BUNDLE).is_some());
-    let timestamps = usize::from(present(annotations, TIMESTAMP).is_some());
+    let timestamps = match stamp(annotations)? {
+        None => Vec::new(),
+        Some(token) => vec![decoded("timestamp", &token)?],
+    };
     let (declared, bundle) = match present(annotations, CERTIFICATE) {
         None => {
             let missing = Failure::new("certificate", Verdict::Error, "it comes without a certificate");
@@ -140,39 +145,33 @@ fn piece(
             (Declared::Certificate { leaf, others: chain.collect(), only: false }, bundle)
         }
     };
-    Ok(Piece { declared, signatures, message, bundle, entries, timestamps })
+    let stamped = signatures.clone();
+    Ok(Piece { declared, signatures, message, bundle, entries, timestamps, stamped })
 }
 
-/// The same as a bundle 0.1.
+/// The same as a bundle 0.1, or 0.2 where there is no log entry.
 fn as_bundle(
     annotations: &BTreeMap<String, String>,
     chain: &[(Certificate, Vec<u8>)],
     content: Value,
 ) -> Result<Bundle, Failure> {
-    let promise = present(annotations, BUNDLE).ok_or_else(|| {
-        Failure::invalid(
-            "tlog-entry",
-            format!("there is no annotation {BUNDLE}; a keyless signature needs a log entry"),
-        )
-    })?;
+    let entries = present(annotations, BUNDLE).map(entry).transpose()?;
     // A root that is sent along proves nothing; the trust root has its own.
     let sent = |(at, (certificate, der)): (usize, &(Certificate, Vec<u8>))| {
         (at == 0 || !is_root(certificate)).then(|| json!({"rawBytes": STANDARD.encode(der)}))
     };
     let sent: Vec<Value> = chain.iter().enumerate().filter_map(sent).collect();
-    let timestamps = match present(annotations, TIMESTAMP) {
-        None => Vec::new(),
-        Some(text) => {
-            let timestamp: Timestamp =
-                serde_json::from_str(text).map_err(|error| unreadable("timestamp", &error))?;
-            vec![json!({"signedTimestamp": timestamp.token})]
-        }
-    };
+    let timestamps: Vec<Value> =
+        stamp(annotations)?.into_iter().map(|token| json!({"signedTimestamp": token})).collect();
     let mut bundle = json!({
-        "mediaType": "application/vnd.dev.sigstore.bundle+json;version=0.1",
+        // The first version cannot be without an entry.
+        "mediaType": format!(
+            "application/vnd.dev.sigstore.bundle+json;version=0.{}",
+            if entries.is_some() { 1 } else { 2 }
+        ),
         "verificationMaterial": {
             "x509CertificateChain": {"certificates": sent},
-            "tlogEntries": [entry(promise)?],
+            "tlogEntries": entries.into_iter().collect::<Vec<_>>(),
             "timestampVerificationData": {"rfc3161Timestamps": timestamps},
         },
     });
@@ -180,6 +179,12 @@ fn as_bundle(
         bundle.extend(content);
     }
     Bundle::from_json(&bundle.to_string()).map_err(|error| unreadable("bundle", &error))
+}
+
+/// The timestamp, in base64.
+fn stamp(annotations: &BTreeMap<String, String>) -> Result<Option<String>, Failure> {
+    let read = |text: &str| serde_json::from_str::<Timestamp>(text).map(|timestamp| timestamp.token);
+    present(annotations, TIMESTAMP).map(read).transpose().map_err(|error| unreadable("timestamp", &error))
 }
 
 /// Rekor's promise as a log entry.

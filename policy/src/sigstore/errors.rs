@@ -48,7 +48,9 @@ impl From<Error> for Failure {
                 ("tlog-entry", Verdict::Unverifiable)
             }
             Error::TransparencyLog(error) => (log(error), Verdict::Invalid),
-            Error::Timestamp(TimestampError::Invalid(_)) => ("timestamp", Verdict::Invalid),
+            // Nothing proves its time, which another trust root may know.
+            Error::Timestamp(TimestampError::NoVerifiedTimestamp(_))
+            | Error::Bundle(BundleError::MissingSigningTimeEvidence) => ("timestamp", Verdict::Unverifiable),
             Error::Timestamp(_) => ("timestamp", Verdict::Invalid),
             Error::InvalidBundle(_) | Error::Types(_) => ("bundle", Verdict::Invalid),
             Error::Bundle(error) => (structure(error), Verdict::Invalid),
@@ -95,7 +97,6 @@ fn structure(error: &BundleError) -> &'static str {
         BundleError::MissingInclusionPromise(_) => "set",
         BundleError::MissingInclusionProof(_) | BundleError::LogIndexOutOfRange { .. } => "tlog-inclusion",
         BundleError::MissingCheckpoint | BundleError::CheckpointRootMismatch => "checkpoint",
-        BundleError::MissingSigningTimeEvidence => "tlog-entry",
         BundleError::MissingTimestamp => "timestamp",
         BundleError::CertificateChainNotAllowed(_) => "certificate-chain",
         _ => "bundle",

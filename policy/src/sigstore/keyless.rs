@@ -2,11 +2,13 @@
 //!
 //! `sigstore-verify` decides; what it leaves open is asked here before and after it.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use der::Decode;
 use rreg_oci::{Algorithm, Digest};
 use sigstore_verify::types::{
-    ArtifactDigest, Bundle, HashAlgorithm, KindVersion, MessageSignature, SignatureContent,
+    ArtifactDigest, Bundle, HashAlgorithm, KindVersion, MediaType, MessageSignature, SignatureContent,
 };
 use sigstore_verify::{VerificationPolicy, VerificationResult};
 use x509_cert::Certificate;
@@ -57,21 +59,56 @@ fn checked(
         return Err(Failure::new("key", Verdict::Unverifiable, detail));
     };
     checks.pass("subject", piece.message.subject(artifact)?);
+    known_authority(&piece.declared, root)?;
     no_root_sent(&piece.declared)?;
     let bundle = piece.bundle.as_ref().map_err(Clone::clone)?;
-    if bundle.verification_material.tlog_entries.is_empty() {
+    let bundle = if root.has_logs() { Cow::Borrowed(bundle.as_ref()) } else { Cow::Owned(unlogged(bundle)) };
+    let entries = &bundle.verification_material.tlog_entries;
+    if root.has_logs() && entries.is_empty() {
         return Err(Failure::invalid("tlog-entry", "there is no log entry; a keyless signature needs one"));
     }
-    for entry in &bundle.verification_material.tlog_entries {
+    for entry in entries {
         proofs::entry(entry, root, context)?;
     }
-    let result = decided(piece, bundle, artifact, root)
-        .map_err(|error| about_the_entry(unknown_authority(error, leaf, root)))?;
-    proofs::timestamps(bundle, root)?;
+    let result = decided(piece, &bundle, artifact, root)
+        .map_err(|error| about_the_entry(unknown_authority(error, leaf, root)))
+        .map_err(|error| proofs::unknown_stamp(error, &bundle, root))?;
+    proofs::timestamps(&bundle, root)?;
     let signed_at = times(&result, context)?;
     let signer = claims::signer(leaf)?;
-    passed(checks, bundle, &result, signed_at, &signer.to_string())?;
+    passed(checks, (&bundle, root.has_logs()), &result, signed_at, &signer.to_string())?;
+    if !root.has_logs() && piece.entries > 0 {
+        let detail = format!("{} log entries not checked: this trust root has no logs", piece.entries);
+        checks.note("tlog-entry", Verdict::Unverifiable, false, detail);
+    }
     Ok((signer, signed_at))
+}
+
+/// A bundle for a trust root without logs, which asks for none: what logs say of it proves nothing there, its times no
+/// more than the rest. Its time is that of a timestamp authority.
+fn unlogged(bundle: &Bundle) -> Bundle {
+    let mut bundle = bundle.clone();
+    bundle.verification_material.tlog_entries.clear();
+    // The first version cannot be without.
+    if bundle.media_type() == MediaType::Bundle0_1 {
+        bundle.media_type = MediaType::Bundle0_2;
+    }
+    bundle
+}
+
+/// Whether the trust root may know who issued the certificate, by name. An authority that it does not know is not proved
+/// wrong, whatever else its signatures lack that this root would ask for.
+fn known_authority(declared: &Declared, root: &SigstoreRoot) -> Result<(), Failure> {
+    let Declared::Certificate { leaf, others, .. } = declared else { return Ok(()) };
+    let sent = std::iter::once(leaf).chain(others).filter_map(|der| Certificate::from_der(der).ok());
+    let issuers: Vec<_> = sent.map(|certificate| certificate.tbs_certificate.issuer).collect();
+    let known = root.authorities().filter_map(|der| Certificate::from_der(der).ok());
+    let Some(issuer) = issuers.first() else { return Ok(()) };
+    if known.into_iter().any(|authority| issuers.contains(&authority.tbs_certificate.subject)) {
+        return Ok(());
+    }
+    let detail = format!("the certificate is issued by {issuer}, which this trust root does not have");
+    Err(Failure::new("certificate-chain", Verdict::Unverifiable, detail))
 }
 
 /// Lets `sigstore-verify` decide.
@@ -82,6 +119,7 @@ fn decided(
     root: &SigstoreRoot,
 ) -> Result<VerificationResult, Failure> {
     let policy = VerificationPolicy::any_identity();
+    let policy = if root.has_logs() { policy } else { policy.skip_tlog_unsafe().skip_sct() };
     let entries = &bundle.verification_material.tlog_entries;
     let plain = entries.iter().all(|entry| entry.kind_version == KindVersion::HashedRekordV001);
     let decided = match (&piece.message, &bundle.content) {
@@ -165,12 +203,12 @@ fn no_root_sent(declared: &Declared) -> Result<(), Failure> {
 /// Writes down what held. What was not proved is a failure here too, should the judge ever grow more lenient.
 fn passed(
     checks: &mut Checks,
-    bundle: &Bundle,
+    (bundle, logged): (&Bundle, bool),
     result: &VerificationResult,
     signed_at: DateTime<Utc>,
     who: &str,
 ) -> Result<(), Failure> {
-    if !result.certificate_verified() || !result.sct_verified() || !result.tlog_verified() {
+    if !result.certificate_verified() || logged && !(result.sct_verified() && result.tlog_verified()) {
         return Err(Failure::new("certificate", Verdict::Error, "chain, SCT and log were not all verified"));
     }
     let material = &bundle.verification_material;
@@ -179,12 +217,16 @@ fn passed(
         format!("the certificate of {who} leads to an authority of the trust root"),
     );
     checks.pass("certificate-time", format!("it held at {signed_at}"));
-    checks.pass("sct", "a certificate transparency log of the trust root has it");
+    if logged {
+        checks.pass("sct", "a certificate transparency log of the trust root has it");
+    }
     let entries = &material.tlog_entries;
     let proofs = entries.iter().filter(|entry| entry.inclusion_proof.is_some()).count();
     let promises = entries.iter().filter(|entry| entry.inclusion_promise.is_some()).count();
     let timestamps = material.timestamp_verification_data.rfc3161_timestamps.len();
-    checks.pass("tlog-entry", format!("{} log entries are about this signature", entries.len()));
+    if logged {
+        checks.pass("tlog-entry", format!("{} log entries are about this signature", entries.len()));
+    }
     let several = [
         ("tlog-inclusion", proofs, "inclusion proofs lead to a checkpoint"),
         ("checkpoint", proofs, "checkpoints are signed by a log of the trust root"),

@@ -24,8 +24,10 @@ pub(super) struct Piece {
     pub(super) bundle: Result<Box<Bundle>, Failure>,
     /// How many log entries there are.
     pub(super) entries: usize,
-    /// How many timestamps there are.
-    pub(super) timestamps: usize,
+    /// Timestamps (RFC 3161), as they were sent.
+    pub(super) timestamps: Vec<Vec<u8>>,
+    /// What they may be over: a signature, or what cosign 2 stamps of an attestation, the envelope.
+    pub(super) stamped: Vec<Vec<u8>>,
 }
 
 /// Whom a signature names.

@@ -62,6 +62,25 @@ fn checkpoint_name(entry: &TransparencyLogEntry) -> Result<(), Failure> {
     }
 }
 
+/// A timestamp by an authority whose name the trust root does not have is unknown, not proved wrong.
+pub(super) fn unknown_stamp(failure: Failure, bundle: &Bundle, root: &SigstoreRoot) -> Failure {
+    if failure.name != "timestamp" || failure.verdict != Verdict::Invalid {
+        return failure;
+    }
+    let trusted: Vec<&[u8]> = root.timestamp_authorities().collect();
+    let stamps = &bundle.verification_material.timestamp_verification_data.rfc3161_timestamps;
+    let unknown =
+        stamps.iter().find_map(|stamp| timestamp::unknown(stamp.signed_timestamp.as_bytes(), &trusted));
+    match unknown {
+        Some(name) => Failure::new(
+            "timestamp",
+            Verdict::Unverifiable,
+            format!("the timestamp is by an authority of {name}, which this trust root does not have"),
+        ),
+        None => failure,
+    }
+}
+
 /// Refuses timestamps that say odd things outside their signatures.
 pub(super) fn timestamps(bundle: &Bundle, root: &SigstoreRoot) -> Result<(), Failure> {
     let trusted: Vec<&[u8]> = root.timestamp_authorities().collect();

@@ -73,6 +73,12 @@ impl SigstoreRoot {
         &self.verifier
     }
 
+    /// Whether it has logs, and so asks for entries and for certificate timestamps (SCT). An instance that logs nothing,
+    /// such as GitHub's for private repositories, has neither kind; one that has lost a kind is not taken for one.
+    pub(super) fn has_logs(&self) -> bool {
+        !self.root.tlogs.is_empty() || !self.root.ctlogs.is_empty()
+    }
+
     /// Whether it has a log with this key id.
     pub(super) fn knows_log(&self, key_id: &[u8]) -> bool {
         self.root.tlogs.iter().any(|log| log.log_id.key_id.as_bytes() == key_id)

@@ -2,14 +2,17 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
 use rreg_oci::Digest;
 
 use super::bundle::hex;
 use super::errors::Failure;
 use super::piece::{Declared, Message, Piece};
+use super::timestamp;
 use crate::certificates::{CertificateRoots, ChainError};
 use crate::context::VerifyContext;
 use crate::key::PublicKey;
+use crate::notation;
 use crate::signer::Signer;
 use crate::verdict::{Checks, Verdict, Verification};
 
@@ -40,8 +43,8 @@ pub(super) fn by_key(piece: &Piece, artifact: &Digest, key: &PublicKey) -> Verif
     verification
 }
 
-/// Judges a signature by a certificate that leads to a configured authority. Without trusted logs or timestamp
-/// authorities no time is proved, so the chain must hold now.
+/// Judges a signature by a certificate that leads to a configured authority. Those authorities vouch for timestamps too:
+/// where one of them proves when it was signed the chain must have held then; otherwise it must hold now.
 pub(super) fn by_certificates(
     piece: &Piece,
     artifact: &Digest,
@@ -53,30 +56,86 @@ pub(super) fn by_certificates(
         let detail = "it is signed with a bare key; this trust root is for certificates";
         return Verification::failed("key", Verdict::Unverifiable, detail);
     };
-    let verified = match roots.verify(leaf, others, context.now) {
-        Ok(verified) => verified,
-        Err(ChainError::Unknown(detail)) => {
+    let times = stamped_times(piece, roots, context);
+    let proved = times.proved;
+    let at = proved.map_or([context.now; 2], |(earliest, latest)| [earliest, latest]);
+    let chain = at.map(|time| roots.verify(leaf, others, time));
+    let verified = match chain {
+        [Ok(verified), Ok(_)] => verified,
+        [Err(ChainError::Unknown(detail)), _] | [_, Err(ChainError::Unknown(detail))] => {
             return Verification::failed("certificate-chain", Verdict::Unverifiable, detail);
         }
-        Err(ChainError::Wrong(name, detail)) => return Verification::failed(name, Verdict::Invalid, detail),
+        [Err(ChainError::Wrong(name, detail)), _] | [_, Err(ChainError::Wrong(name, detail))] => {
+            return match times.unproved {
+                Some((Verdict::Invalid, why)) if name == "certificate-time" => {
+                    Verification::failed(name, Verdict::Invalid, format!("{detail}, and {why}"))
+                }
+                // It may have been signed in time.
+                Some((verdict, why)) if name == "certificate-time" && proved.is_none() => {
+                    Verification::failed("timestamp", verdict, format!("{detail}, and {why}"))
+                }
+                _ => Verification::failed(name, Verdict::Invalid, detail),
+            };
+        }
     };
-    checks.pass(
-        "certificate-chain",
-        format!("{} leads to a configured authority, for signing code", verified.signer),
-    );
-    checks.pass(
-        "certificate-time",
-        format!("the chain holds at {}; no time of signing is proved", context.now),
-    );
+    checks.pass("certificate-chain", format!("{} leads to a configured authority", verified.signer));
+    match proved {
+        Some((_, latest)) => {
+            checks.pass("timestamp", format!("a configured authority saw the signature by {latest}"));
+            checks.pass("certificate-time", format!("the chain held at {latest}, when it was signed"));
+        }
+        None => checks.pass(
+            "certificate-time",
+            format!("the chain holds at {}; no time of signing is proved", context.now),
+        ),
+    }
     note(&mut checks, "signature", signature(piece, artifact, &verified.key, &verified.signer.to_string()));
     note(&mut checks, "subject", piece.message.subject(artifact));
-    unasked(&mut checks, piece);
+    unasked_entries(&mut checks, piece);
+    if let Some((verdict, why)) = times.unproved.filter(|_| proved.is_none()) {
+        checks.note("timestamp", verdict, false, why);
+    }
     let mut verification = checks.finish();
-    verification.holds_until = verified.until;
+    // What was signed in time stays so.
+    verification.holds_until = if proved.is_some() { None } else { verified.until };
     if verification.verdict == Verdict::Valid {
         verification.signer = Some(verified.signer);
+        verification.signed_at = proved.map(|(_, latest)| latest);
     }
     verification
+}
+
+/// What the timestamps of a signature prove.
+struct Times {
+    /// The earliest and the latest time at which it was there, by the first timestamp that proves any.
+    proved: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    /// Why a timestamp proves nothing.
+    unproved: Option<(Verdict, String)>,
+}
+
+fn stamped_times(piece: &Piece, roots: &CertificateRoots, context: &VerifyContext<'_>) -> Times {
+    let roots = roots.ders();
+    let mut times = Times { proved: None, unproved: None };
+    for stamp in &piece.timestamps {
+        let read = timestamp::token(stamp).map_err(|why| (Verdict::Invalid, why));
+        let found = read.and_then(|token| {
+            let over = piece.stamped.iter();
+            let mut all = over.map(|signed| notation::stamped_at(&token, signed, &roots, context.limits));
+            let first = all.next().unwrap_or_else(|| Err((Verdict::Error, "there is no signature".into())));
+            first.or_else(|why| all.find_map(Result::ok).ok_or(why))
+        });
+        match found {
+            Ok((_, latest)) if latest > context.now => {
+                let why = format!("its timestamp says {latest}, which is after {}", context.now);
+                times.unproved = Some((Verdict::Invalid, why));
+            }
+            Ok(found) => times.proved = times.proved.or(Some(found)),
+            Err((verdict, why)) => {
+                times.unproved = Some((verdict, format!("its timestamp proves no time: {why}")))
+            }
+        }
+    }
+    times
 }
 
 /// Whether the bundle may be by this key at all. A hint of the length of a SHA-256 is read as the digest of the key,
@@ -154,11 +213,21 @@ fn note(checks: &mut Checks, name: &'static str, result: Result<String, Failure>
     }
 }
 
-/// Says what was not looked at, since this trust root knows no logs.
+/// Says what was not looked at, since this trust root knows no logs and, being a key, no authorities.
 fn unasked(checks: &mut Checks, piece: &Piece) {
-    let parts = [("tlog-entry", piece.entries, "log entries"), ("timestamp", piece.timestamps, "timestamps")];
-    for (name, count, what) in parts.into_iter().filter(|(_, count, _)| *count > 0) {
-        let detail = format!("{count} {what} not checked: this trust root has no logs and asks for none");
-        checks.note(name, Verdict::Unverifiable, false, detail);
+    unasked_entries(checks, piece);
+    let count = piece.timestamps.len();
+    if count > 0 {
+        let detail = format!("{count} timestamps not checked: a key needs no time");
+        checks.note("timestamp", Verdict::Unverifiable, false, detail);
+    }
+}
+
+fn unasked_entries(checks: &mut Checks, piece: &Piece) {
+    let count = piece.entries;
+    if count > 0 {
+        let detail =
+            format!("{count} log entries not checked: this trust root has no logs and asks for none");
+        checks.note("tlog-entry", Verdict::Unverifiable, false, detail);
     }
 }

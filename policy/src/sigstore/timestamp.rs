@@ -9,6 +9,7 @@ use cms::content_info::{CmsVersion, ContentInfo};
 use cms::signed_data::{SignedData, SignerIdentifier, SignerInfo};
 use der::asn1::{ObjectIdentifier, OctetStringRef};
 use der::{Decode, Encode};
+use x509_cert::Certificate;
 use x509_cert::spki::AlgorithmIdentifierOwned;
 use x509_tsp::TimeStampResp;
 
@@ -51,6 +52,26 @@ pub(super) fn plain(token: &[u8], trusted: &[&[u8]]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The token itself, out of the answer that an authority gave where that was kept whole (RFC 3161, section 2.4.2).
+pub(super) fn token(stamp: &[u8]) -> Result<Vec<u8>, String> {
+    let Ok(response) = TimeStampResp::from_der(stamp) else { return Ok(stamp.to_vec()) };
+    let token = response.time_stamp_token.ok_or("it has no token")?;
+    token.to_der().map_err(|error| error.to_string())
+}
+
+/// The issuer that the signer of a token names, where it is none of the trusted certificates (DER).
+pub(super) fn unknown(token: &[u8], trusted: &[&[u8]]) -> Option<String> {
+    let signed = signed_data(token).ok()?;
+    let [signer] = signed.signer_infos.0.as_slice() else { return None };
+    let SignerIdentifier::IssuerAndSerialNumber(id) = &signer.sid else { return None };
+    let mut known = trusted.iter().filter_map(|der| Certificate::from_der(der).ok());
+    let knows = |one: Certificate| {
+        let of = one.tbs_certificate;
+        id.issuer == of.subject || id.issuer == of.issuer
+    };
+    (!known.any(knows)).then(|| id.issuer.to_string())
 }
 
 fn signed_data(token: &[u8]) -> Result<SignedData, String> {

@@ -22,6 +22,26 @@ fn a_pattern_is_part_of_a_subject() {
 }
 
 #[test]
+fn a_subject_may_group_and_repeat_its_attributes() {
+    let subject = r"CN=Release+OU=Builds+OU=a\+b,DC=com,DC=acme,O=acme+ST=WA,C=US";
+    for pattern in [
+        "C=US,ST=WA,O=acme",
+        "C=US,ST=WA,O=acme,CN=Release,OU=Builds",
+        r"C=US,ST=WA,O=acme,OU=a\+b",
+        "DC=acme,C=US,ST=WA,O=acme",
+    ] {
+        assert!(subject_matches(pattern, subject), "{pattern}");
+    }
+    for pattern in ["C=US,ST=WA,O=acme,OU=b", "C=US,ST=WA,O=acme,DC=org", "C=US,ST=WA,O=acme,OU=Builds+OU=x"]
+    {
+        assert!(!subject_matches(pattern, subject), "{pattern}");
+    }
+    // Two organizations are none in particular.
+    assert!(!subject_matches("C=US,ST=WA,O=acme", "CN=x,O=mallory+O=acme,ST=WA,C=US"));
+    assert!(!subject_matches("C=US,ST=WA,O=acme", "CN=x,O=mallory,O=acme,ST=WA,C=US"));
+}
+
+#[test]
 fn patterns_that_cannot_be_read_match_nothing() {
     for pattern in [
         "",

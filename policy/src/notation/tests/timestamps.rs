@@ -173,3 +173,76 @@ fn the_stamper_is_asked_about_too() {
     assert_eq!(judge_at(JWS, &content, &trust, &accepting, now()).verdict, Verdict::Valid);
     assert_eq!(judge_at(JWS, &content, &trust, &Revocation::off(), now()).verdict, Verdict::Valid);
 }
+
+/// A company's own authorities sign code and stamp time; cosign keeps both in one bundle.
+#[test]
+fn a_companys_stamp_outlives_its_signing_certificate() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use rreg_oci::Digest;
+
+    let (ca, (tsa, stamper)) = (root(), authority());
+    let mut coded = params("Release");
+    coded.not_after = rcgen::date_time_ymd(2024, 1, 1);
+    let leaf = issued(coded, &ca);
+    let subject = Digest::sha256(b"an image's manifest");
+    let statement = crate::sign::statement(
+        &subject,
+        crate::COSIGN_SIGN,
+        &serde_json::value::RawValue::from_string("{}".to_owned()).unwrap(),
+    )
+    .unwrap();
+    let signed = sigstore_verify::types::dsse::pae(crate::PAYLOAD_TYPE, &statement);
+    let signature = super::mint::sign_asn1(&leaf.key, &signed);
+    let judge = |stamps: &[Vec<u8>], roots: &[&Minted]| {
+        let stamps: Vec<_> =
+            stamps.iter().map(|stamp| json!({"signedTimestamp": STANDARD.encode(stamp)})).collect();
+        let bundle = json!({
+            "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+            "verificationMaterial": {
+                "certificate": {"rawBytes": STANDARD.encode(&leaf.der)},
+                "timestampVerificationData": {"rfc3161Timestamps": stamps},
+            },
+            "dsseEnvelope": {
+                "payloadType": crate::PAYLOAD_TYPE,
+                "payload": STANDARD.encode(&statement),
+                "signatures": [{"sig": STANDARD.encode(&signature)}],
+            },
+        });
+        let pem = |one: &&Minted| {
+            der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, &one.der).unwrap()
+        };
+        let pem: String = roots.iter().map(pem).collect();
+        let roots = crate::certificates::CertificateRoots::parse(pem.as_bytes()).unwrap();
+        let limits = crate::Limits::default();
+        let context = crate::VerifyContext { now: now(), limits: &limits, revocation: &Revocation::check() };
+        crate::sigstore::verify_blob(
+            bundle.to_string().as_bytes(),
+            subject,
+            &crate::TrustRoot::Certificates(roots),
+            &context,
+        )
+    };
+    let stamp = |time: &str| token(&signature, time, &stamper, &[&stamper, &tsa]);
+    let in_time = "20230601120000Z";
+    let found = judge(&[stamp(in_time)], &[&ca, &tsa]);
+    assert_eq!(found.verdict, Verdict::Valid, "{found:?}");
+    assert_eq!(found.signed_at.unwrap(), time("2023-06-01T12:00:02Z"));
+    assert_eq!(found.holds_until, None);
+    // As the authority's whole answer, too.
+    let mut answer = vec![0x30, 0x03, 0x02, 0x01, 0x00];
+    answer.extend(stamp(in_time));
+    let answer = der::Encode::to_der(&der::Any::new(der::Tag::Sequence, answer).unwrap()).unwrap();
+    assert_eq!(judge(&[answer], &[&ca, &tsa]).verdict, Verdict::Valid);
+    let other = token(b"other", in_time, &stamper, &[&stamper, &tsa]);
+    for (stamps, roots, name, verdict) in [
+        (vec![], vec![&ca, &tsa], "certificate-time", Verdict::Invalid),
+        (vec![stamp("20240601120000Z")], vec![&ca, &tsa], "certificate-time", Verdict::Invalid),
+        (vec![stamp(in_time)], vec![&ca], "timestamp", Verdict::Unverifiable),
+        (vec![other], vec![&ca, &tsa], "certificate-time", Verdict::Invalid),
+        (vec![stamp(in_time)], vec![&tsa], "certificate-chain", Verdict::Unverifiable),
+    ] {
+        let found = judge(&stamps, &roots);
+        failed(&found, name, verdict);
+    }
+}

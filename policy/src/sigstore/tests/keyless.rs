@@ -197,6 +197,71 @@ fn an_entry_or_a_time_of_another_signature_is_refused() {
     assert_eq!(world.planned(|plan| plan.stamped = Some(minutes(now, 2))), invalid("timestamp"));
 }
 
+/// GitHub's for private repositories is one: its authority and its timestamps, and no logs.
+#[test]
+fn a_root_without_logs_asks_for_none() {
+    let world = World::new();
+    let mut json = world.mint.trusted_root();
+    for part in ["tlogs", "ctlogs"] {
+        json[part] = json!([]);
+    }
+    let root = crate::sigstore::SigstoreRoot::parse(json.to_string().as_bytes()).unwrap();
+    let trust = TrustRoot::Sigstore(Arc::new(root));
+    let plan = Plan { sct: Sct::Missing, ..world.plan() };
+    let judge = |plan: &Plan, change: &dyn Fn(&mut Value)| {
+        let mut bundle = world.mint.attest(plan, &statement_about(&world.digest));
+        change(&mut bundle);
+        judged(bundle.to_string().as_bytes(), &world.digest, &trust)
+    };
+    let unlogged = |bundle: &mut Value| bundle["verificationMaterial"]["tlogEntries"] = json!([]);
+    let found = judge(&plan, &unlogged);
+    assert_eq!(found.verdict, Verdict::Valid, "{found:#?}");
+    assert_eq!(found.signed_at.unwrap().timestamp(), world.mint.now.timestamp());
+    assert!(matches!(found.valid_signer(), Some(Signer::Keyless { .. })));
+    assert!(!found.checks.iter().any(|check| check.name == "sct" || check.name == "tlog-entry"));
+    // What logs say besides proves nothing and changes nothing.
+    let found = judge(&plan, &|_| ());
+    assert_eq!(found.verdict, Verdict::Valid, "{found:#?}");
+    let noted = found.checks.iter().find(|check| check.name == "tlog-entry").unwrap();
+    assert!(!noted.enforced);
+    // Its time must be proved by a timestamp, and lie within the certificate's.
+    let none = judge(&Plan { stamped: None, ..plan.clone() }, &|_| ());
+    assert_eq!(failed(&none), ("timestamp".into(), Verdict::Unverifiable));
+    let late = Plan { stamped: Some(minutes(world.mint.now, -30)), ..plan.clone() };
+    assert_eq!(failed(&judge(&late, &unlogged)), invalid("certificate-time"));
+    let damaged = judge(&plan, &|bundle| {
+        unlogged(bundle);
+        damage(bundle, "/dsseEnvelope/signatures/0/sig");
+    });
+    assert_eq!(damaged.verdict, Verdict::Invalid);
+    let elsewhere = world.mint.attest(&plan, &statement_about(&Digest::sha256(b"another image")));
+    let elsewhere = judged(elsewhere.to_string().as_bytes(), &world.digest, &trust);
+    assert_eq!(failed(&elsewhere), invalid("subject"));
+    // A root with logs still asks for both, of its own authority; another one it does not know.
+    let mut bundle = world.mint.attest(&plan, &statement_about(&world.digest));
+    assert_eq!(failed(&world.judge(&bundle)), invalid("sct"));
+    unlogged(&mut bundle);
+    assert_eq!(failed(&world.judge(&bundle)), invalid("tlog-entry"));
+    let public = TrustRoot::Sigstore(Arc::new(crate::sigstore::SigstoreRoot::public_good().unwrap()));
+    let found = judged(bundle.to_string().as_bytes(), &world.digest, &public);
+    assert_eq!(failed(&found), ("certificate-chain".into(), Verdict::Unverifiable));
+}
+
+#[test]
+fn a_timestamp_of_another_name_is_not_proved_wrong() {
+    let world = World::new();
+    for (name, verdict) in [("acme signing", Verdict::Invalid), ("other", Verdict::Unverifiable)] {
+        let stranger = Mint::new(name, world.mint.now);
+        let found = world.edited(|bundle| {
+            let signature = bundle.pointer("/dsseEnvelope/signatures/0/sig").unwrap().as_str().unwrap();
+            let token = stranger.tsa.stamp(&STANDARD.decode(signature).unwrap(), world.mint.now);
+            bundle["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"][0]["signedTimestamp"] =
+                json!(STANDARD.encode(token));
+        });
+        assert_eq!(found, ("timestamp".into(), verdict), "{name}");
+    }
+}
+
 #[test]
 fn a_timestamp_by_an_unknown_authority_is_refused() {
     let world = World::new();
