@@ -12,19 +12,23 @@ use axum::routing::any;
 use bytes::BytesMut;
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use rreg_auth::Caller;
 use rreg_oci::{ManifestLimits, Operation};
 use rreg_storage::Storage;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::{Admission, review};
 use crate::auth::{Authenticator, Context, serve_bootstrap, serve_token};
+use crate::body::Pace;
 use crate::config::Config;
 use crate::error::{ApiError, Cause};
 use crate::handlers;
 use crate::listen::Peer;
 use crate::mirror::Mirror;
 use crate::sbom::Covered;
+use crate::shares::{Refused, Share, Shares, Source};
 use crate::telemetry::Metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -38,6 +42,15 @@ const RETRY_AFTER: u64 = 2;
 /// Admission reviews that are answered at the same time; more wait. Each may have 8 MiB.
 const REVIEWS: usize = 32;
 
+/// The end of the server, in two steps.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopping {
+    /// No more uploads begin. Everything else is still answered.
+    pub(crate) begun: CancellationToken,
+    /// Uploads that wait for their clients end, so that they can go on at the next server.
+    pub(crate) late: CancellationToken,
+}
+
 /// What every handler can use.
 pub(crate) struct App {
     pub(crate) storage: Storage,
@@ -45,7 +58,9 @@ pub(crate) struct App {
     pub(crate) limits: ManifestLimits,
     pub(crate) allow_sparse: bool,
     pub(crate) reclaim_grace: Duration,
-    pub(crate) body_idle: Duration,
+    pub(crate) pace: Pace,
+    /// [`Stopping::begun`]
+    pub(crate) stopping: CancellationToken,
     pub(crate) mirror: Mirror,
     /// What may be pulled, pushed and tagged.
     pub(crate) admission: Admission,
@@ -53,7 +68,7 @@ pub(crate) struct App {
     pub(crate) sbom: Covered,
     pub(crate) metrics: Arc<Metrics>,
     /// A slot for each upload that receives bytes.
-    pub(crate) uploads: Arc<Semaphore>,
+    pub(crate) uploads: Shares,
     /// A place for each admission review.
     pub(crate) reviews: Semaphore,
     /// Work that goes on when its client has left; waited for at the end.
@@ -70,6 +85,7 @@ impl App {
         admission: Admission,
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
+        stopping: &Stopping,
     ) -> Self {
         let usize_of = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
         Self {
@@ -82,12 +98,17 @@ impl App {
             },
             allow_sparse: config.manifests.allow_sparse,
             reclaim_grace: config.uploads.reclaim_grace.0,
-            body_idle: config.server.body_idle_timeout.0,
+            pace: Pace {
+                idle: config.server.body_idle_timeout.0,
+                min_rate: config.server.body_min_rate.0,
+                stopping: stopping.late.clone(),
+            },
+            stopping: stopping.begun.clone(),
             mirror,
             admission,
             sbom: Covered::new(&config.sbom),
             metrics,
-            uploads: Arc::new(Semaphore::new(usize_of(config.server.max_concurrent_uploads))),
+            uploads: Shares::new(usize_of(config.server.max_concurrent_uploads)),
             reviews: Semaphore::new(REVIEWS),
             tasks,
             request_ids: RequestIds::new(),
@@ -112,10 +133,16 @@ impl App {
             .with_state(self)
     }
 
-    /// A slot for a request that receives content; 429 when all are taken.
-    pub(crate) fn upload_slot(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        self.uploads.clone().try_acquire_owned().map_err(|_| {
-            let message = "too many uploads are in progress (server.max_concurrent_uploads)";
+    /// A slot for a request that receives content; 429 when all are taken, or as many as one source may have.
+    pub(crate) fn upload_slot(&self, caller: &Caller, context: &Context) -> Result<Share, ApiError> {
+        if self.stopping.is_cancelled() {
+            return Err(ApiError::busy("the server is stopping; try again", RETRY_AFTER));
+        }
+        self.uploads.take(Source::of(caller, context)).map_err(|refused| {
+            let message = match refused {
+                Refused::All => "too many uploads are in progress (server.max_concurrent_uploads)",
+                Refused::Own => "too many of your uploads are in progress: others need a share as well",
+            };
             ApiError::busy(message, RETRY_AFTER)
         })
     }

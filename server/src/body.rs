@@ -11,6 +11,7 @@ use http::StatusCode;
 use prometheus::IntCounter;
 use rreg_oci::ErrorCode;
 use tokio::time::{Instant, Sleep, sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::error::ApiError;
 
@@ -22,14 +23,36 @@ const DRAINED: usize = 16 << 20;
 pub(crate) enum BodyError {
     #[error("nothing arrived for {} seconds", .0.as_secs())]
     Stalled(Duration),
+    #[error("less than {0} bytes a second arrived (server.body_min_rate)")]
+    Slow(u64),
+    #[error("the server is stopping; what has arrived is kept, and the upload can go on from there")]
+    Stopping,
     #[error("the connection broke ({0})")]
     Broken(axum::Error),
 }
 
-/// A body as a stream that fails when nothing arrives for too long.
+/// How a body has to arrive.
+#[derive(Clone, Debug)]
+pub(crate) struct Pace {
+    /// Longest time in which nothing arrives.
+    pub(crate) idle: Duration,
+    /// Fewest bytes a second, over as long a time as that. 0: any.
+    pub(crate) min_rate: u64,
+    /// The server stops: whoever is slow now would hold it up.
+    pub(crate) stopping: CancellationToken,
+}
+
+/// A body as a stream that fails when nothing, or too little, arrives for too long. The time that we take ourselves does
+/// not count.
 pub(crate) struct IncomingBody {
     stream: BodyDataStream,
-    idle: Duration,
+    pace: Pace,
+    stopping: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Since when a piece is waited for.
+    since: Instant,
+    /// How long pieces were waited for since the rate was looked at, and what arrived meanwhile.
+    waited: Duration,
+    arrived: u64,
     timer: Pin<Box<Sleep>>,
     /// Whether the timer has been set since the last piece.
     waiting: bool,
@@ -37,8 +60,32 @@ pub(crate) struct IncomingBody {
 }
 
 impl IncomingBody {
-    pub(crate) fn new(body: Body, idle: Duration, received: IntCounter) -> Self {
-        Self { stream: body.into_data_stream(), idle, timer: Box::pin(sleep(idle)), waiting: false, received }
+    pub(crate) fn new(body: Body, pace: &Pace, received: IntCounter) -> Self {
+        Self {
+            stream: body.into_data_stream(),
+            pace: pace.clone(),
+            stopping: Box::pin(pace.stopping.clone().cancelled_owned()),
+            since: Instant::now(),
+            waited: Duration::ZERO,
+            arrived: 0,
+            timer: Box::pin(sleep(pace.idle)),
+            waiting: false,
+            received,
+        }
+    }
+
+    /// Whether what has arrived is enough for the time that it was waited for.
+    fn is_in_time(&mut self, piece: usize) -> bool {
+        if std::mem::take(&mut self.waiting) {
+            self.waited += self.since.elapsed();
+        }
+        self.arrived += piece as u64;
+        if self.waited < self.pace.idle {
+            return true;
+        }
+        let enough = self.arrived >= self.pace.min_rate.saturating_mul(self.waited.as_secs());
+        (self.waited, self.arrived) = (Duration::ZERO, 0);
+        enough
     }
 
     /// The whole body if it has at most `limit` bytes, else as many as show that it has more.
@@ -76,8 +123,10 @@ impl Stream for IncomingBody {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match self.stream.poll_next_unpin(cx) {
             Poll::Ready(Some(Ok(piece))) => {
-                self.waiting = false;
                 self.received.inc_by(piece.len() as u64);
+                if !self.is_in_time(piece.len()) {
+                    return Poll::Ready(Some(Err(BodyError::Slow(self.pace.min_rate))));
+                }
                 Poll::Ready(Some(Ok(piece)))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(BodyError::Broken(error)))),
@@ -85,11 +134,15 @@ impl Stream for IncomingBody {
             Poll::Pending => {
                 if !self.waiting {
                     self.waiting = true;
-                    let deadline = Instant::now() + self.idle;
+                    self.since = Instant::now();
+                    let deadline = self.since + self.pace.idle;
                     self.timer.as_mut().reset(deadline);
                 }
+                if self.stopping.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Some(Err(BodyError::Stopping)));
+                }
                 match self.timer.as_mut().poll(cx) {
-                    Poll::Ready(()) => Poll::Ready(Some(Err(BodyError::Stalled(self.idle)))),
+                    Poll::Ready(()) => Poll::Ready(Some(Err(BodyError::Stalled(self.pace.idle)))),
                     Poll::Pending => Poll::Pending,
                 }
             }

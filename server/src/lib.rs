@@ -15,6 +15,7 @@ mod private;
 mod revocation;
 mod run;
 mod sbom;
+mod shares;
 pub mod telemetry;
 pub mod tls;
 mod trust_files;

@@ -11,6 +11,7 @@ mod connection;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,12 +21,14 @@ use std::time::Duration;
 use axum::response::Response;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config;
 use crate::tls::Tls;
 use connection::Protocols;
+use waiting::Waiting;
 
 /// Pause after the process ran out of file descriptors or memory: accepting again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -74,7 +77,16 @@ pub struct Options {
     pub max_header_bytes: usize,
     /// TLS, when connections are encrypted.
     pub tls: Option<Arc<Tls>>,
+    /// Whether something is in work that is waited for after `shutdown` while everybody is still served: until it is
+    /// done, or half of `shutdown_timeout` is over.
+    pub busy: Option<Busy>,
 }
+
+/// Whether something is in work.
+pub type Busy = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Between two looks at whether something is still in work.
+const LOOK: Duration = Duration::from_millis(50);
 
 impl Options {
     /// The limits of a configuration.
@@ -86,6 +98,7 @@ impl Options {
             max_connections: usize::try_from(server.max_connections).unwrap_or(usize::MAX),
             max_header_bytes: server.max_header_bytes.as_usize(),
             tls,
+            busy: None,
         }
     }
 }
@@ -102,19 +115,30 @@ pub async fn serve(
 ) -> io::Result<()> {
     let slots = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
     let connections = TaskTracker::new();
-    let cut = CancellationToken::new();
+    let (drain, cut) = (CancellationToken::new(), CancellationToken::new());
     let shutdown_timeout = options.shutdown_timeout;
-    let protocols = Arc::new(Protocols::new(site.into(), options, shutdown.clone(), cut.clone()));
-    while let Some((stream, address, slot)) = next_client(&listener, &slots, &shutdown).await {
+    let deadline = drained(options.busy.clone(), shutdown_timeout / 2, shutdown, drain.clone());
+    let deadline = tokio::spawn(deadline);
+    let waiting = Arc::new(Waiting::default());
+    let protocols = Arc::new(Protocols::new(site.into(), options, drain.clone(), cut.clone()));
+    while let Some((stream, address, slot)) = next_client(&listener, &slots, &waiting, &drain).await {
         let protocols = Arc::clone(&protocols);
+        let place = waiting.add(address.ip());
         connections.spawn(async move {
-            protocols.serve(stream, address).await;
+            let evicted = place.evicted();
+            tokio::select! {
+                () = protocols.serve(stream, address, &place) => {}
+                () = evicted.cancelled() => {}
+            }
+            place.asked();
             drop(slot);
         });
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(shutdown_timeout, connections.wait()).await.is_ok() {
+    let left =
+        deadline.await.map_or(shutdown_timeout, |begun| shutdown_timeout.saturating_sub(begun.elapsed()));
+    if tokio::time::timeout(left, connections.wait()).await.is_ok() {
         return Ok(());
     }
     let left = connections.len();
@@ -124,18 +148,45 @@ pub async fn serve(
     Err(io::Error::new(io::ErrorKind::TimedOut, message))
 }
 
+/// Ends with the time at which `shutdown` began, once nothing is in work any more or `most` is over; then `drain` is
+/// cancelled.
+async fn drained(
+    busy: Option<Busy>,
+    most: Duration,
+    shutdown: CancellationToken,
+    drain: CancellationToken,
+) -> Instant {
+    shutdown.cancelled().await;
+    let begun = Instant::now();
+    while busy.as_ref().is_some_and(|busy| busy()) && begun.elapsed() < most {
+        tokio::time::sleep(LOOK).await;
+    }
+    drain.cancel();
+    begun
+}
+
 /// The next client, once there is a slot for it; `None` after `shutdown`.
 async fn next_client(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
+    waiting: &Arc<Waiting>,
     shutdown: &CancellationToken,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let accept = async {
-        // The semaphore is never closed.
-        let slot = Arc::clone(slots).acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
-                Ok((stream, address)) => return Some((stream, address, slot)),
+                Ok((stream, address)) => {
+                    let slot = match Arc::clone(slots).try_acquire_owned() {
+                        Ok(slot) => slot,
+                        // Whoever is connected and asks for nothing goes first.
+                        Err(_) => {
+                            waiting.evict();
+                            // The semaphore is never closed.
+                            Arc::clone(slots).acquire_owned().await.ok()?
+                        }
+                    };
+                    return Some((stream, address, slot));
+                }
                 // The client gave up while it waited: its own affair.
                 Err(e) if is_of_one_client(&e) => {}
                 Err(error) => {

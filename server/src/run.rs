@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::response::IntoResponse as _;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::{Admission, LoadError, keep_deciding};
-use crate::app::App;
+use crate::app::{App, Stopping};
 use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::health::{self, Check};
@@ -97,9 +98,20 @@ pub async fn run(
     mirror.prepare()?;
     let sbom_metrics = metrics.sbom.clone();
     let admission = Admission::new(&config.policy, storage.clone(), metrics.policy.clone()).await?;
-    let app =
-        App::new(&config, storage.clone(), auth.clone(), mirror, admission, metrics.clone(), tasks.clone());
+    let stopping = Stopping { begun: shutdown.clone(), late: CancellationToken::new() };
+    tokio::spawn(end_slow_uploads(stopping.clone(), config.server.shutdown_timeout.0 / 3));
+    let app = App::new(
+        &config,
+        storage.clone(),
+        auth.clone(),
+        mirror,
+        admission,
+        metrics.clone(),
+        tasks.clone(),
+        &stopping,
+    );
     let app = Arc::new(app);
+    let uploads = app.uploads.clone();
     let deciding = TaskTracker::new();
     deciding.spawn(keep_deciding(app.clone(), shutdown.clone()));
     deciding.close();
@@ -116,10 +128,14 @@ pub async fn run(
         tokio::spawn(Arc::clone(tls).watch(shutdown.clone()));
     }
     tokio::spawn(rreg_gc::run(storage.clone(), config.reclaim_schedule(), shutdown.clone()));
+    if !config.auth.audit_keep.0.is_zero() {
+        tokio::spawn(forget_audit(storage.clone(), config.auth.audit_keep.0, shutdown.clone()));
+    }
     let listing =
         Worker::new(&config.sbom, storage.clone(), sbom_metrics, config.manifests.max_size.as_usize());
     let listing = listing.start(&config.sbom, &shutdown);
-    let options = Options::new(&config.server, tls);
+    let busy: listen::Busy = Arc::new(move || !uploads.is_idle());
+    let options = Options { busy: Some(busy), ..Options::new(&config.server, tls) };
     tracing::info!(%address, tls = options.tls.is_some(), "listening");
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     auth.offer_bootstrap(&format!("{scheme}://{address}")).await?;
@@ -141,6 +157,39 @@ pub async fn run(
     drop(opened);
     tracing::info!("stopped");
     result.map_err(RunError::Serve)
+}
+
+/// Between two looks for events of the audit trail that are too old, and how many go in one transaction.
+const FORGET: Duration = Duration::from_secs(3600);
+const FORGET_PAGE: u32 = 1000;
+
+/// Keeps the audit trail to its age.
+async fn forget_audit(storage: Storage, keep: Duration, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        let before =
+            rreg_storage::expiry_in(0).saturating_sub(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX));
+        loop {
+            match storage.metadata().forget_audit(before, FORGET_PAGE).await {
+                Ok(gone) if gone == u64::from(FORGET_PAGE) && !shutdown.is_cancelled() => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "old events of the audit trail could not be deleted");
+                    break;
+                }
+            }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = tokio::time::sleep(FORGET) => {}
+        }
+    }
+}
+
+/// Uploads get so long to end by themselves.
+async fn end_slow_uploads(stopping: Stopping, patience: Duration) {
+    stopping.begun.cancelled().await;
+    tokio::time::sleep(patience).await;
+    stopping.late.cancel();
 }
 
 fn router(config: &Config, storage: Storage, metrics: Arc<Metrics>, shutdown: CancellationToken) -> Router {

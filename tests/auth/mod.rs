@@ -26,6 +26,7 @@ mod issuer;
 mod oidc;
 mod private;
 mod rules;
+mod strangers;
 mod tokens;
 
 use std::process::{Command, Stdio};

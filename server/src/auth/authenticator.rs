@@ -25,6 +25,7 @@ use super::passwords::Passwords;
 use super::trail::{Context, Trail};
 use crate::config;
 use crate::error::ApiError;
+use crate::shares::Source;
 use crate::telemetry::Metrics;
 
 /// What was found right is believed for so long: a user who is removed, or a role that is taken away, counts until then.
@@ -202,7 +203,7 @@ impl Authenticator {
         } else if let Some(token) = self.workloads.token(secret) {
             return self.workload(key, name, token, context).await;
         } else {
-            self.password(name, secret).await?
+            self.password(name, secret, context).await?
         };
         match checked {
             Some(caller) => {
@@ -211,6 +212,7 @@ impl Authenticator {
             }
             None => {
                 self.trail.login_failed(context, name, "wrong name or secret").await;
+                self.passwords.failed(&Source::of_address(context.address), name).await;
                 Err(Rejected::Wrong)
             }
         }
@@ -251,7 +253,12 @@ impl Authenticator {
         Ok(self.load_named(name).await?.map(|caller| Caller { expires, ..caller }))
     }
 
-    async fn password(&self, name: &str, secret: &str) -> Result<Option<Caller>, Rejected> {
+    async fn password(
+        &self,
+        name: &str,
+        secret: &str,
+        context: &Context,
+    ) -> Result<Option<Caller>, Rejected> {
         let parsed = name.parse::<PrincipalName>().ok();
         // The same questions for a name that cannot exist.
         let text = parsed.as_ref().map_or("", PrincipalName::as_str);
@@ -259,8 +266,11 @@ impl Authenticator {
         let stored = self.storage.metadata().principal(text).await?;
         // A name that the database knows is the database's, whatever the file says.
         let in_file = if stored.is_none() { parsed.clone() } else { None };
-        let right =
-            self.passwords.check(hash, in_file, secret.to_owned()).await.map_err(|_| Rejected::Busy)?;
+        let right = self
+            .passwords
+            .check(&Source::of_address(context.address), hash, in_file, secret.to_owned())
+            .await
+            .map_err(|_| Rejected::Busy)?;
         if right { self.load_named(text).await } else { Ok(None) }
     }
 

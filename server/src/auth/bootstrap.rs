@@ -108,7 +108,7 @@ async fn answer(app: &Arc<App>, request: Request, context: &Context) -> Result<R
         let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, "GET or POST");
         return Err(error.with_header(ALLOW, "GET, POST"));
     }
-    let body = IncomingBody::new(body, app.body_idle, app.metrics.request_bytes.clone());
+    let body = IncomingBody::new(body, &app.pace, app.metrics.request_bytes.clone());
     form.read(&body.collect(MAX_FORM).await?);
     let secret = open_offer(app, &form.secret, context).await?;
     create(app, &secret, form, context).await
@@ -136,7 +136,8 @@ async fn create(app: &App, secret: &str, form: Form, context: &Context) -> Resul
     if app.auth.passwords.file().contains(&name) {
         return Err(bad(format!("the name {name} is taken by the htpasswd file")));
     }
-    let hashed = app.auth.passwords.hash(form.password).await;
+    let hashed =
+        app.auth.passwords.hash(&crate::shares::Source::of_address(context.address), form.password).await;
     let hashed = hashed.map_err(|_| ApiError::busy("too many passwords are being checked", 5))?;
     let credential =
         NewCredential { kind: "password", secret: hashed.map_err(|e| bad(e.to_string()))?, expires_at: None };

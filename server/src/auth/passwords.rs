@@ -1,17 +1,36 @@
 //! Checks of passwords. One takes tens of milliseconds and 19 MiB, and any stranger can ask for it, so that a few run
-//! at a time, on threads that serve nobody else, and few wait.
+//! at a time, on threads that serve nobody else. Each network waits in a queue of its own, and the heads of these take
+//! turns: who guesses waits for themselves. What was guessed wrong is told late, and later each time, so that a guess
+//! costs its time whoever makes it, and nobody is locked out by others' guesses.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::IntCounter;
+use quick_cache::sync::Cache;
 use rreg_auth::{DUMMY_HASH, Htpasswd, PasswordError, PrincipalName, hash_password, verify_password};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::shares::Source;
 
 /// Checks at a time: 76 MiB.
 const RUNNING: usize = 4;
-/// Checks that wait for those.
-const WAITING: usize = 64;
+/// Checks of one network that run or are next.
+const NEXT: usize = 2;
+/// Checks of one network that wait for those.
+const WAITING: usize = 256;
+/// Checks of all networks that wait, and answers that are late: each is a connection at the most.
+const ALL: usize = 4096;
+/// Networks and names whose failures are remembered.
+const FAILURES: usize = 20_000;
+/// Failures that are told at once, and after how long a pause they begin anew.
+const FREE: u32 = 3;
+const FORGIVEN: Duration = Duration::from_secs(600);
+/// The first pause, which doubles with each failure, and the longest.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(5);
 /// How long one waits.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -25,6 +44,15 @@ pub(super) struct Passwords {
     checks: IntCounter,
     running: Arc<Semaphore>,
     waiting: Semaphore,
+    /// A queue for each network that has checks.
+    queues: Mutex<HashMap<Source, Arc<Queue>>>,
+    failures: Cache<(Option<Source>, String), (u32, Instant)>,
+}
+
+/// The checks of one network.
+struct Queue {
+    waiting: Semaphore,
+    next: Semaphore,
 }
 
 impl Passwords {
@@ -33,7 +61,37 @@ impl Passwords {
             htpasswd: Arc::new(htpasswd),
             checks,
             running: Arc::new(Semaphore::new(RUNNING)),
-            waiting: Semaphore::new(WAITING),
+            waiting: Semaphore::new(ALL),
+            queues: Mutex::default(),
+            failures: Cache::new(FAILURES),
+        }
+    }
+
+    /// The queue of a network. Those in which nobody waits are not kept.
+    fn queue(&self, source: &Source) -> Arc<Queue> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if queues.len() >= ALL {
+            queues.retain(|_, queue| Arc::strong_count(queue) > 1);
+        }
+        let new = || Arc::new(Queue { waiting: Semaphore::new(WAITING), next: Semaphore::new(NEXT) });
+        queues.entry(source.clone()).or_insert_with(new).clone()
+    }
+
+    /// Waits for as long as `name` and the network have earned by their failures, before the answer is given. A success
+    /// elsewhere is not held up by it.
+    pub(super) async fn failed(&self, source: &Source, name: &str) {
+        let counted = |key: (Option<Source>, String)| {
+            let (count, since) = self.failures.get(&key).unwrap_or((0, Instant::now()));
+            let count = if since.elapsed() > FORGIVEN { 1 } else { count.saturating_add(1) };
+            self.failures.insert(key, (count, Instant::now()));
+            count
+        };
+        let count = counted((Some(source.clone()), String::new())).max(counted((None, name.to_owned())));
+        let Some(over) = count.checked_sub(FREE + 1) else { return };
+        let pause = PAUSE.saturating_mul(1 << over.min(10)).min(LONGEST);
+        // Late answers have no place to wait without end either.
+        if let Ok(_place) = self.waiting.try_acquire() {
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -46,12 +104,13 @@ impl Passwords {
     /// is done whether or not there is such a user, so that time does not tell.
     pub(super) async fn check(
         &self,
+        source: &Source,
         hash: Option<String>,
         name: Option<PrincipalName>,
         password: String,
     ) -> Result<bool, Busy> {
         let (file, checks) = (self.htpasswd.clone(), self.checks.clone());
-        self.in_turn(move || {
+        self.in_turn(source, move || {
             let stored = verify_password(&password, hash.as_deref().unwrap_or(DUMMY_HASH));
             checks.inc();
             let filed = file.verify(name.as_ref(), &password);
@@ -61,12 +120,23 @@ impl Passwords {
     }
 
     /// The hash to be stored of a new password, or why it cannot be one.
-    pub(super) async fn hash(&self, password: String) -> Result<Result<String, PasswordError>, Busy> {
-        self.in_turn(move || hash_password(&password, rand::random())).await
+    pub(super) async fn hash(
+        &self,
+        source: &Source,
+        password: String,
+    ) -> Result<Result<String, PasswordError>, Busy> {
+        self.in_turn(source, move || hash_password(&password, rand::random())).await
     }
 
-    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        source: &Source,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Busy> {
         let _waiting = self.waiting.try_acquire().map_err(|_| Busy)?;
+        let queue = self.queue(source);
+        let _own = queue.waiting.try_acquire().map_err(|_| Busy)?;
+        let _next = queue.next.acquire().await.map_err(|_| Busy)?;
         let permit = tokio::time::timeout(PATIENCE, self.running.clone().acquire_owned()).await;
         let permit = permit.map_err(|_| Busy)?.map_err(|_| Busy)?;
         let work = tokio::task::spawn_blocking(move || {
@@ -94,7 +164,7 @@ mod tests {
         let name = || "alice".parse::<PrincipalName>().ok();
         assert!(passwords.file().contains(&name().unwrap()));
         let check = async |hash: Option<&String>, password: &str| {
-            passwords.check(hash.cloned(), name(), password.to_owned()).await.unwrap()
+            passwords.check(&Source::Nobody, hash.cloned(), name(), password.to_owned()).await.unwrap()
         };
         assert!(check(Some(&hash), "from the database").await);
         assert!(!check(Some(&hash), "wrong").await);
@@ -103,9 +173,45 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn few_wait() {
+    async fn who_guesses_waits_for_themselves() {
+        let passwords = Arc::new(Passwords::new(Htpasswd::default(), counter()));
+        let source = |text: &str| Source::of_address(Some(text.parse().unwrap()));
+        let guess = |from: Source| {
+            let passwords = passwords.clone();
+            tokio::spawn(async move { passwords.check(&from, None, None, "guess".into()).await.is_ok() })
+        };
+        // As many as may wait, and more, of one network.
+        let guesses: Vec<_> = (0..WAITING + 10).map(|_| guess(source("192.0.2.1"))).collect();
+        tokio::task::yield_now().await;
+        for _ in 0..5 {
+            assert!(guess(source("192.0.2.2")).await.unwrap(), "another network is served");
+        }
+        assert!(
+            guesses.iter().filter(|guess| guess.is_finished()).count() < WAITING,
+            "before the guesses are"
+        );
+        let mut refused = 0;
+        for guess in guesses {
+            guess.abort();
+            refused += usize::from(matches!(guess.await, Ok(false)));
+        }
+        assert_eq!(refused, 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_told_late_and_later_each_time() {
         let passwords = Passwords::new(Htpasswd::default(), counter());
-        let _all = passwords.waiting.acquire_many(u32::try_from(WAITING).unwrap()).await.unwrap();
-        assert!(passwords.check(None, None, String::new()).await.is_err());
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            let begun = Instant::now();
+            passwords.failed(&Source::Nobody, "alice").await;
+            waits.push(begun.elapsed());
+        }
+        assert_eq!(waits[..3], [Duration::ZERO; 3]);
+        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]) && waits[11] >= LONGEST, "{waits:?}");
+        tokio::time::advance(FORGIVEN * 2).await;
+        let begun = Instant::now();
+        passwords.failed(&Source::Nobody, "alice").await;
+        assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 }

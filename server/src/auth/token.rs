@@ -81,7 +81,7 @@ async fn answer(app: &Arc<App>, request: Request, context: &Context) -> Result<R
         }
         (form, caller)
     } else if parts.method == Method::POST {
-        let body = IncomingBody::new(body, app.body_idle, app.metrics.request_bytes.clone());
+        let body = IncomingBody::new(body, &app.pace, app.metrics.request_bytes.clone());
         let body = body.collect(MAX_FORM).await?;
         if body.len() > MAX_FORM {
             let why = format!("a token request has at most {MAX_FORM} bytes");

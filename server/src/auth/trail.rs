@@ -3,11 +3,11 @@
 //! The row of a write is stored in the transaction of that write ([`allowed`] makes it). Logins and denials are stored
 //! before they are answered, by a task that goes on when the client leaves; those tasks are bounded in number and waited
 //! for at a clean end. A row that cannot be stored is logged and counted. Denials cost a stranger nothing, so so many
-//! are kept a second and the rest is counted.
+//! are kept a second, fewer of one network, and the rest is counted.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use http::HeaderValue;
@@ -17,11 +17,13 @@ use rreg_storage::{AuditEvent, Storage};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use crate::shares::Source;
 use crate::telemetry::AuthMetrics;
 
 /// Rows that wait for the database.
 const WAITING: usize = 4096;
-/// Denials kept in one second.
+/// Denials kept in one second, of one network and of all.
+const OWN_DENIALS: u64 = 10;
 const DENIALS: u64 = 100;
 /// Longest claimed name or reason that is kept, in characters.
 const MAX_TEXT: usize = 300;
@@ -50,10 +52,16 @@ pub(crate) struct Trail {
     waiting: Arc<Semaphore>,
     tasks: TaskTracker,
     started: Instant,
-    /// The second of the last denial, and how many it has had.
-    second: AtomicU64,
-    denials: AtomicU64,
-    suppressed: AtomicU64,
+    denials: Mutex<Denials>,
+}
+
+/// The denials of one second.
+#[derive(Default)]
+struct Denials {
+    second: u64,
+    /// How many are kept, by network. Not more networks than denials.
+    by: HashMap<Source, u64>,
+    suppressed: u64,
 }
 
 impl Trail {
@@ -64,9 +72,7 @@ impl Trail {
             waiting: Arc::new(Semaphore::new(WAITING)),
             tasks: TaskTracker::new(),
             started: Instant::now(),
-            second: AtomicU64::new(0),
-            denials: AtomicU64::new(0),
-            suppressed: AtomicU64::new(0),
+            denials: Mutex::default(),
         }
     }
 
@@ -94,7 +100,7 @@ impl Trail {
 
     /// Somebody has shown credentials that are not right. `claimed` is who they said they were.
     pub(super) async fn login_failed(&self, context: &Context, claimed: &str, why: &str) {
-        if self.suppress() {
+        if self.suppress(context) {
             return;
         }
         let event = AuditEvent {
@@ -104,8 +110,8 @@ impl Trail {
         self.record(context.of(Identity::Anonymous.to_string(), event)).await;
     }
 
-    /// Somebody may not do what they asked for. A first request without credentials to `/v2/` is how every client finds
-    /// out where to log in, and is no denial.
+    /// Somebody may not do what they asked for. A request without credentials is how every client finds out where to log
+    /// in, and is no denial.
     pub(crate) async fn denied(
         &self,
         context: &Context,
@@ -113,7 +119,7 @@ impl Trail {
         operation: &Operation,
         denied: &Denied,
     ) {
-        if Action::of(operation) != Action::Ping {
+        if Action::of(operation) != Action::Ping && !matches!(denied, Denied::Anonymous) {
             self.refused(context, identity, operation, denied.rule()).await;
         }
     }
@@ -126,7 +132,7 @@ impl Trail {
         operation: &Operation,
         why: &str,
     ) {
-        if !self.suppress() {
+        if !self.suppress(context) {
             let event = about(operation, AuditEvent::new(operation.name(), "denied", printable(why)));
             self.record(context.of(identity.to_string(), event)).await;
         }
@@ -134,7 +140,7 @@ impl Trail {
 
     /// Adds that a cluster's object was not let in.
     pub(crate) async fn not_admitted(&self, context: &Context, user: &str, object: &str, why: &str) {
-        if !self.suppress() {
+        if !self.suppress(context) {
             let event = AuditEvent::new("admission", "denied", printable(why));
             let event = AuditEvent { target: Some(printable(object)), ..event };
             let actor =
@@ -143,19 +149,28 @@ impl Trail {
         }
     }
 
-    fn suppress(&self) -> bool {
+    /// Whether this denial is one too many: of its network, or of all.
+    fn suppress(&self, context: &Context) -> bool {
         let second = self.started.elapsed().as_secs();
-        if self.second.swap(second, Ordering::Relaxed) != second {
-            self.denials.store(0, Ordering::Relaxed);
-            let suppressed = self.suppressed.swap(0, Ordering::Relaxed);
-            if suppressed > 0 {
-                tracing::warn!(suppressed, "denials beyond {DENIALS} a second are not in the audit trail");
+        let source = Source::of_address(context.address);
+        let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
+        if denials.second != second {
+            if denials.suppressed > 0 {
+                let suppressed = denials.suppressed;
+                tracing::warn!(
+                    suppressed,
+                    "denials beyond what one network may cause are not in the audit trail"
+                );
             }
+            *denials = Denials { second, ..Denials::default() };
         }
-        let over = self.denials.fetch_add(1, Ordering::Relaxed) >= DENIALS;
+        let own = denials.by.get(&source).copied().unwrap_or_default();
+        let over = own >= OWN_DENIALS || denials.by.values().sum::<u64>() >= DENIALS;
         if over {
-            self.suppressed.fetch_add(1, Ordering::Relaxed);
+            denials.suppressed += 1;
             self.metrics.audit_suppressed.inc();
+        } else {
+            denials.by.insert(source, own + 1);
         }
         over
     }

@@ -67,6 +67,8 @@ section! {
         /// File with a secret of 32 bytes or more, such as `openssl rand -base64 48` makes: the keys that sign bearer tokens
         /// are sealed under it in the database. Replicas have the same one. Without it they are kept in clear.
         key_file: Option<PathBuf> = None,
+        /// How long events stay in the audit trail. 0: for ever. At least 1d otherwise.
+        audit_keep: HumanDuration = HumanDuration::seconds(365 * 86_400),
         /// Whom tokens are for and from. Replicas have the same one, different registries different ones. Not set:
         /// rreg.
         service: Option<String> = None,
@@ -90,6 +92,10 @@ impl Auth {
         let (low, high) = (HumanDuration::seconds(60), HumanDuration::seconds(3600));
         self.oidc.validate(findings);
         findings.within("auth.token_lifetime", self.token_lifetime, low, high);
+        if self.audit_keep != HumanDuration::default() {
+            let most = HumanDuration::seconds(100 * 365 * 86_400);
+            findings.within("auth.audit_keep", self.audit_keep, HumanDuration::seconds(86_400), most);
+        }
         let printable = |text: &str| text.bytes().all(|c| c.is_ascii_graphic() && c != b'"' && c != b'\\');
         if !printable(self.service()) {
             findings.reject("auth.service", "stands in a header", Some("printable ASCII without quotes"));

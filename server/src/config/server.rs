@@ -21,6 +21,8 @@ section! {
         header_timeout: HumanDuration = HumanDuration::seconds(10),
         /// Longest pause of a client in the middle of a request body, or in taking a response.
         body_idle_timeout: HumanDuration = HumanDuration::seconds(60),
+        /// Fewest bytes a second of a request body, over the length of `body_idle_timeout`. 0: any.
+        body_min_rate: ByteSize = ByteSize::kib(1),
         /// Time that requests in flight get to finish after SIGTERM.
         shutdown_timeout: HumanDuration = HumanDuration::seconds(30),
         /// Open connections; further clients wait in the kernel's queue. 1 to 1000000.

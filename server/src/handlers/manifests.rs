@@ -163,12 +163,18 @@ pub(super) fn answer(app: &App, manifest: &StoredManifest, headers: &HeaderMap, 
     response
 }
 
-pub(super) async fn put(app: &Arc<App>, permit: &Permit, mut audit: AuditEvent, request: Request) -> Answer {
+pub(super) async fn put(
+    app: &Arc<App>,
+    permit: &Permit,
+    context: &Context,
+    mut audit: AuditEvent,
+    request: Request,
+) -> Answer {
     let Operation::ManifestPut { repository, reference, tags } = permit.operation() else {
         return Err(super::wrong_operation());
     };
     // Manifests are collected in memory, so their number is bounded like that of uploads.
-    let _slot = app.upload_slot()?;
+    let _slot = app.upload_slot(permit.caller(), context)?;
     let (parts, body) = request.into_parts();
     let content_type = match parts.headers.get(CONTENT_TYPE).map(|value| value.to_str()) {
         Some(Ok(text)) => Some(text),
@@ -178,7 +184,7 @@ pub(super) async fn put(app: &Arc<App>, permit: &Permit, mut audit: AuditEvent, 
         }
         None => None,
     };
-    let body = IncomingBody::new(body, app.body_idle, app.metrics.request_bytes.clone());
+    let body = IncomingBody::new(body, &app.pace, app.metrics.request_bytes.clone());
     let body = body.collect(app.limits.max_size).await?;
     let manifest = Manifest::parse(content_type, &body, &app.limits)?;
     let (digest, tags) = match reference {

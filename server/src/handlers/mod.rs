@@ -66,7 +66,7 @@ pub(crate) async fn dispatch(app: &Arc<App>, permit: Permit, context: &Context, 
         Operation::ManifestHead { .. } => {
             manifests::read(app, &permit, (request.headers(), context), false).await
         }
-        Operation::ManifestPut { .. } => manifests::put(app, &permit, audit(), request).await,
+        Operation::ManifestPut { .. } => manifests::put(app, &permit, context, audit(), request).await,
         Operation::ManifestDelete { .. } => manifests::delete(app, &permit, audit()).await,
         Operation::BlobGet { repository, digest } => {
             blobs::read(app, repository, digest, request.headers(), true).await
@@ -77,11 +77,11 @@ pub(crate) async fn dispatch(app: &Arc<App>, permit: Permit, context: &Context, 
         Operation::BlobDelete { repository, digest } => blobs::delete(app, repository, digest, audit()).await,
         Operation::UploadStart { .. } => {
             let audit = audit();
-            uploads::start(app, permit, audit, request).await
+            uploads::start(app, permit, context, audit, request).await
         }
         Operation::UploadChunk { .. } | Operation::UploadCommit { .. } => {
             let audit = audit();
-            uploads::receive(app, permit, audit, request).await
+            uploads::receive(app, permit, context, audit, request).await
         }
         Operation::UploadStatus { repository, upload } => uploads::status(app, repository, upload).await,
         Operation::UploadCancel { repository, upload } => uploads::cancel(app, repository, upload).await,

@@ -87,7 +87,7 @@ pub(super) async fn get(app: &App, policy: &Tag) -> Answer {
 }
 
 async fn body(app: &App, request: Request, limit: usize) -> Result<Bytes, ApiError> {
-    let body = IncomingBody::new(request.into_body(), app.body_idle, app.metrics.request_bytes.clone());
+    let body = IncomingBody::new(request.into_body(), &app.pace, app.metrics.request_bytes.clone());
     body.collect(limit).await
 }
 

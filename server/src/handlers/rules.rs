@@ -51,7 +51,7 @@ pub(super) async fn list(app: &App) -> Answer {
 
 pub(super) async fn put(app: &App, permit: &Permit, audit: AuditEvent, request: Request) -> Answer {
     let Operation::TagRulePut { rule } = permit.operation() else { return Err(super::wrong_operation()) };
-    let body = IncomingBody::new(request.into_body(), app.body_idle, app.metrics.request_bytes.clone())
+    let body = IncomingBody::new(request.into_body(), &app.pace, app.metrics.request_bytes.clone())
         .collect(MAX_RULE);
     let rule = parse(rule, &body.await?)
         .map_err(|message| ApiError::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message))?;

@@ -14,6 +14,7 @@ use rreg_storage::{AuditEvent, ChunkHeaders, StorageError};
 
 use super::{Answer, created, empty, set};
 use crate::app::App;
+use crate::auth::Context;
 use crate::body::IncomingBody;
 use crate::error::ApiError;
 
@@ -33,13 +34,19 @@ fn blob_created(repository: &RepositoryName, digest: &Digest) -> Response {
     created(format!("/v2/{repository}/blobs/{digest}"), digest)
 }
 
-pub(super) async fn start(app: &Arc<App>, permit: Permit, audit: AuditEvent, request: Request) -> Answer {
+pub(super) async fn start(
+    app: &Arc<App>,
+    permit: Permit,
+    context: &Context,
+    audit: AuditEvent,
+    request: Request,
+) -> Answer {
     let Operation::UploadStart { repository, start } = permit.operation() else {
         return Err(super::wrong_operation());
     };
     match start {
         UploadStart::Session { algorithm } => begin(app, repository, *algorithm).await,
-        UploadStart::Monolithic { .. } => receive(app, permit, audit, request).await,
+        UploadStart::Monolithic { .. } => receive(app, permit, context, audit, request).await,
         UploadStart::Mount { digest, from } => {
             let may_read = |name: &RepositoryName| permit.may_read(name);
             let metadata = app.storage.metadata();
@@ -59,11 +66,17 @@ async fn begin(app: &App, repository: &RepositoryName, algorithm: Algorithm) -> 
 }
 
 /// Takes the body of a chunk, a closing request or a single POST.
-pub(super) async fn receive(app: &Arc<App>, permit: Permit, audit: AuditEvent, request: Request) -> Answer {
-    let slot = app.upload_slot()?;
+pub(super) async fn receive(
+    app: &Arc<App>,
+    permit: Permit,
+    context: &Context,
+    audit: AuditEvent,
+    request: Request,
+) -> Answer {
+    let slot = app.upload_slot(permit.caller(), context)?;
     let (parts, body) = request.into_parts();
     let headers = chunk_headers(&parts.headers)?;
-    let body = IncomingBody::new(body, app.body_idle, app.metrics.request_bytes.clone());
+    let body = IncomingBody::new(body, &app.pace, app.metrics.request_bytes.clone());
     let task_app = app.clone();
     let work = async move {
         task_app.metrics.uploads_in_progress.inc();

@@ -5,6 +5,7 @@ use std::future::{Ready, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::stream::ClientStream;
+use super::waiting::Place;
 use super::{Options, Peer, Site};
 use crate::tls;
 
@@ -83,9 +85,9 @@ impl Protocols {
 
     /// Serves one client to the end of its connection. What goes wrong is the client's affair: it is logged
     /// for whoever debugs it and ends here.
-    pub(super) async fn serve(&self, stream: TcpStream, address: SocketAddr) {
+    pub(super) async fn serve(&self, stream: TcpStream, address: SocketAddr, place: &Place) {
         let result = match stream.set_nodelay(true) {
-            Ok(()) => self.secure(stream, address).await,
+            Ok(()) => self.secure(stream, address, place).await,
             Err(error) => Err(error),
         };
         if let Err(error) = result {
@@ -93,20 +95,20 @@ impl Protocols {
         }
     }
 
-    async fn secure(&self, stream: TcpStream, address: SocketAddr) -> io::Result<()> {
+    async fn secure(&self, stream: TcpStream, address: SocketAddr, place: &Place) -> io::Result<()> {
         let Some(tls) = &self.options.tls else {
-            return self.negotiate(stream, Peer { address, tls: false }).await;
+            return self.negotiate(stream, Peer { address, tls: false }, place).await;
         };
         let handshake = timeout(tls::HANDSHAKE_TIMEOUT, tls.accept(stream));
         let stream = tokio::select! {
             result = handshake => result.map_err(|_| timed_out("TLS handshake"))??,
             () = self.drain.cancelled() => return Ok(()),
         };
-        self.negotiate(stream, Peer { address, tls: true }).await
+        self.negotiate(stream, Peer { address, tls: true }, place).await
     }
 
     /// Finds out which HTTP the client speaks, from its first bytes.
-    async fn negotiate<T>(&self, mut stream: T, peer: Peer) -> io::Result<()>
+    async fn negotiate<T>(&self, mut stream: T, peer: Peer, place: &Place) -> io::Result<()>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -121,7 +123,8 @@ impl Protocols {
             return Ok(());
         }
         let stream = TokioIo::new(ClientStream::new(stream, head, self.options.write_idle_timeout));
-        let service = Entry { site: self.site.clone(), peer };
+        let service =
+            Entry { site: self.site.clone(), peer, place: place.clone(), asked: AtomicBool::new(false) };
         let result = if head == PREFACE {
             self.drive(self.http2.serve_connection(stream, service)).await
         } else {
@@ -173,6 +176,8 @@ async fn first_bytes<T: AsyncRead + Unpin>(
 struct Entry {
     site: Site,
     peer: Peer,
+    place: Place,
+    asked: AtomicBool,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Entry {
@@ -181,6 +186,10 @@ impl hyper::service::Service<Request<Incoming>> for Entry {
     type Future = Either<Ready<Result<Response, Infallible>>, RouteFuture<Infallible>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        if !self.asked.load(Ordering::Relaxed) {
+            self.asked.store(true, Ordering::Relaxed);
+            self.place.asked();
+        }
         let now = self.site.immediate.as_ref();
         if let Some(response) = now.and_then(|now| now(request.method(), request.uri(), request.headers())) {
             return Either::Left(ready(Ok(response)));

@@ -26,6 +26,7 @@ fn options() -> Options {
         max_connections: 100,
         max_header_bytes: 64 << 10,
         tls: None,
+        busy: None,
     }
 }
 

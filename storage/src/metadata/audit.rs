@@ -109,6 +109,33 @@ impl MetadataStore {
         rows.iter().map(event_of).collect()
     }
 
+    /// Deletes up to `limit` events from before `before` (milliseconds since the Unix epoch), the oldest first. Gives how
+    /// many those were.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn forget_audit(&self, before: i64, limit: u32) -> Result<u64, StorageError> {
+        self.db
+            .write(
+                (before, limit),
+                |conn, (before, limit)| {
+                    Box::pin(async move {
+                        let deleted = sqlx::query(
+                            "DELETE FROM audit_events WHERE id IN (SELECT id FROM audit_events WHERE at < $1 \
+                             ORDER BY at, id LIMIT $2)",
+                        )
+                        .bind(*before)
+                        .bind(i64::from(*limit))
+                        .execute(conn)
+                        .await?;
+                        Ok(deleted.rows_affected())
+                    })
+                },
+                |_, _| {},
+            )
+            .await
+    }
+
     /// The last `limit` events, oldest first.
     ///
     /// # Errors

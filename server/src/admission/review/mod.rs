@@ -91,7 +91,7 @@ async fn answer(
     let _place = tokio::time::timeout(app.admission.config.timeout.0, place).await.map_err(|_| {
         ApiError::unavailable("too many reviews are being answered; none got free in time (policy.timeout)")
     })?;
-    let body = IncomingBody::new(body, app.body_idle, app.metrics.request_bytes.clone());
+    let body = IncomingBody::new(body, &app.pace, app.metrics.request_bytes.clone());
     let body = body.collect(MAX_BODY).await?;
     let request = Request::parse(&body)?;
     let policy = &app.admission.config;

@@ -1,0 +1,142 @@
+//! What many want and few can have at a time: so many places in all, and a share of them for one source, so that none
+//! takes what the others need.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rreg_auth::{Caller, Identity};
+
+use crate::auth::Context;
+
+/// Of four places one source may have three.
+const SHARE: (usize, usize) = (3, 4);
+
+/// Who takes places: an account, or an address where there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    /// As in the audit trail, such as `user:alice`.
+    Account(String),
+    /// The network of one customer: an IPv4 address, or the first 64 bits of an IPv6 one.
+    Network(IpAddr),
+    /// This machine's own.
+    Nobody,
+}
+
+impl Source {
+    pub(crate) fn of(caller: &Caller, context: &Context) -> Self {
+        match &caller.identity {
+            Identity::Anonymous => Self::of_address(context.address),
+            known => Self::Account(known.to_string()),
+        }
+    }
+
+    pub(crate) fn of_address(address: Option<IpAddr>) -> Self {
+        match address.map(|address| address.to_canonical()) {
+            None => Self::Nobody,
+            Some(IpAddr::V6(address)) => {
+                let network = address.to_bits() >> 64 << 64;
+                Self::Network(IpAddr::V6(network.into()))
+            }
+            Some(address) => Self::Network(address),
+        }
+    }
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// All are taken.
+    All,
+    /// The source has its share.
+    Own,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    /// Sources without a place are not here.
+    by: HashMap<Source, usize>,
+}
+
+/// Places, and who has them.
+#[derive(Clone, Debug)]
+pub(crate) struct Shares {
+    places: usize,
+    share: usize,
+    taken: Arc<Mutex<Taken>>,
+}
+
+/// A place that is held.
+#[derive(Debug)]
+pub(crate) struct Share {
+    source: Source,
+    taken: Arc<Mutex<Taken>>,
+}
+
+impl Shares {
+    pub(crate) fn new(places: usize) -> Self {
+        let share = places.saturating_mul(SHARE.0).div_ceil(SHARE.1).clamp(1, places.max(1));
+        Self { places, share, taken: Arc::default() }
+    }
+
+    pub(crate) fn take(&self, source: Source) -> Result<Share, Refused> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.all >= self.places {
+            return Err(Refused::All);
+        }
+        let own = taken.by.entry(source.clone()).or_default();
+        if *own >= self.share {
+            return Err(Refused::Own);
+        }
+        *own += 1;
+        taken.all += 1;
+        Ok(Share { source, taken: Arc::clone(&self.taken) })
+    }
+
+    /// Whether nobody has a place.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).all == 0
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.all = taken.all.saturating_sub(1);
+        if let Some(own) = taken.by.get_mut(&self.source) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                taken.by.remove(&self.source);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(text: &str) -> Source {
+        Source::of_address(Some(text.parse().unwrap()))
+    }
+
+    #[test]
+    fn one_source_leaves_places_for_others() {
+        let shares = Shares::new(8);
+        let mut held: Vec<Share> = (0..6).map(|_| shares.take(network("192.0.2.1")).unwrap()).collect();
+        assert_eq!(shares.take(network("192.0.2.1")).unwrap_err(), Refused::Own);
+        held.extend((0..2).map(|_| shares.take(network("192.0.2.2")).unwrap()));
+        assert_eq!(shares.take(network("192.0.2.3")).unwrap_err(), Refused::All);
+        held.clear();
+        assert!(shares.is_idle() && shares.taken.lock().unwrap().by.is_empty());
+        assert!(Shares::new(1).take(Source::Nobody).is_ok());
+    }
+
+    #[test]
+    fn an_ipv6_customer_is_one_source() {
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:1"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+    }
+}

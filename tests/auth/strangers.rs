@@ -1,0 +1,169 @@
+//! What one stranger does takes nothing from others.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::harness::http::basic;
+use crate::harness::image::Image;
+use crate::harness::{Backend, Registry};
+
+use super::{PASSWORD, Team};
+
+/// A connection on which `head` was sent.
+fn begun(address: &str, head: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+/// The first line of what comes on a connection.
+fn answer(mut stream: TcpStream) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut bytes = Vec::new();
+    let mut piece = [0; 256];
+    while !bytes.contains(&b'\n') {
+        match stream.read(&mut piece) {
+            Ok(0) | Err(_) => break,
+            Ok(read) => bytes.extend_from_slice(&piece[..read]),
+        }
+    }
+    String::from_utf8_lossy(&bytes).lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_guesses_passwords_stops_nobody_else() {
+    let Some(team) = Team::start(Backend::SqliteDirectory, &[]).await else { return };
+    let address = team.0.address().to_owned();
+    // So many that each honest login finds all of them waiting.
+    let guess = |n: usize| {
+        let credentials = basic("reader", &format!("guess {n}"));
+        format!("GET /v2/ HTTP/1.1\r\nhost: x\r\nauthorization: {credentials}\r\n\r\n")
+    };
+    let guesses: Vec<_> = (0..100).map(|n| begun(&address, &guess(n))).collect();
+    for _ in 0..5 {
+        // Another account, and the one that is guessed at.
+        for name in ["writer", "reader"] {
+            let api = team.0.api();
+            api.get("/v2/").header("authorization", &basic(name, PASSWORD)).expect(200).await;
+        }
+    }
+    drop(guesses);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_that_trickle_stop_no_push_and_no_review() {
+    let settings = [
+        ("RREG_SERVER__MAX_CONCURRENT_UPLOADS", "8"),
+        ("RREG_SERVER__BODY_IDLE_TIMEOUT", "2s"),
+        ("RREG_POLICY__OPEN_ADMISSION", "true"),
+    ];
+    let Some(team) = Team::start(Backend::SqliteDirectory, &settings).await else { return };
+    let (address, api) = (team.0.address().to_owned(), team.0.api());
+    let writer = basic("writer", PASSWORD);
+    let mut trickles = Vec::new();
+    for _ in 0..8 {
+        let start = api.post("/v2/team/app/blobs/uploads/").header("authorization", &writer);
+        let place = start.expect(202).await.location();
+        let head = format!(
+            "PATCH {place} HTTP/1.1\r\nhost: x\r\nauthorization: {writer}\r\ncontent-type: application/octet-stream\r\n\
+             content-length: 1000000\r\n\r\nx"
+        );
+        trickles.push(begun(&address, &head));
+    }
+    // Another writer's push and a cluster's review have places.
+    let image = Image::layered("other/app", 1);
+    let stranger = basic("stranger", PASSWORD);
+    for blob in &image.blobs {
+        let start = api.post("/v2/other/app/blobs/uploads/").header("authorization", &stranger);
+        let place = crate::harness::http::commit(&start.expect(202).await.location(), &blob.digest);
+        let put = api.put(place, blob.bytes.clone()).octets();
+        put.header("authorization", &stranger).expect(201).await;
+    }
+    let put = api.put_manifest("other/app", "v1", image.root());
+    put.header("authorization", &stranger).expect(201).await;
+    let review = serde_json::json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {"uid": "1", "kind": {"group": "", "version": "v1", "kind": "Pod"}, "operation": "DELETE"},
+    });
+    api.post("/admission/v1/validate").body(review.to_string()).expect(200).await;
+    // A byte now and then is no progress: they are ended. One that was refused at once is ended too.
+    let sending = std::thread::spawn(move || {
+        while !trickles.is_empty() {
+            trickles.retain_mut(|trickle| {
+                trickle.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+                let mut piece = [0; 64];
+                trickle.write_all(b"x").is_ok() && trickle.read(&mut piece).is_err()
+            });
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    });
+    sending.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_challenge_is_no_denial_and_a_stranger_pushes_out_no_others_denials() {
+    let Some(team) = Team::start(Backend::SqliteDirectory, &[]).await else { return };
+    let api = team.0.api();
+    let denials = || {
+        let trail = team.rreg(&["audit", "--last", "5000"]);
+        let events = trail["events"].as_array().unwrap().clone();
+        events.into_iter().filter(|event| event["outcome"] != "allowed").collect::<Vec<_>>()
+    };
+    for n in 0..300 {
+        api.get(format!("/v2/team/app/manifests/v{n}")).expect(401).await;
+        api.get("/v2/_catalog").expect(401).await;
+    }
+    assert!(denials().is_empty(), "a first request without credentials is how clients find out");
+    // Somebody who is known and may not is a denial.
+    let call = api.get("/v2/team/app/manifests/v1").header("authorization", &basic("stranger", PASSWORD));
+    call.expect(403).await;
+    assert_eq!(denials().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_ask_for_nothing_make_room() {
+    let settings = [("RREG_SERVER__MAX_CONNECTIONS", "20"), ("RREG_SERVER__HEADER_TIMEOUT", "1h")];
+    let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &settings).await else { return };
+    let address = registry.address().to_owned();
+    let half: Vec<_> = (0..70)
+        .map(|n| begun(&address, if n % 2 == 0 { "" } else { "GET /healthz HTTP/1.1\r\nhost:" }))
+        .collect();
+    for path in ["/healthz", "/readyz", "/v2/"] {
+        let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        assert_eq!(answer(begun(&address, &head)), "HTTP/1.1 200 OK", "{path}");
+    }
+    drop(half);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_upload_holds_up_no_restart_and_can_go_on() {
+    let settings = [("RREG_SERVER__SHUTDOWN_TIMEOUT", "9s")];
+    let Some(mut registry) = Registry::start_with(Backend::SqliteDirectory, &settings).await else { return };
+    let (address, api, repository) = (registry.address().to_owned(), registry.api(), registry.repository());
+    let place = api.post(format!("/v2/{repository}/blobs/uploads/")).expect(202).await.location();
+    let head = format!(
+        "PATCH {place} HTTP/1.1\r\nhost: x\r\ncontent-type: application/octet-stream\r\ncontent-length: 100\r\n\r\nhello"
+    );
+    let slow = begun(&address, &head);
+    // Until its bytes have arrived: from then on it is in work.
+    let metrics = async || String::from_utf8_lossy(&api.get("/metrics").expect(200).await.body).into_owned();
+    while !metrics().await.contains("rreg_uploads_in_progress 1") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let stopping = std::thread::spawn(move || {
+        registry.stop();
+        registry
+    });
+    // While it is waited for, others are served: it is not ready, and it answers.
+    let head = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    while !answer(begun(&address, &head("/readyz"))).contains("503") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(answer(begun(&address, &head("/v2/"))), "HTTP/1.1 200 OK");
+    let mut registry = stopping.join().unwrap();
+    drop(slow);
+    registry.resume();
+    let at = registry.api().get(place).expect(204).await;
+    assert_eq!(at.header("range"), "0-4", "what had arrived is kept");
+}
