@@ -80,16 +80,25 @@ fn the_manifests_fit_together() {
     let all = manifests();
     for one in &all {
         assert!(one["apiVersion"].is_string() && one["metadata"]["name"].is_string(), "{one}");
-        let is_of_cluster =
-            one["kind"] == "Namespace" || one["kind"].as_str().unwrap().ends_with("WebhookConfiguration");
+        let is_of_cluster = matches!(one["kind"].as_str().unwrap(), "Namespace" | "PriorityClass")
+            || one["kind"].as_str().unwrap().ends_with("WebhookConfiguration");
         assert_eq!(one["metadata"]["namespace"] == "rreg", !is_of_cluster, "{one}");
     }
     let pod = &manifest(&all, "Deployment", "rreg")["spec"]["template"];
-    let service = &manifest(&all, "Service", "rreg")["spec"];
-    assert_eq!(service["selector"], pod["metadata"]["labels"]);
-    assert_eq!(service["ports"][0]["targetPort"], pod["spec"]["containers"][0]["ports"][0]["name"]);
+    for (place, name) in ["rreg", "rreg-admission"].iter().enumerate() {
+        let service = &manifest(&all, "Service", name)["spec"];
+        assert_eq!(service["selector"], pod["metadata"]["labels"]);
+        assert_eq!(service["ports"][0]["targetPort"], pod["spec"]["containers"][0]["ports"][place]["name"]);
+    }
+    assert_eq!(
+        manifest(&all, "PodDisruptionBudget", "rreg")["spec"]["selector"]["matchLabels"],
+        pod["metadata"]["labels"]
+    );
+    assert_eq!(pod["spec"]["priorityClassName"], manifest(&all, "PriorityClass", "rreg")["metadata"]["name"]);
     let certificate = &manifest(&all, "Certificate", "rreg-tls")["spec"];
-    assert!(texts(&certificate["dnsNames"]).contains(&"rreg.rreg.svc"), "what API servers call the service");
+    for name in ["rreg.rreg.svc", "rreg-admission.rreg.svc"] {
+        assert!(texts(&certificate["dnsNames"]).contains(&name), "what API servers call the service");
+    }
     for volume in pod["spec"]["volumes"].as_array().unwrap() {
         if let Some(name) = volume["configMap"]["name"].as_str() {
             manifest(&all, "ConfigMap", name);
@@ -139,7 +148,12 @@ async fn the_webhooks_ask_about_what_the_server_knows() {
         );
         assert_eq!(texts(&webhook["admissionReviewVersions"]), ["v1"]);
         let service = &webhook["clientConfig"]["service"];
-        assert_eq!((&service["namespace"], &service["name"]), (&"rreg".into(), &"rreg".into()));
+        assert_eq!((&service["namespace"], &service["name"]), (&"rreg".into(), &"rreg-admission".into()));
+        let [condition] = &webhook["matchConditions"].as_array().unwrap()[..] else {
+            panic!("one condition")
+        };
+        let asked_about = condition["expression"].as_str().unwrap();
+        assert!(asked_about.starts_with("request.operation != 'UPDATE' || "), "{asked_about}");
         assert_eq!(service["path"], path);
         assert_eq!((&webhook["failurePolicy"], &webhook["sideEffects"]), (&"Fail".into(), &"None".into()));
         assert_eq!(webhook["matchPolicy"], "Equivalent");

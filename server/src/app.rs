@@ -117,19 +117,27 @@ impl App {
 
     /// The routes of the API. Names contain slashes, so [`Operation::parse`] does the routing, not axum.
     pub(crate) fn router(self: Arc<Self>) -> Router {
+        let reviews = Arc::clone(&self).reviews_router();
         Router::new()
             .route("/v2", any(serve))
             .route("/v2/", any(serve))
             .route("/v2/token", any(serve_token))
             .route("/bootstrap", any(serve_bootstrap))
+            .route("/v2/{*path}", any(serve))
+            .fallback(serve)
+            .with_state(self)
+            .merge(reviews)
+    }
+
+    /// The routes of admission reviews.
+    pub(crate) fn reviews_router(self: Arc<Self>) -> Router {
+        Router::new()
             .route("/admission/v1/validate", any(review::validate))
             .route("/admission/v1/mutate", any(review::mutate))
             .route("/admission/v1/validate/{secret}", any(review::validate))
             .route("/admission/v1/mutate/{secret}", any(review::mutate))
             .route("/admission", any(review::elsewhere))
             .route("/admission/{*path}", any(review::elsewhere))
-            .route("/v2/{*path}", any(serve))
-            .fallback(serve)
             .with_state(self)
     }
 

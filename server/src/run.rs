@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::review::asker::OfApiServer;
 use crate::admission::{Admission, LoadError, keep_deciding};
 use crate::app::{App, Stopping};
 use crate::auth::Authenticator;
@@ -116,7 +117,10 @@ pub async fn run(
     deciding.spawn(keep_deciding(app.clone(), shutdown.clone()));
     deciding.close();
     tokio::spawn(Mirror::keep_to_limits(app.clone(), config.reclaim.period.0, shutdown.clone()));
-    let router = Arc::clone(&app).router().merge(router(&config, storage.clone(), metrics, shutdown.clone()));
+    let health = router(&config, storage.clone(), metrics, shutdown.clone());
+    let ended = CancellationToken::new();
+    let reviews = serve_reviews(&config, &app, health.clone(), ended.clone()).await?;
+    let router = Arc::clone(&app).router().merge(health);
     let immediate: Immediate = Arc::new(move |method, uri, headers| app.immediate(method, uri, headers));
     let site = Site { router, immediate: Some(immediate) };
 
@@ -141,6 +145,11 @@ pub async fn run(
     auth.offer_bootstrap(&format!("{scheme}://{address}")).await?;
     ready(address);
     let result = listen::serve(listener, site, options, shutdown).await;
+    // Reviews are answered for as long as anything is.
+    ended.cancel();
+    if let Some(reviews) = reviews {
+        let _ = reviews.await;
+    }
     // Uploads whose clients have left are still being made durable.
     tasks.close();
     if tokio::time::timeout(config.server.shutdown_timeout.0, tasks.wait()).await.is_err() {
@@ -157,6 +166,35 @@ pub async fn run(
     drop(opened);
     tracing::info!("stopped");
     result.map_err(RunError::Serve)
+}
+
+/// Connections of the listener for reviews: API servers have a few each, and probes one.
+const REVIEW_CONNECTIONS: usize = 256;
+
+/// Serves admission reviews and probes on a listener of their own, where there is to be one, until `ended`.
+async fn serve_reviews(
+    config: &Config,
+    app: &Arc<App>,
+    health: Router,
+    ended: CancellationToken,
+) -> Result<Option<tokio::task::JoinHandle<std::io::Result<()>>>, RunError> {
+    let Some(address) = config.policy.admission_listen else { return Ok(None) };
+    let client_ca = config.policy.admission_client_ca.clone();
+    let knows_clients = client_ca.is_some();
+    let tls = Tls::load(&crate::config::Tls { client_ca, ..config.server.tls.clone() })?;
+    if let Some(tls) = &tls {
+        tokio::spawn(Arc::clone(tls).watch(ended.clone()));
+    }
+    let bind = |source| RunError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(bind)?;
+    let address = listener.local_addr().map_err(bind)?;
+    let mut router = Arc::clone(app).reviews_router();
+    if knows_clients {
+        router = router.layer(axum::Extension(OfApiServer));
+    }
+    let options = Options { max_connections: REVIEW_CONNECTIONS, ..Options::new(&config.server, tls) };
+    tracing::info!(%address, "listening for admission reviews");
+    Ok(Some(tokio::spawn(listen::serve(listener, router.merge(health), options, ended))))
 }
 
 /// Between two looks for events of the audit trail that are too old, and how many go in one transaction.

@@ -2,6 +2,7 @@
 //! files.
 
 mod images;
+mod listener;
 mod login;
 mod upstreams;
 

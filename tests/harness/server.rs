@@ -87,7 +87,7 @@ impl Registry {
         let mut stdout = BufReader::new(child.take_stdout().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
-        let address = line.trim().rsplit_once("listening on http://").map(|(_, address)| address.to_owned());
+        let address = line.trim().rsplit_once("://").map(|(_, address)| address.to_owned());
         self.process = Some(child);
         self.address = address.unwrap_or_else(|| panic!("rreg did not start: {line:?}\n{}", self.log()));
         // Whatever else it may print must find a reader.

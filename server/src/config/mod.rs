@@ -101,6 +101,10 @@ impl Config {
         self.uploads.validate(&mut findings);
         self.reclaim.validate(&mut findings);
         self.policy.validate(&mut findings);
+        if self.policy.admission_client_ca.is_some() && !self.server.tls.is_enabled() {
+            let why = "needs TLS: set server.tls.cert and server.tls.key";
+            findings.reject("policy.admission_client_ca", why, None);
+        }
         self.sbom.validate(&mut findings);
         self.cache.validate(&mut findings);
         self.upstreams.validate(&mut findings);

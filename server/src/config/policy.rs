@@ -1,6 +1,7 @@
 //! `[policy]`: what may be pushed, tagged, pulled and run.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -111,6 +112,12 @@ section! {
         admission_path_secret: Option<Secret> = None,
         /// A second one that is good as well, so that the first can be replaced while both are in use.
         admission_path_secret_next: Option<Secret> = None,
+        /// Address and port of a listener for admission reviews and probes alone, with connections of its own. With the
+        /// certificate of server.tls, if there is one.
+        admission_listen: Option<SocketAddr> = None,
+        /// Authorities of API servers' client certificates: on `admission_listen` every client must present one of theirs,
+        /// which stands for a login that may ask about all images.
+        admission_client_ca: Option<PathBuf> = None,
         /// Hosts, each with its port if it has one, by which clusters name images of this registry, such as
         /// registry.example. Admission reviews judge these images.
         registry_hosts: Vec<String> = Vec::new(),
@@ -125,6 +132,10 @@ impl Policy {
         findings.within("policy.timeout", self.timeout, low, high);
         findings.within("policy.workers", self.workers, 1, 64);
         self.validate_path_secret(findings);
+        if self.admission_client_ca.is_some() && self.admission_listen.is_none() {
+            let why = "asks for certificates on policy.admission_listen, which is not set";
+            findings.reject("policy.admission_client_ca", why, Some("both, or none"));
+        }
         for host in &self.registry_hosts {
             // What is no host in front of an image's name would never be met.
             if format!("{host}/image").parse::<ImageReference>().is_ok_and(|image| image.host == *host) {

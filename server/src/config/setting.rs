@@ -201,6 +201,8 @@ macro_rules! optional_setting {
 }
 
 optional_setting! {
+    SocketAddr: "an IP address and a port, such as 0.0.0.0:5001", false,
+        |text| text.parse().map_err(|error| format!("{error}"))?, |address| address.to_string();
     PathBuf: "a path", false, |text| text.into(), |path| path.display().to_string();
     HumanDuration: HumanDuration::ALLOWED, false, |text| text.parse()?, |value| value.to_string();
     String: "a text", false, |text| text.to_owned(), |value| value.clone();

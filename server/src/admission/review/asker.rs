@@ -12,8 +12,14 @@ use crate::auth::Context;
 use crate::config::Secret;
 use crate::error::ApiError;
 
+/// The connection is one of an API server: it has shown a certificate of `policy.admission_client_ca`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OfApiServer;
+
 /// Whoever sent a review.
 pub(super) enum Asker {
+    /// An API server that has proved to be one: of all images.
+    ApiServer,
     /// An account. It learns of the images that it may read.
     Account(Arc<Caller>),
     /// Who knows the secret of the path. API servers print the whole path to whoever makes a pod, when they cannot reach the
@@ -27,6 +33,9 @@ impl Asker {
     /// # Errors
     /// The answer to somebody who may not ask.
     pub(super) async fn of(app: &Arc<App>, parts: &Parts, context: &Context) -> Result<Self, ApiError> {
+        if parts.extensions.get::<OfApiServer>().is_some() {
+            return Ok(Self::ApiServer);
+        }
         let config = &app.admission.config;
         let secrets =
             || [&config.admission_path_secret, &config.admission_path_secret_next].into_iter().flatten();
