@@ -21,6 +21,8 @@ const MAX_PEM: usize = 1 << 20;
 const MAX_ROOTS: usize = 256;
 /// `id-kp-codeSigning` (RFC 5280, section 4.2.1.12), the content octets.
 const CODE_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
+/// `id-kp-timeStamping` (the same section), the content octets.
+const TIME_STAMPING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x08];
 /// `anyExtendedKeyUsage` (the same section), the content octets.
 const ANY_USAGE: &[u8] = &[0x55, 0x1d, 0x25, 0x00];
 
@@ -29,6 +31,8 @@ const ANY_USAGE: &[u8] = &[0x55, 0x1d, 0x25, 0x00];
 pub struct CertificateRoots {
     id: Digest,
     roots: Vec<Root>,
+    /// Certificates (DER) that timestamps are signed with: their authorities need not send them along.
+    stampers: Vec<Vec<u8>>,
 }
 
 #[derive(Clone)]
@@ -71,15 +75,25 @@ impl CertificateRoots {
                 certificates.len()
             )));
         }
-        let mut roots = certificates
+        let (stampers, authorities): (Vec<_>, Vec<_>) =
+            certificates.into_iter().partition(|(certificate, _)| stamps(certificate));
+        if authorities.is_empty() {
+            return Err(wrong("they only sign timestamps; the authorities of signers are needed too".into()));
+        }
+        let mut stampers: Vec<Vec<u8>> = stampers.into_iter().map(|(_, der)| der).collect();
+        stampers.sort();
+        stampers.dedup();
+        let mut roots = authorities
             .into_iter()
             .map(|(certificate, der)| Root::new(certificate, &der))
             .collect::<Result<Vec<_>, _>>()
             .map_err(wrong)?;
         roots.sort_by_key(|a| a.id);
         roots.dedup_by(|a, b| a.id == b.id);
-        let ids: Vec<String> = roots.iter().map(|root| root.id.to_string()).collect();
-        Ok(Self { id: Digest::sha256(ids.join("\n").as_bytes()), roots })
+        let of_stampers = stampers.iter().map(|der| Digest::sha256(der));
+        let ids = roots.iter().map(|root| root.id).chain(of_stampers);
+        let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
+        Ok(Self { id: Digest::sha256(ids.join("\n").as_bytes()), roots, stampers })
     }
 
     /// Digest of the certificates, whatever their order.
@@ -87,9 +101,10 @@ impl CertificateRoots {
         self.id
     }
 
-    /// The certificates (DER).
+    /// All certificates (DER), those that sign timestamps among them.
     pub(crate) fn ders(&self) -> Vec<Vec<u8>> {
-        self.roots.iter().filter_map(|root| root.certificate.to_der().ok()).collect()
+        let roots = self.roots.iter().filter_map(|root| root.certificate.to_der().ok());
+        roots.chain(self.stampers.iter().cloned()).collect()
     }
 
     /// Whether `leaf` (DER) leads through `others` to a root at a time, for signing code.
@@ -202,6 +217,16 @@ pub(crate) fn read_pem(pem: &[u8]) -> Result<Vec<(Certificate, Vec<u8>)>, String
 /// Whether it is issued by itself.
 pub(crate) fn is_root(certificate: &Certificate) -> bool {
     certificate.tbs_certificate.subject == certificate.tbs_certificate.issuer
+}
+
+/// Whether it is for signing timestamps, and no authority.
+fn stamps(certificate: &Certificate) -> bool {
+    let tbs = &certificate.tbs_certificate;
+    let is_authority = tbs.get::<x509_cert::ext::pkix::BasicConstraints>();
+    let is_authority = is_authority.is_ok_and(|found| found.is_some_and(|(_, constraints)| constraints.ca));
+    let usage = tbs.get::<ExtendedKeyUsage>();
+    let stamps = |usage: &ExtendedKeyUsage| usage.0.iter().all(|oid| oid.as_bytes() == TIME_STAMPING);
+    !is_authority && usage.is_ok_and(|found| found.is_some_and(|(_, usage)| stamps(&usage)))
 }
 
 /// The usage that a signer's certificate must have where it says any: signing code, unless it says that it is for all.

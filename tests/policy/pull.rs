@@ -283,12 +283,17 @@ async fn a_twin_of_a_tagged_image() {
         let digest = other.root().digest.to_string();
         api.push_manifest(&repository, &digest, other.root()).await;
         api.get(manifest(&repository, &digest)).expect(200).await;
+        // The same bytes, named by other digests within the manifest too.
+        let named = Image::layered_with(Algorithm::Sha512, &repository, 1);
+        api.push(&repository, &named, None).await;
+        let named = named.root().digest.to_string();
+        api.get(manifest(&repository, &named)).expect(200).await;
         // From now on it is called "prod" in one form: in all of them.
         api.push_manifest(&repository, "prod", image.root()).await;
         refusal(&api.get(manifest(&repository, &digest)).send().await);
         let sha512 = Digest::of(Algorithm::Sha512, &image.root().bytes).to_string();
         api.put_manifest(&repository, &sha512, image.root()).expect(201).await;
-        for reference in ["prod", &sha512, &digest] {
+        for reference in ["prod", &sha512, &digest, &named] {
             refusal(&api.get(manifest(&repository, reference)).send().await);
         }
         // In Docker's form.

@@ -51,17 +51,17 @@ pub(crate) fn is_envelope(essence: &str, bytes: &[u8]) -> bool {
     })
 }
 
-/// When a time-stamp token says that `message` was there, the earliest and the latest, where its authority leads to one of
-/// `roots` (DER); else what that says of the token, and why.
+/// When a time-stamp token says that `message` was there, the earliest and the latest, where its authority leads to a root
+/// among `known` (DER), perhaps through others of these; else what that says of the token, and why.
 pub(crate) fn stamped_at(
     token: &[u8],
     message: &[u8],
-    roots: &[Vec<u8>],
+    known: &[Vec<u8>],
     limits: &crate::Limits,
 ) -> Result<(DateTime<Utc>, DateTime<Utc>), (Verdict, String)> {
-    let read = roots.iter().filter_map(|der| certificate::Certificate::from_der(der).ok());
-    let roots: Vec<_> = read.filter(certificate::Certificate::is_self_signed).collect();
-    match timestamp::verify(token, message, &roots, limits) {
+    let read = known.iter().filter_map(|der| certificate::Certificate::from_der(der).ok());
+    let (roots, others): (Vec<_>, Vec<_>) = read.partition(certificate::Certificate::is_self_signed);
+    match timestamp::verify(token, message, (&roots, &others), limits) {
         Ok(proved) => Ok((proved.earliest, proved.latest)),
         Err(timestamp::TimestampError::Limit(why)) => Err((Verdict::Error, why)),
         Err(timestamp::TimestampError::Wrong(why)) => Err((Verdict::Invalid, why)),

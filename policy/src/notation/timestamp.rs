@@ -63,11 +63,12 @@ struct Info {
     accuracy: TimeDelta,
 }
 
-/// Checks a token over `message` and its authority's chain to one of `roots`.
+/// Checks a token over `message` and its authority's chain to one of `roots`. Of what is not in the token, `others` may
+/// stand in its chain.
 pub(super) fn verify(
     token: &[u8],
     message: &[u8],
-    roots: &[Certificate],
+    (roots, others): (&[Certificate], &[Certificate]),
     limits: &Limits,
 ) -> Result<Timestamp, TimestampError> {
     let signed = read_token(token)?;
@@ -79,7 +80,8 @@ pub(super) fn verify(
     if Hash::of(info.hash)?.digest(message) != info.imprint {
         return Err("the time-stamp token is over another signature (message imprint)".to_owned().into());
     }
-    let certificates = read_certificates(&signed, limits)?;
+    let mut certificates = read_certificates(&signed, limits)?;
+    certificates.extend_from_slice(others);
     let [signer] = signed.signer_infos.0.as_slice() else {
         return Err("the time-stamp token must have one signer (RFC 3161, 2.4.2)".to_owned().into());
     };

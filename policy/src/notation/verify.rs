@@ -176,7 +176,7 @@ impl<'a> Verifier<'a> {
                 "the signature has no time stamp, and the trust policy asks for one (it names a tsa store)";
             return (None, Err((Verdict::Invalid, why.to_owned())));
         };
-        let stamp = match timestamp::verify(token, &envelope.signature, &roots, self.context.limits) {
+        let stamp = match timestamp::verify(token, &envelope.signature, (&roots, &[]), self.context.limits) {
             Ok(stamp) => stamp,
             Err(TimestampError::Limit(why)) => return (None, Err((Verdict::Error, why))),
             Err(TimestampError::Wrong(why)) => return (None, Err((Verdict::Invalid, why))),

@@ -15,7 +15,7 @@ use x509_cert::Certificate;
 use super::bundle::{hex, within};
 use super::errors::Failure;
 use super::piece::{Declared, Message, Piece};
-use super::shape;
+use super::{shape, timestamp};
 use crate::certificates::{is_root, read_pem};
 use crate::evidence::Evidence;
 use crate::limits::Limits;
@@ -114,6 +114,12 @@ pub(super) fn read_attestation(evidence: &Evidence, limits: &Limits) -> Result<P
         "signatures": listed,
     }});
     let mut piece = piece(&evidence.annotations, message, signatures, content, limits)?;
+    // Cosign 2 has the envelope stamped and not its signature, which is what is asked of a bundle's timestamps. It proves
+    // nothing there then; the log's promise does.
+    if let Ok(bundle) = &mut piece.bundle {
+        let stamps = &mut bundle.verification_material.timestamp_verification_data.rfc3161_timestamps;
+        stamps.retain(|stamp| !timestamp::is_over(stamp.signed_timestamp.as_bytes(), &evidence.content));
+    }
     piece.stamped.push(evidence.content.to_vec());
     Ok(piece)
 }

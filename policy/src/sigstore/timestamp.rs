@@ -4,6 +4,7 @@
 //! certificates, attributes. The signature is checked elsewhere, with the trusted authority's certificates; here those
 //! parts must say the one thing that they can say, so that no token has a second form.
 
+use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
 use cms::cert::CertificateChoices;
 use cms::content_info::{CmsVersion, ContentInfo};
 use cms::signed_data::{SignedData, SignerIdentifier, SignerInfo};
@@ -59,6 +60,12 @@ pub(super) fn token(stamp: &[u8]) -> Result<Vec<u8>, String> {
     let Ok(response) = TimeStampResp::from_der(stamp) else { return Ok(stamp.to_vec()) };
     let token = response.time_stamp_token.ok_or("it has no token")?;
     token.to_der().map_err(|error| error.to_string())
+}
+
+/// Whether a token holds a digest of `message`: only one that is over it does.
+pub(super) fn is_over(stamp: &[u8], message: &[u8]) -> bool {
+    let digests = [&SHA256, &SHA384, &SHA512].map(|algorithm| digest::digest(algorithm, message));
+    digests.iter().any(|found| stamp.windows(found.as_ref().len()).any(|part| part == found.as_ref()))
 }
 
 /// The issuer that the signer of a token names, where it is none of the trusted certificates (DER).

@@ -10,6 +10,7 @@ use rreg_oci::{Digest, RepositoryName, Tag};
 use sqlx::{AnyConnection, Row as _};
 
 use super::audit::{AuditEvent, add};
+use super::manifests::one_name;
 use super::{MetadataStore, digest_column, text_column, to_sql};
 use crate::db::now_ms;
 use crate::error::StorageError;
@@ -240,6 +241,7 @@ impl MetadataStore {
         const ABOVE: &str = "UNION SELECT mc.manifest_id FROM above CROSS JOIN manifest_children mc \
              WHERE mc.child_id = above.id)";
         let mut conn = self.db.read().await?;
+        let form = one_name(&mut conn, form.copied()).await?;
         let sql = format!(
             "WITH RECURSIVE above(id) AS (SELECT m.id FROM repositories r CROSS JOIN manifests m \
              WHERE r.name = $1 AND m.repository_id = r.id AND m.digest = $2 \
@@ -252,7 +254,7 @@ impl MetadataStore {
             .bind(repository.as_str())
             .bind(digest.to_string())
             .bind(to_sql(limit as u64))
-            .bind(form.map(ToString::to_string))
+            .bind(form.map(|form| form.to_string()))
             .fetch_all(&mut *conn)
             .await?;
         let sql = format!(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rreg_oci::{Digest, Manifest, Reference, RepositoryName, Tag};
+use rreg_oci::{Algorithm, Digest, Manifest, Reference, RepositoryName, Tag};
 use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -367,6 +367,21 @@ pub(super) async fn member(
     Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
+/// The one name of a form, whichever digest a manifest names it by: SHA-256 of its bytes, where they are small as those of
+/// configs are.
+pub(super) async fn one_name(
+    conn: &mut AnyConnection,
+    form: Option<Digest>,
+) -> Result<Option<Digest>, StorageError> {
+    let Some(form) = form.filter(|form| form.algorithm() != Algorithm::Sha256) else { return Ok(form) };
+    let row = sqlx::query("SELECT content FROM blobs WHERE digest = $1 AND content IS NOT NULL")
+        .bind(form.to_string())
+        .fetch_optional(conn)
+        .await?;
+    let bytes: Option<Vec<u8>> = row.map(|row| row.try_get(0)).transpose()?;
+    Ok(Some(bytes.map_or(form, |bytes| Digest::sha256(&bytes))))
+}
+
 /// The manifest's row; the one that is there already if these bytes were pushed before.
 pub(super) async fn insert_manifest(
     conn: &mut AnyConnection,
@@ -379,6 +394,7 @@ pub(super) async fn insert_manifest(
         .map(|_| serde_json::to_string(&new.manifest.annotations))
         .transpose()
         .map_err(|e| StorageError::Corrupt(e.to_string()))?;
+    let form = one_name(conn, new.manifest.form()).await?;
     let row = sqlx::query(
         "INSERT INTO manifests \
          (repository_id, digest, media_type, artifact_type, subject, annotations, body, created_at, config) \
@@ -392,7 +408,7 @@ pub(super) async fn insert_manifest(
     .bind(annotations)
     .bind(new.body.to_vec())
     .bind(now_ms())
-    .bind(new.manifest.form().map(|form| form.to_string()))
+    .bind(form.map(|form| form.to_string()))
     .fetch_optional(&mut *conn)
     .await?;
     match row {

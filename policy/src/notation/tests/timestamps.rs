@@ -229,6 +229,10 @@ fn a_companys_stamp_outlives_its_signing_certificate() {
     assert_eq!(found.verdict, Verdict::Valid, "{found:?}");
     assert_eq!(found.signed_at.unwrap(), time("2023-06-01T12:00:02Z"));
     assert_eq!(found.holds_until, None);
+    // An authority need not send its certificate along where that is known.
+    let bare = token(&signature, in_time, &stamper, &[&tsa]);
+    assert_eq!(judge(std::slice::from_ref(&bare), &[&ca, &tsa, &stamper]).verdict, Verdict::Valid);
+    failed(&judge(&[bare], &[&ca, &tsa]), "certificate-time", Verdict::Invalid);
     // As the authority's whole answer, too.
     let mut answer = vec![0x30, 0x03, 0x02, 0x01, 0x00];
     answer.extend(stamp(in_time));

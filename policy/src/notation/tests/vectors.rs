@@ -223,14 +223,14 @@ fn tokens_that_prove_nothing() {
         ("TimeStampTokenWithInvalidTSTInfo.p7s", "notation", "TSTInfo cannot be read"),
     ] {
         let token = read(&root, &format!("{folder}/{file}"));
-        match timestamp::verify(&token, message.as_bytes(), &anchors, &limits) {
+        match timestamp::verify(&token, message.as_bytes(), (&anchors, &[]), &limits) {
             Err(TimestampError::Wrong(found)) => assert!(found.contains(why), "{file}: {found}"),
             other => panic!("{file}: {other:?}"),
         }
     }
     let broken = read(&root, "internal/timestamp/testdata/TimeStampTokenWithInvalidSignature.p7s");
     let anchors = [read_certificate(&read(&root, "internal/timestamp/testdata/tsaRootCert.cer"))];
-    assert!(timestamp::verify(&broken, b"notation", &anchors, &limits).is_err());
+    assert!(timestamp::verify(&broken, b"notation", (&anchors, &[]), &limits).is_err());
 }
 
 fn read_certificate(content: &[u8]) -> Certificate {

@@ -106,6 +106,23 @@ fn what_is_right_is_valid() {
     }
 }
 
+/// Cosign 2 has an attestation's envelope stamped, not the signature in it.
+#[test]
+fn a_stamp_over_the_envelope_does_not_spoil_it() {
+    let (mint, plan, trust) = world();
+    let stamped = |over: &dyn Fn(&Evidence) -> Vec<u8>| {
+        let mut evidence = attested(&mint, &plan);
+        let token = STANDARD.encode(mint.tsa.stamp(&over(&evidence), mint.now));
+        let token = json!({"SignedRFC3161Timestamp": token}).to_string();
+        evidence.annotations.insert(TIMESTAMP.into(), token);
+        judged(&evidence, &trust)
+    };
+    let found = stamped(&|evidence| evidence.content.to_vec());
+    assert_eq!(found.verdict, Verdict::Valid, "{found:#?}");
+    let other = stamped(&|_| b"another envelope".to_vec());
+    assert_eq!(failed(&other), ("timestamp".into(), Verdict::Invalid));
+}
+
 #[test]
 fn a_signature_that_was_moved_is_invalid() {
     let (mint, plan, trust) = world();

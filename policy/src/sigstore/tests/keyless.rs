@@ -347,3 +347,25 @@ fn a_root_without_the_parts_that_a_check_needs_proves_nothing() {
         assert!(crate::sigstore::SigstoreRoot::parse(json.to_string().as_bytes()).is_err(), "{part}");
     }
 }
+
+#[test]
+fn githubs_own_instance_has_no_logs() {
+    let root = sigstore_verify::trust_root::SIGSTORE_GITHUB_TRUSTED_ROOT;
+    assert!(!crate::sigstore::SigstoreRoot::parse(root.as_bytes()).unwrap().has_logs());
+    assert!(crate::sigstore::SigstoreRoot::public_good().unwrap().has_logs());
+}
+
+/// Who is certified without an identity provider is nobody's user: not wrong, and no keyless signer either.
+#[test]
+fn a_certificate_without_a_provider_is_not_wrong_where_none_logs() {
+    let world = World::new();
+    let mut json = world.mint.trusted_root();
+    for part in ["tlogs", "ctlogs"] {
+        json[part] = json!([]);
+    }
+    let root = crate::sigstore::SigstoreRoot::parse(json.to_string().as_bytes()).unwrap();
+    let plan = Plan { issuer: None, sct: Sct::Missing, ..world.plan() };
+    let bundle = world.mint.attest(&plan, &statement_about(&world.digest));
+    let found = judged(bundle.to_string().as_bytes(), &world.digest, &TrustRoot::Sigstore(Arc::new(root)));
+    assert_eq!(failed(&found), ("certificate".into(), Verdict::Unverifiable));
+}
