@@ -28,6 +28,7 @@ const SMALL: &[&str] = &[
 
 /// What may walk a table or sort what it found: the beginning of the statement, and why.
 const ALLOWED: &[(&str, &str)] = &[
+    ("SELECT object_key, size FROM blob_segments ORDER BY blob_id DESC LIMIT $1", "the last few"),
     (
         "SELECT id, at, actor, event, outcome, rule, COALESCE(repository, ''), COALESCE(target, ''), \
       COALESCE(address, ''), COALESCE(request_id, '') FROM audit_events ORDER BY id DESC LIMIT $1",

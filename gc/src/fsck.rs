@@ -34,6 +34,8 @@ pub enum Damage {
     Digest,
     /// No row knows the object.
     Extra,
+    /// It was found damaged once and is not served. `rreg fsck --heal` serves it again where it is right now.
+    Quarantined,
 }
 
 /// Something that is not as it should be.
@@ -98,6 +100,7 @@ pub async fn fsck(
         check_manifests(storage, limit, &mut inspection).await?;
     }
     check_objects(storage, extra, limit, &mut inspection).await?;
+    check_quarantine(storage, limit, &mut inspection).await?;
     Ok(inspection)
 }
 
@@ -180,6 +183,27 @@ async fn check_manifests(
             if !stored.is_good() {
                 let (digest, size) = (Some(stored.digest), stored.size);
                 inspection.found(Finding { damage: Damage::Digest, digest, object: None, size }, limit);
+            }
+        }
+    }
+}
+
+/// What is damaged is named already; what is quarantined besides is not served either.
+async fn check_quarantine(
+    storage: &Storage,
+    limit: usize,
+    inspection: &mut Inspection,
+) -> Result<(), StorageError> {
+    let mut after = -1;
+    loop {
+        let page = storage.metadata().quarantined(after, PAGE).await?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = *last;
+        for (_, digest) in page {
+            if !inspection.findings.iter().any(|finding| finding.digest == Some(digest)) {
+                let size = storage.metadata().stored_blob(&digest).await?.map_or(0, |stored| stored.size);
+                let found = Finding { damage: Damage::Quarantined, digest: Some(digest), object: None, size };
+                inspection.found(found, limit);
             }
         }
     }

@@ -25,6 +25,7 @@ use crate::body::Pace;
 use crate::config::Config;
 use crate::error::{ApiError, Cause};
 use crate::handlers;
+use crate::heals::Heals;
 use crate::listen::Peer;
 use crate::mirror::Mirror;
 use crate::sbom::Covered;
@@ -69,6 +70,7 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     /// A slot for each upload that receives bytes.
     pub(crate) uploads: Shares,
+    pub(crate) heals: Heals,
     /// A place for each admission review.
     pub(crate) reviews: Semaphore,
     /// Work that goes on when its client has left; waited for at the end.
@@ -84,8 +86,7 @@ impl App {
         mirror: Mirror,
         admission: Admission,
         metrics: Arc<Metrics>,
-        tasks: TaskTracker,
-        stopping: &Stopping,
+        (tasks, stopping): (TaskTracker, &Stopping),
     ) -> Self {
         let usize_of = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
         Self {
@@ -109,6 +110,7 @@ impl App {
             sbom: Covered::new(&config.sbom),
             metrics,
             uploads: Shares::new(usize_of(config.server.max_concurrent_uploads)),
+            heals: Heals::default(),
             reviews: Semaphore::new(REVIEWS),
             tasks,
             request_ids: RequestIds::new(),

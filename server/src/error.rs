@@ -287,6 +287,7 @@ impl From<StorageError> for ApiError {
             StorageError::Corrupt(_)
             | StorageError::HashState(_)
             | StorageError::Object(_)
+            | StorageError::OtherStore(_)
             | StorageError::Database(_)
             | StorageError::Migration(_)
             | StorageError::Io { .. }

@@ -32,6 +32,18 @@ pub struct Opened {
 /// # Errors
 /// When one of them cannot be used, or the embedded database is in use by another process.
 pub async fn open(config: &Config) -> Result<Opened, StorageError> {
+    open_with(config, false).await
+}
+
+/// The same for whoever restores the database from the store: an empty one becomes the store's.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_to_rebuild(config: &Config) -> Result<Opened, StorageError> {
+    open_with(config, true).await
+}
+
+async fn open_with(config: &Config, adopt: bool) -> Result<Opened, StorageError> {
     keep_private();
     let data = &config.storage.data;
     let limits = CacheLimits {
@@ -48,7 +60,8 @@ pub async fn open(config: &Config) -> Result<Opened, StorageError> {
         None => Some(lock(data)?),
     };
     let metadata = connect(config, limits).await?;
-    join(config, metadata).map(|storage| Opened { storage, _lock: lock })
+    let storage = join(config, metadata)?.claimed(adopt).await?;
+    Ok(Opened { storage, _lock: lock })
 }
 
 /// Opens database and object store, to read them; also beside a running server.

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use axum::Router;
 use axum::response::IntoResponse as _;
@@ -28,6 +27,7 @@ use crate::private::exposed;
 use crate::sbom::Worker;
 use crate::telemetry::Metrics;
 use crate::tls::{Tls, TlsError};
+use crate::upkeep;
 
 /// File descriptors beside those of connections: database, store, logs.
 const OTHER_FILES: u64 = 1024;
@@ -89,9 +89,7 @@ pub async fn run(
     let metrics = Arc::new(Metrics::new()?);
     let opened = open(&config).await?;
     let storage = opened.storage.clone();
-    for one in exposed(&config) {
-        tracing::warn!("{one}; `rreg config check --fix` makes it private");
-    }
+    warn_of_exposed(&config);
     let tasks = TaskTracker::new();
     let auth = Arc::new(Authenticator::new(&config, storage.clone(), read_htpasswd(&config)?, &metrics)?);
     auth.start(shutdown.clone()).await?;
@@ -100,7 +98,6 @@ pub async fn run(
     let sbom_metrics = metrics.sbom.clone();
     let admission = Admission::new(&config.policy, storage.clone(), metrics.policy.clone()).await?;
     let stopping = Stopping { begun: shutdown.clone(), late: CancellationToken::new() };
-    tokio::spawn(end_slow_uploads(stopping.clone(), config.server.shutdown_timeout.0 / 3));
     let app = App::new(
         &config,
         storage.clone(),
@@ -108,8 +105,7 @@ pub async fn run(
         mirror,
         admission,
         metrics.clone(),
-        tasks.clone(),
-        &stopping,
+        (tasks.clone(), &stopping),
     );
     let app = Arc::new(app);
     let uploads = app.uploads.clone();
@@ -131,10 +127,7 @@ pub async fn run(
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).watch(shutdown.clone()));
     }
-    tokio::spawn(rreg_gc::run(storage.clone(), config.reclaim_schedule(), shutdown.clone()));
-    if !config.auth.audit_keep.0.is_zero() {
-        tokio::spawn(forget_audit(storage.clone(), config.auth.audit_keep.0, shutdown.clone()));
-    }
+    upkeep::begin(&config, &storage, &stopping);
     let listing =
         Worker::new(&config.sbom, storage.clone(), sbom_metrics, config.manifests.max_size.as_usize());
     let listing = listing.start(&config.sbom, &shutdown);
@@ -150,6 +143,23 @@ pub async fn run(
     if let Some(reviews) = reviews {
         let _ = reviews.await;
     }
+    finish(&config, tasks, deciding, listing).await;
+    auth.trail.flush().await;
+    upkeep::last_records(&storage).await;
+    storage.metadata().close().await;
+    drop(opened);
+    tracing::info!("stopped");
+    result.map_err(RunError::Serve)
+}
+
+fn warn_of_exposed(config: &Config) {
+    for one in exposed(config) {
+        tracing::warn!("{one}; `rreg config check --fix` makes it private");
+    }
+}
+
+/// Waits for work that goes on without its clients.
+async fn finish(config: &Config, tasks: TaskTracker, deciding: TaskTracker, listing: TaskTracker) {
     // Uploads whose clients have left are still being made durable.
     tasks.close();
     if tokio::time::timeout(config.server.shutdown_timeout.0, tasks.wait()).await.is_err() {
@@ -161,11 +171,6 @@ pub async fn run(
     if tokio::time::timeout(config.server.shutdown_timeout.0, listing.wait()).await.is_err() {
         tracing::warn!("a list of packages was cut at shutdown; it will be made again");
     }
-    auth.trail.flush().await;
-    storage.metadata().close().await;
-    drop(opened);
-    tracing::info!("stopped");
-    result.map_err(RunError::Serve)
 }
 
 /// Connections of the listener for reviews: API servers have a few each, and probes one.
@@ -197,39 +202,6 @@ async fn serve_reviews(
     Ok(Some(tokio::spawn(listen::serve(listener, router.merge(health), options, ended))))
 }
 
-/// Between two looks for events of the audit trail that are too old, and how many go in one transaction.
-const FORGET: Duration = Duration::from_secs(3600);
-const FORGET_PAGE: u32 = 1000;
-
-/// Keeps the audit trail to its age.
-async fn forget_audit(storage: Storage, keep: Duration, shutdown: CancellationToken) {
-    while !shutdown.is_cancelled() {
-        let before =
-            rreg_storage::expiry_in(0).saturating_sub(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX));
-        loop {
-            match storage.metadata().forget_audit(before, FORGET_PAGE).await {
-                Ok(gone) if gone == u64::from(FORGET_PAGE) && !shutdown.is_cancelled() => {}
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "old events of the audit trail could not be deleted");
-                    break;
-                }
-            }
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = tokio::time::sleep(FORGET) => {}
-        }
-    }
-}
-
-/// Uploads get so long to end by themselves.
-async fn end_slow_uploads(stopping: Stopping, patience: Duration) {
-    stopping.begun.cancelled().await;
-    tokio::time::sleep(patience).await;
-    stopping.late.cancel();
-}
-
 fn router(config: &Config, storage: Storage, metrics: Arc<Metrics>, shutdown: CancellationToken) -> Router {
     let checked = storage.clone();
     let check: Check = Arc::new(move || {
@@ -252,6 +224,7 @@ fn render(metrics: &Metrics, storage: &Storage) -> axum::response::Response {
     // Two scrapes at once must not both add what is new.
     static ADDING: Mutex<()> = Mutex::new(());
     let adding = ADDING.lock().unwrap_or_else(PoisonError::into_inner);
+    metrics.records_waiting.set(i64::try_from(storage.metadata().records_waiting()).unwrap_or(i64::MAX));
     let unseen = storage.damage_count().saturating_sub(metrics.integrity_failures.get());
     metrics.integrity_failures.inc_by(unseen);
     drop(adding);

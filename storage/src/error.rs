@@ -113,6 +113,9 @@ pub enum StorageError {
     /// A saved hash state is unusable.
     #[error(transparent)]
     HashState(#[from] DigestError),
+    /// The object store is not this registry's.
+    #[error("object store: {0}")]
+    OtherStore(&'static str),
     /// The object store failed.
     #[error("object store: {0}")]
     Object(#[from] object_store::Error),

@@ -30,7 +30,9 @@ use crate::metadata::{BlobContent, NewBlob, Segment, Unrecorded};
 /// A worker that has not written a record by then is taken for dead.
 const LEASE_MS: u64 = 60_000;
 /// Records written at once: in the background, and in the way of as few pushes as possible.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 16;
+/// Records whose rows go in one transaction, which pushes wait for.
+const TOGETHER: usize = 32;
 /// Longest record that is read, in bytes: a manifest with each character escaped, its blobs, and room.
 const MAX_RECORD: u64 = 64 << 20;
 
@@ -176,19 +178,32 @@ impl Storage {
         let mut written = futures_util::stream::iter(claimed)
             .map(|unrecorded| self.write_record(unrecorded))
             .buffer_unordered(AT_ONCE);
-        let mut result = Ok(());
+        let (mut result, mut done) = (Ok(()), Vec::with_capacity(TOGETHER));
         while let Some(outcome) = written.next().await {
             match outcome {
-                // Too many wrote at once: its lease ends.
-                Ok(()) | Err(StorageError::Conflict) => {}
+                Ok(unrecorded) => done.push(unrecorded),
                 // The others all the same.
                 Err(error) => result = Err(error),
             }
+            // One transaction for many: each by itself would take longer than a push.
+            if done.len() == TOGETHER {
+                self.recorded(std::mem::take(&mut done), &mut result).await;
+            }
         }
+        self.recorded(done, &mut result).await;
+        self.metadata().count_unrecorded().await?;
         result.map(|()| count)
     }
 
-    async fn write_record(&self, unrecorded: Unrecorded) -> Result<(), StorageError> {
+    async fn recorded(&self, done: Vec<Unrecorded>, result: &mut Result<(), StorageError>) {
+        match self.metadata().recorded(done).await {
+            // Too many wrote at once: their leases end.
+            Ok(()) | Err(StorageError::Conflict) => {}
+            Err(error) => *result = Err(error),
+        }
+    }
+
+    async fn write_record(&self, unrecorded: Unrecorded) -> Result<Unrecorded, StorageError> {
         let at = path(&unrecorded.repository, &unrecorded.digest);
         match self.metadata().to_record(&unrecorded).await? {
             Some(record) => {
@@ -197,6 +212,6 @@ impl Storage {
             }
             None => self.blobs().delete(at.as_ref()).await?,
         }
-        self.metadata().recorded(unrecorded).await
+        Ok(unrecorded)
     }
 }

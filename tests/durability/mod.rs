@@ -28,5 +28,6 @@ mod model;
 pub(crate) mod random;
 mod reclaim;
 pub(crate) mod server;
+mod store;
 mod target;
 mod verify;

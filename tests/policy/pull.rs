@@ -37,7 +37,8 @@ async fn only_what_the_team_has_signed() {
             assert_eq!(detail["digest"], digest);
             let reason = &detail["policies"][0]["reasons"][0];
             assert!(!reason["fix"].as_str().unwrap().is_empty(), "{reason}");
-            assert_eq!(api.head(manifest(&repository, reference)).send().await.status, 403);
+            // Without logins everybody may push, and asks what is there before.
+            assert_eq!(api.head(manifest(&repository, reference)).send().await.status, 200);
             // Who has it already learns nothing more.
             let known =
                 api.get(manifest(&repository, reference)).header("if-none-match", &format!("\"{digest}\""));

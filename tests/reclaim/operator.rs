@@ -146,7 +146,9 @@ async fn fsck_finds_each_kind_of_damage() {
     let mut bytes = fs::read(&flipped_at).unwrap();
     bytes[50_000] ^= 1;
     fs::write(&flipped_at, bytes).unwrap();
-    fs::write(registry.home().join("data/objects/blobs/stray"), b"nobody's").unwrap();
+    let stray = registry.home().join("data/objects/blobs/00");
+    fs::create_dir_all(&stray).unwrap();
+    fs::write(stray.join("00000000000000000000000000000000"), b"nobody's").unwrap();
 
     let kinds = |found: &Value| {
         let list = found["findings"].as_array().unwrap().clone();

@@ -107,6 +107,10 @@ async fn a_database_that_says_otherwise_is_left_alone(mut registry: Registry) {
     api.push(&repository, &images[1], Some("other")).await;
     settle(&mut registry);
     registry.lose_database();
+    // An empty database is not this store's, until somebody says so.
+    let refused = registry.command(&["serve", "--listen", "127.0.0.1:0"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("fsck --rebuild"), "{refused:?}");
+    assert!(registry.rreg(&["fsck", "--adopt"]).status.success());
     registry.resume();
     registry.api().push(&repository, &images[2], Some("latest")).await;
     registry.stop();

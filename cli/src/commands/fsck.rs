@@ -24,6 +24,13 @@ pub(crate) struct Fsck {
     /// stop the server before
     #[arg(long)]
     reclaim_extra: bool,
+    /// Take the store for that of this database, which is empty, and restore nothing: to begin anew beside what is in it
+    #[arg(long, conflicts_with = "rebuild")]
+    adopt: bool,
+    /// Read what is quarantined, and serve again what is right. With the embedded database stop the server before; a
+    /// running one does so by itself every few minutes
+    #[arg(long)]
+    heal: bool,
     /// Name at most so many findings
     #[arg(long, value_name = "N", default_value_t = 1000)]
     limit: usize,
@@ -54,6 +61,7 @@ impl<'a> From<&'a Finding> for FindingView<'a> {
             Damage::Length => "length",
             Damage::Digest => "digest",
             Damage::Extra => "extra",
+            Damage::Quarantined => "quarantined",
         };
         Self { damage, digest: finding.digest, object: finding.object.as_deref(), bytes: finding.size }
     }
@@ -64,7 +72,7 @@ impl Fsck {
         let config = self.place.load()?;
         let depth = if self.deep { Depth::Deep } else { Depth::Quick };
         if self.rebuild {
-            let opened = rreg_server::open(&config).await?;
+            let opened = rreg_server::open_to_rebuild(&config).await?;
             let rebuilt = rreg_gc::rebuild(&opened.storage, depth, self.merge, self.limit).await;
             opened.storage.metadata().close().await;
             return match rebuilt? {
@@ -72,10 +80,19 @@ impl Fsck {
                 Rebuild::Refused(contradictions) => Err(refused(&contradictions)),
             };
         }
+        if self.adopt {
+            let opened = rreg_server::open_to_rebuild(&config).await?;
+            opened.storage.metadata().close().await;
+            return output
+                .done(&json!({"adopted": true}), || "the store is that of this database now\n".to_owned());
+        }
         let HumanDuration(after): HumanDuration = self.extra_after;
         let extra = Extra { after, reclaim: self.reclaim_extra };
-        let inspection = if self.reclaim_extra {
+        let inspection = if self.reclaim_extra || self.heal {
             let opened = rreg_server::open(&config).await?;
+            if self.heal {
+                opened.storage.heal_all(usize::MAX).await?;
+            }
             inspect(&opened.storage, depth, extra, self.limit).await
         } else {
             inspect(&rreg_server::open_to_read(&config).await?, depth, extra, self.limit).await

@@ -55,7 +55,14 @@ pub(super) async fn read(
     with_body: bool,
 ) -> Answer {
     app.metrics.blob_cache.misses.inc();
-    let record = match app.storage.metadata().blob(repository, digest).await {
+    let mut found = app.storage.metadata().blob(repository, digest).await;
+    if matches!(found, Err(StorageError::Damaged { .. })) && app.heals.may_try(digest) {
+        // The store may have been wrong, and not the bytes.
+        if app.storage.heal(digest).await? {
+            found = app.storage.metadata().blob(repository, digest).await;
+        }
+    }
+    let record = match found {
         Err(error @ (StorageError::UnknownBlob { .. } | StorageError::Damaged { .. })) => {
             let Some(copy) = app.mirror.covering(repository) else { return Err(error.into()) };
             return super::copies::blob(app, copy, digest, headers, with_body).await;

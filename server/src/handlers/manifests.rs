@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use rreg_auth::{Action, Caller, Permit};
 use rreg_oci::{Digest, ErrorCode, Manifest, Operation, Reference, RepositoryName, Tag};
 use rreg_policy::{Decision, Point};
-use rreg_storage::{AuditEvent, NewManifest, StoredManifest};
+use rreg_storage::{AuditEvent, NewManifest, StorageError, StoredManifest};
 
 use super::{Answer, content_headers, created, empty, not_modified, set};
 use crate::admission;
@@ -33,6 +33,9 @@ pub(super) fn cached(
 ) -> Option<Answer> {
     let manifest = app.storage.metadata().cached_manifest(repository, reference)?;
     if asks_before_push(reference, with_body) && !manifest.is_promised() {
+        return None;
+    }
+    if !with_body && app.storage.metadata().may_lack_content() {
         return None;
     }
     // Who is refused or warned is told why, and that is not in memory.
@@ -60,6 +63,10 @@ pub(super) async fn read(
         return super::copies::manifest(app, permit, &copy, (headers, context), with_body).await;
     }
     let manifest = app.storage.metadata().manifest(repository, reference).await?;
+    // What cannot be pulled has to be pushed again, and clients push what they are told is not here.
+    if !with_body && app.storage.metadata().lacks_content(repository, &manifest.digest).await? {
+        return Err(StorageError::DamagedManifest { digest: manifest.digest }.into());
+    }
     if asks_before_push(reference, with_body) {
         app.storage.metadata().promise_manifest(repository, &manifest).await?;
     }
@@ -84,6 +91,21 @@ fn signs(app: &App, permit: &Permit, repository: &RepositoryName, headers: &Head
     app.auth.access.judge(&whole, Action::Push, Some(repository)).is_ok()
 }
 
+/// Whether a manifest is read in order to push: a HEAD by somebody who may push there, or a token that is for pushing.
+/// Who pulls asks for no such token.
+fn pushes(app: &App, permit: &Permit, repository: &RepositoryName) -> bool {
+    if app.mirror.covering(repository).is_some() {
+        return false;
+    }
+    let caller = permit.caller();
+    let may_push = |caller: &Caller| app.auth.access.judge(caller, Action::Push, Some(repository)).is_ok();
+    match permit.operation() {
+        Operation::ManifestHead { .. } => may_push(&Caller { scopes: None, ..caller.clone() }),
+        Operation::ManifestGet { .. } => caller.scopes.is_some() && may_push(caller),
+        _ => false,
+    }
+}
+
 /// The answer, if policies let it be given.
 pub(super) async fn judged(
     app: &Arc<App>,
@@ -100,6 +122,14 @@ pub(super) async fn judged(
     match app.admission.pull(app, repository, &manifest.digest, reference.digest().is_some()).await? {
         admission::Answer::Allow => {}
         admission::Answer::Warn(decision) => warn(&mut answer, &decision),
+        // Clients ask what is there before they push, and read what they push to. The answer to a HEAD is no content.
+        admission::Answer::Deny(_) if pushes(app, permit, repository) => {
+            if matches!(permit.operation(), Operation::ManifestGet { .. }) {
+                let mut event = allowed(permit, context);
+                "read in order to push".clone_into(&mut event.rule);
+                app.storage.metadata().audit(vec![event]).await?;
+            }
+        }
         admission::Answer::Deny(_) if signs(app, permit, repository, headers) => {
             let mut event = allowed(permit, context);
             "policy.signers_may_read".clone_into(&mut event.rule);

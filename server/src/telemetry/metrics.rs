@@ -105,6 +105,8 @@ pub struct Metrics {
     pub uploads_in_progress: IntGauge,
     /// Stored content that was not what its digest says.
     pub integrity_failures: IntCounter,
+    /// Records of manifests that are to be written to the object store.
+    pub records_waiting: IntGauge,
     /// The pull-through cache.
     pub mirror: MirrorMetrics,
     /// Lists of packages.
@@ -257,6 +259,10 @@ impl Metrics {
                 .gauge("rreg_uploads_in_progress", "Uploads that receive bytes now.")?,
             integrity_failures: registrar
                 .counter("rreg_integrity_failures_total", "Stored content that did not match its digest.")?,
+            records_waiting: registrar.gauge(
+                "rreg_records_waiting",
+                "Records of manifests that are to be written to the object store.",
+            )?,
             mirror: registrar.mirror()?,
             sbom: registrar.sbom()?,
             policy: registrar.policy()?,

@@ -27,11 +27,7 @@ impl BlobStore {
     /// # Errors
     /// When the store fails.
     pub async fn size_of(&self, key: &str) -> Result<Option<u64>, StorageError> {
-        match self.objects.head(&Path::from(key)).await {
-            Ok(meta) => Ok(Some(meta.size)),
-            Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.meta(key).await?.map(|meta| meta.size))
     }
 
     /// The digest of these objects' bytes, one object after the other, or `None` if one is not there.
@@ -60,10 +56,26 @@ impl BlobStore {
     /// Every object that this store's blobs could be in.
     pub fn list(&self) -> impl Stream<Item = Result<FoundObject, StorageError>> + Send + use<> {
         let now = SystemTime::now();
-        self.objects.list(Some(&Path::from("blobs"))).map(move |found| {
-            let meta = found?;
-            let age = now.duration_since(SystemTime::from(meta.last_modified)).unwrap_or_default();
-            Ok(FoundObject { key: meta.location.to_string(), size: meta.size, age })
-        })
+        self.objects
+            .list(Some(&Path::from("blobs")))
+            .map(move |found| {
+                let meta = found?;
+                if !is_ours(meta.location.as_ref()) {
+                    return Ok(None);
+                }
+                let age = now.duration_since(SystemTime::from(meta.last_modified)).unwrap_or_default();
+                Ok(Some(FoundObject { key: meta.location.to_string(), size: meta.size, age }))
+            })
+            .filter_map(|found| std::future::ready(found.transpose()))
     }
+}
+
+/// Whether a key has the form of those that are made here: what others keep beside is none of our business.
+fn is_ours(key: &str) -> bool {
+    let parts: Vec<&str> = key.split('/').collect();
+    let ["blobs", first, name] = parts[..] else { return false };
+    name.len() == 32
+        && name.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
+        && name.starts_with(first)
+        && first.len() == 2
 }

@@ -11,6 +11,7 @@ mod buffers;
 mod directory;
 mod hashing;
 mod inspect;
+mod marker;
 mod reader;
 mod verified;
 mod writer;
@@ -56,6 +57,8 @@ pub struct BlobStore {
     local: bool,
     verified: Verified,
     buffers: buffers::Buffers,
+    /// Whose store it has to be.
+    installation: Option<Arc<str>>,
 }
 
 impl BlobStore {
@@ -84,6 +87,7 @@ impl BlobStore {
             local: false,
             verified: Verified::new(verify_interval),
             buffers: buffers::Buffers::default(),
+            installation: None,
         }
     }
 
@@ -186,16 +190,5 @@ impl BlobStore {
         };
         let url = redirects.signer.signed_url(http::Method::GET, &path, redirects.expiry).await?;
         Ok(Some(url.into()))
-    }
-
-    /// Whether the store answers.
-    ///
-    /// # Errors
-    /// What it answers instead.
-    pub async fn ping(&self) -> Result<(), StorageError> {
-        match self.objects.head(&Path::from("blobs/ready")).await {
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
     }
 }

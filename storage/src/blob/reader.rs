@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStoreExt as _};
+use object_store::{GetOptions, GetRange, GetResultPayload};
 use rreg_oci::Hasher;
 use rustix::fs::Advice;
 use rustix::io::ReadWriteFlags;
@@ -151,7 +151,7 @@ impl BlobReader {
         let store = &self.store;
         let heads = stream::iter(wanted)
             .map(|segment| async move {
-                let meta = store.objects().head(&Path::from(segment.key.as_str())).await;
+                let meta = store.meta(&segment.key).await;
                 (segment, meta)
             })
             .buffered(HEADS_IN_FLIGHT)
@@ -159,19 +159,16 @@ impl BlobReader {
             .await;
         let mut good = true;
         for (segment, meta) in heads {
-            match meta {
-                Ok(meta) if meta.size == segment.size => {
+            match meta? {
+                Some(meta) if meta.size == segment.size => {
                     good &= self.store.verified.is_fresh(&segment.key, meta.e_tag.as_deref());
                     self.e_tags.push(meta.e_tag);
                 }
-                Ok(meta) => {
+                Some(meta) => {
                     let what = format!("an object has {} bytes instead of {}", meta.size, segment.size);
                     return Err(self.damage.report(&self.record, &what));
                 }
-                Err(object_store::Error::NotFound { .. }) => {
-                    return Err(self.damage.report(&self.record, "an object is missing"));
-                }
-                Err(error) => return Err(error.into()),
+                None => return Err(self.damage.report(&self.record, "an object is missing")),
             }
         }
         if good && !whole {
@@ -197,13 +194,18 @@ impl BlobReader {
             self.source = Source::Nothing;
             return Ok(());
         };
-        let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
-        let result = match self.store.objects().get_opts(&Path::from(segment.key.as_str()), options).await {
-            Ok(result) => result,
-            Err(object_store::Error::NotFound { .. }) => {
-                return Err(self.damage.report(&self.record, "an object is missing"));
-            }
-            Err(error) => return Err(error.into()),
+        let path = Path::from(segment.key.as_str());
+        let get = || {
+            let range = Some(GetRange::Bounded(range.clone()));
+            self.store.objects().get_opts(&path, GetOptions { range, ..GetOptions::default() })
+        };
+        let result = match get().await {
+            // It was there a moment ago. Once more, if the store goes on to say that it has it.
+            Err(object_store::Error::NotFound { .. }) => match self.store.meta(&segment.key).await? {
+                Some(_) => get().await?,
+                None => return Err(self.damage.report(&self.record, "an object is missing")),
+            },
+            result => result?,
         };
         if result.meta.size != segment.size || result.range != range {
             let what = format!("an object has {} bytes instead of {}", result.meta.size, segment.size);

@@ -282,6 +282,7 @@ impl MetadataStore {
     /// # Errors
     /// A database failure.
     pub(crate) async fn quarantine(&self, id: i64, damaged: &BlobContent) -> Result<(), StorageError> {
+        self.note_quarantine(true);
         let cache = self.cache.clone();
         let first = match damaged {
             BlobContent::Inline(_) => None,

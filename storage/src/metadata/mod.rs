@@ -13,6 +13,7 @@ mod decisions;
 mod due_decisions;
 mod evictions;
 mod inspect;
+mod installation;
 mod judge;
 mod leases;
 mod lists;
@@ -37,7 +38,7 @@ mod verifications;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sqlx::AnyConnection;
 use sqlx::Row as _;
@@ -85,6 +86,10 @@ pub struct MetadataStore {
     rules: Arc<RuleBook>,
     /// How many times stored content turned out to be damaged.
     damaged: AtomicU64,
+    /// [`Self::records_waiting`]
+    records_waiting: AtomicU64,
+    /// Whether anything may be quarantined: only then is it asked for each manifest.
+    any_quarantined: AtomicBool,
 }
 
 impl MetadataStore {
@@ -118,7 +123,15 @@ impl MetadataStore {
         let cache = Arc::new(Cache::new(db.engine(), limits));
         let rules = Arc::new(RuleBook::new(db.engine(), TagRules::default()));
         let empty = (db.engine() == Engine::Sqlite).then(Arc::default);
-        Self { db, cache, empty, rules, damaged: AtomicU64::new(0) }
+        Self {
+            db,
+            cache,
+            empty,
+            rules,
+            damaged: AtomicU64::new(0),
+            records_waiting: AtomicU64::new(0),
+            any_quarantined: AtomicBool::new(true),
+        }
     }
 
     /// Makes tags immutable by these rules, before those in the database.

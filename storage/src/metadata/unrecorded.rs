@@ -1,5 +1,7 @@
 //! Which manifests the object store has no true record of, and what a record has to say.
 
+use std::sync::atomic::Ordering;
+
 use rreg_oci::{Digest, RepositoryName};
 use sqlx::AnyConnection;
 use sqlx::Row as _;
@@ -78,9 +80,42 @@ impl MetadataStore {
         }))
     }
 
-    /// The record says what [`Self::to_record`] gave: done, unless something has changed since.
-    pub(crate) async fn recorded(&self, unrecorded: Unrecorded) -> Result<(), StorageError> {
-        self.db.write(unrecorded, |conn, unrecorded| Box::pin(done(conn, unrecorded)), |_, ()| {}).await
+    /// The records say what [`Self::to_record`] gave: done, unless something has changed since.
+    pub(crate) async fn recorded(&self, all: Vec<Unrecorded>) -> Result<(), StorageError> {
+        if all.is_empty() {
+            return Ok(());
+        }
+        self.db
+            .write(
+                all,
+                |conn, all| {
+                    Box::pin(async move {
+                        for unrecorded in all {
+                            done(conn, unrecorded).await?;
+                        }
+                        Ok(())
+                    })
+                },
+                |_, ()| {},
+            )
+            .await
+    }
+
+    /// How many records were waiting to be written when they were counted last.
+    pub fn records_waiting(&self) -> u64 {
+        self.records_waiting.load(Ordering::Relaxed)
+    }
+
+    pub(crate) async fn count_unrecorded(&self) -> Result<(), StorageError> {
+        // A queue: what is counted is what there is to do.
+        let row = sqlx::query(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM unrecorded WHERE leased_until >= 0 LIMIT 100000) AS few",
+        )
+        .fetch_one(&mut *self.db.read().await?)
+        .await?;
+        self.records_waiting
+            .store(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default(), Ordering::Relaxed);
+        Ok(())
     }
 }
 

@@ -1,0 +1,83 @@
+//! What a server does besides answering: keeps the trail to its age, reads again what is quarantined, ends what is slow
+//! when the server stops.
+
+use std::time::Duration;
+
+use rreg_storage::Storage;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::Stopping;
+use crate::config::Config;
+
+/// Begins all of it.
+pub(crate) fn begin(config: &Config, storage: &Storage, stopping: &Stopping) {
+    let shutdown = &stopping.begun;
+    tokio::spawn(rreg_gc::run(storage.clone(), config.reclaim_schedule(), shutdown.clone()));
+    tokio::spawn(heal(storage.clone(), shutdown.clone()));
+    tokio::spawn(end_slow_uploads(stopping.clone(), config.server.shutdown_timeout.0 / 3));
+    if !config.auth.audit_keep.0.is_zero() {
+        tokio::spawn(forget_audit(storage.clone(), config.auth.audit_keep.0, shutdown.clone()));
+    }
+}
+
+/// Time for the last records of manifests when the server stops.
+const LAST_RECORDS: Duration = Duration::from_secs(5);
+
+/// Writes the records that are waiting, as far as there is time.
+pub(crate) async fn last_records(storage: &Storage) {
+    match tokio::time::timeout(LAST_RECORDS, rreg_gc::write_records(storage)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the last records could not be written to the object store"),
+        Err(_) => tracing::warn!("the last records were not all written; the next start goes on with them"),
+    }
+}
+
+/// Between two looks at what is quarantined, and how many blobs each looks at.
+const HEAL: Duration = Duration::from_secs(60);
+const HEAL_AT_ONCE: usize = 1000;
+
+/// Serves again what was quarantined and is right: a store may have answered wrongly for a while.
+async fn heal(storage: Storage, shutdown: CancellationToken) {
+    loop {
+        if let Err(error) = storage.heal_all(HEAL_AT_ONCE).await {
+            tracing::warn!(%error, "what is quarantined cannot be read");
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(HEAL) => {}
+        }
+    }
+}
+
+/// Between two looks for events of the audit trail that are too old, and how many go in one transaction.
+const FORGET: Duration = Duration::from_secs(3600);
+const FORGET_PAGE: u32 = 1000;
+
+/// Keeps the audit trail to its age.
+async fn forget_audit(storage: Storage, keep: Duration, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        let before =
+            rreg_storage::expiry_in(0).saturating_sub(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX));
+        loop {
+            match storage.metadata().forget_audit(before, FORGET_PAGE).await {
+                Ok(gone) if gone == u64::from(FORGET_PAGE) && !shutdown.is_cancelled() => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "old events of the audit trail could not be deleted");
+                    break;
+                }
+            }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = tokio::time::sleep(FORGET) => {}
+        }
+    }
+}
+
+/// Uploads get so long to end by themselves.
+async fn end_slow_uploads(stopping: Stopping, patience: Duration) {
+    stopping.begun.cancelled().await;
+    tokio::time::sleep(patience).await;
+    stopping.late.cancel();
+}

@@ -1,0 +1,122 @@
+//! Which registry this is, and what of it is quarantined.
+
+use std::sync::atomic::Ordering;
+
+use rreg_oci::Digest;
+use sqlx::Row as _;
+
+use super::blobs::Segment;
+use super::{MetadataStore, digest_column, size_column, to_sql};
+use crate::error::StorageError;
+
+impl MetadataStore {
+    /// The registry's name for itself, if it has one yet.
+    pub(crate) async fn installation(&self) -> Result<Option<String>, StorageError> {
+        let row = sqlx::query("SELECT name FROM installation WHERE id = 1")
+            .fetch_optional(&mut *self.db.read().await?)
+            .await?;
+        row.map(|row| Ok(row.try_get(0)?)).transpose()
+    }
+
+    /// Gives the registry this name, unless it has one. Gives the name that it has then.
+    pub(crate) async fn name_installation(&self, name: String) -> Result<String, StorageError> {
+        self.db
+            .write(
+                name,
+                |conn, name| {
+                    Box::pin(async move {
+                        sqlx::query(
+                            "INSERT INTO installation (id, name) VALUES (1, $1) ON CONFLICT (id) DO NOTHING",
+                        )
+                        .bind(name.as_str())
+                        .execute(&mut *conn)
+                        .await?;
+                        let row =
+                            sqlx::query("SELECT name FROM installation WHERE id = 1").fetch_one(conn).await?;
+                        Ok(row.try_get(0)?)
+                    })
+                },
+                |_, _| {},
+            )
+            .await
+    }
+
+    /// Up to `limit` objects that blobs are in.
+    pub(crate) async fn some_objects(&self, limit: usize) -> Result<Vec<Segment>, StorageError> {
+        let rows = sqlx::query("SELECT object_key, size FROM blob_segments ORDER BY blob_id DESC LIMIT $1")
+            .bind(to_sql(limit as u64))
+            .fetch_all(&mut *self.db.read().await?)
+            .await?;
+        rows.iter().map(|row| Ok(Segment { key: row.try_get(0)?, size: size_column(row, 1)? })).collect()
+    }
+
+    /// Up to `limit` digests of quarantined blobs, with rows after `after`, and the rows.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn quarantined(&self, after: i64, limit: usize) -> Result<Vec<(i64, Digest)>, StorageError> {
+        let rows = sqlx::query(
+            "SELECT id, digest FROM blobs WHERE quarantined = 1 AND id > $1 ORDER BY id LIMIT $2",
+        )
+        .bind(after)
+        .bind(to_sql(limit as u64))
+        .fetch_all(&mut *self.db.read().await?)
+        .await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, digest_column(row, 1)?))).collect()
+    }
+
+    /// Whether anything may be quarantined, as of the last look at it.
+    pub fn may_lack_content(&self) -> bool {
+        self.any_quarantined.load(Ordering::Relaxed)
+    }
+
+    /// Something is quarantined, or nothing is.
+    pub(crate) fn note_quarantine(&self, any: bool) {
+        self.any_quarantined.store(any, Ordering::Relaxed);
+    }
+
+    /// The blob's bytes were read and are right: it is served again.
+    pub(crate) async fn end_quarantine(&self, id: i64) -> Result<(), StorageError> {
+        let cache = self.cache.clone();
+        self.db
+            .write(
+                id,
+                |conn, id| {
+                    Box::pin(async move {
+                        sqlx::query("UPDATE blobs SET quarantined = 0 WHERE id = $1")
+                            .bind(*id)
+                            .execute(conn)
+                            .await?;
+                        Ok(())
+                    })
+                },
+                move |_, ()| cache.committed(|forget| forget.all_blobs()),
+            )
+            .await
+    }
+
+    /// Whether content of this manifest is quarantined: what cannot be pulled has to be pushed again, and clients push
+    /// only what they are told is not here.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn lacks_content(
+        &self,
+        repository: &rreg_oci::RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool, StorageError> {
+        if !self.may_lack_content() {
+            return Ok(false);
+        }
+        let row = sqlx::query(
+            "SELECT 1 FROM repositories r CROSS JOIN manifests m CROSS JOIN manifest_blobs mb CROSS JOIN blobs b \
+             WHERE r.name = $1 AND m.repository_id = r.id AND m.digest = $2 AND mb.manifest_id = m.id \
+             AND b.id = mb.blob_id AND b.quarantined = 1 LIMIT 1",
+        )
+        .bind(repository.as_str())
+        .bind(digest.to_string())
+        .fetch_optional(&mut *self.db.read().await?)
+        .await?;
+        Ok(row.is_some())
+    }
+}

@@ -1,0 +1,157 @@
+//! The right store, and what is believed of it: a wrong answer for a while takes nothing away for good.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::harness::image::{Blob, Image};
+use crate::harness::{Backend, Registry};
+
+/// The directory of objects.
+fn objects(registry: &Registry) -> PathBuf {
+    find(registry.home(), "objects").expect("a directory of objects")
+}
+
+fn find(dir: &Path, name: &str) -> Option<PathBuf> {
+    for entry in fs::read_dir(dir).ok()? {
+        let path = entry.ok()?.path();
+        if path.file_name().is_some_and(|found| found == name) {
+            return Some(path);
+        }
+        if let Some(found) = path.is_dir().then(|| find(&path, name)).flatten() {
+            return Some(found);
+        }
+    }
+    None
+}
+
+async fn status(registry: &Registry, path: &str) -> (u16, String) {
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+    let answer = client.get(format!("http://{}{path}", registry.address())).send().await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+async fn registry_with_a_blob() -> Option<(Registry, String)> {
+    let registry = Registry::start_with(Backend::SqliteDirectory, &[]).await?;
+    let (api, repository) = (registry.api(), registry.repository());
+    let blob = Blob::new(vec![7; 1 << 20]);
+    api.push_blob(&repository, &blob).await;
+    let path = format!("/v2/{repository}/blobs/{}", blob.digest);
+    Some((registry, path))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_away_takes_nothing_with_it() {
+    let Some((registry, path)) = registry_with_a_blob().await else { return };
+    let objects = objects(&registry);
+    // As when a directory is not mounted: everything is "not found", the marker too.
+    let aside = objects.with_file_name("aside");
+    fs::rename(&objects, &aside).unwrap();
+    fs::create_dir(&objects).unwrap();
+    let (code, text) = status(&registry, &path).await;
+    assert_eq!(code, 503, "not known to be gone: {text}");
+    let (code, text) = status(&registry, "/readyz").await;
+    assert!(code == 503 && text.contains("marker"), "{code} {text}");
+    fs::remove_dir_all(&objects).unwrap();
+    fs::rename(&aside, &objects).unwrap();
+    assert_eq!(status(&registry, &path).await.0, 200);
+    // An answer of readiness is good for a second.
+    while status(&registry, "/readyz").await.0 != 200 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quarantine_ends_when_the_bytes_are_right() {
+    let Some((mut registry, path)) = registry_with_a_blob().await else { return };
+    let blobs = objects(&registry).join("blobs");
+    let aside = blobs.with_file_name("aside");
+    fs::rename(&blobs, &aside).unwrap();
+    assert_eq!(status(&registry, &path).await.0, 404, "it is gone from the right store");
+    // What is gone is found by fsck, and listed while it is quarantined.
+    fs::rename(&aside, &blobs).unwrap();
+    let (found, code) = registry.rreg_json(&["fsck", "--deep"]);
+    assert_eq!((found["count"].as_u64(), code), (Some(1), 1), "{found}");
+    assert_eq!(found["findings"][0]["damage"], "quarantined", "{found}");
+    registry.stop();
+    let (found, code) = registry.rreg_json(&["fsck", "--heal"]);
+    assert_eq!((found["count"].as_u64(), code), (Some(0), 0), "{found}");
+    registry.resume();
+    assert_eq!(status(&registry, &path).await.0, 200);
+    // And by itself when somebody asks for it.
+    fs::rename(&blobs, &aside).unwrap();
+    assert_eq!(status(&registry, &path).await.0, 404);
+    fs::rename(&aside, &blobs).unwrap();
+    assert_eq!(status(&registry, &path).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_pulled_is_pushed_again() {
+    let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &[]).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let mut image = Image::layered(&repository, 1);
+    let layer = Blob::new(vec![9; 1 << 20]);
+    image = image.edited(|manifest| {
+        manifest["layers"][0] = layer.descriptor("application/vnd.oci.image.layer.v1.tar");
+    });
+    api.push_blob(&repository, &layer).await;
+    api.push(&repository, &image, Some("v1")).await;
+    let blobs = objects(&registry).join("blobs");
+    fs::remove_dir_all(&blobs).unwrap();
+    fs::create_dir(&blobs).unwrap();
+    assert_eq!(status(&registry, &format!("/v2/{repository}/blobs/{}", layer.digest)).await.0, 404);
+    for reference in ["v1".to_owned(), image.root().digest.to_string()] {
+        let target = format!("/v2/{repository}/manifests/{reference}");
+        // The quarantine is written beside the answer.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while api.head(target.clone()).send().await.status != 404 {
+            assert!(std::time::Instant::now() < deadline, "clients would not push {reference} again");
+        }
+    }
+    api.push_blob(&repository, &layer).await;
+    api.head(format!("/v2/{repository}/manifests/v1")).expect(200).await;
+    assert_eq!(status(&registry, &format!("/v2/{repository}/blobs/{}", layer.digest)).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_store_is_noticed_at_the_start() {
+    let Some((mut one, _)) = registry_with_a_blob().await else { return };
+    let Some((mut other, _)) = registry_with_a_blob().await else { return };
+    one.stop();
+    other.stop();
+    let (mine, theirs) = (objects(&one), objects(&other));
+    let start = |registry: &Registry| {
+        let output = registry.command(&["serve", "--listen", "127.0.0.1:0"]).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    // Another registry's store; nothing of it is deleted as unknown.
+    let aside = mine.with_file_name("aside");
+    fs::rename(&mine, &aside).unwrap();
+    fs::rename(&theirs, &mine).unwrap();
+    assert!(start(&one).contains("another registry"));
+    let output = one.command(&["fsck", "--reclaim-extra", "--extra-after", "0s"]).output().unwrap();
+    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    fs::rename(&mine, &theirs).unwrap();
+    // An empty one.
+    fs::create_dir(&mine).unwrap();
+    assert!(start(&one).contains("none of the objects"));
+    fs::remove_dir_all(&mine).unwrap();
+    fs::rename(&aside, &mine).unwrap();
+    // The store of a database that is lost.
+    let database = find(one.home(), "rreg.db").unwrap();
+    let saved = database.with_file_name("saved.db");
+    fs::rename(&database, &saved).unwrap();
+    assert!(start(&one).contains("fsck --rebuild"));
+    for ending in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{ending}", database.display()));
+    }
+    fs::rename(&saved, &database).unwrap();
+    // What others keep in the store is not ours to delete.
+    fs::create_dir_all(mine.join("blobs/ab")).unwrap();
+    fs::write(mine.join("blobs/ab/notes.txt"), "not ours").unwrap();
+    let (found, code) = one.rreg_json(&["fsck", "--reclaim-extra", "--extra-after", "0s"]);
+    assert_eq!((found["count"].as_u64(), code), (Some(0), 0), "{found}");
+    one.resume();
+    assert_eq!(status(&one, "/readyz").await.0, 200);
+    assert!(mine.join("blobs/ab/notes.txt").exists());
+}
