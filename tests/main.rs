@@ -3,7 +3,8 @@
 //!
 //! `tests/run` installs the programs that the tests call and runs them all. Environment:
 //! `RREG_TEST_REQUIRE=1` (or `CI=true`) makes a missing program a failure instead of a printed skip;
-//! `RREG_CONFORMANCE=PATH` names the official conformance program; `RREG_TEST_REGISTRY=HOST:PORT` runs the
+//! `RREG_CONFORMANCE=PATH` names the official conformance program; `RREG_KUBERNETES=DIR` a directory with
+//! `kube-apiserver`, `kube-controller-manager`, `kubectl` and `etcd`; `RREG_TEST_REGISTRY=HOST:PORT` runs the
 //! suite against a registry that is already running, for comparison with others.
 //!
 //! How to add a test: write an `async fn name(registry: Registry)` in the room it belongs to and name it in

@@ -113,6 +113,9 @@ struct Wire {
     nbf: u64,
     iat: u64,
     jti: String,
+    /// When it was made, in milliseconds since the Unix epoch: a change of the password a moment later ends it.
+    #[serde(default)]
+    made: u64,
     /// Scopes, separated by spaces.
     scope: String,
     /// [`TrustRule::id`] of the rules that trust a workload.
@@ -131,6 +134,8 @@ pub struct Claims {
     pub trust: Vec<String>,
     /// Until when it is good, in seconds since the Unix epoch.
     pub expires: u64,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub made: u64,
 }
 
 /// A token, ready to be handed out.
@@ -182,6 +187,9 @@ impl TokenIssuer {
         serial: u128,
     ) -> Result<IssuedToken, TokenError> {
         let (id, key) = self.signer.as_ref().ok_or(TokenError::Key("there is none"))?;
+        // Callers count in seconds; what is later within one counts too.
+        let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let made = u64::try_from(clock.as_millis()).unwrap_or_default();
         let left = caller.expires.map_or(u64::MAX, |expires| expires.saturating_sub(now));
         let lifetime = self.settings.lifetime.min(Duration::from_secs(left));
         let claims = Wire {
@@ -192,6 +200,7 @@ impl TokenIssuer {
             nbf: now,
             iat: now,
             jti: format!("{serial:032x}"),
+            made,
             scope: Scope::render_list(scopes),
             trust: caller.trusted.iter().map(|rule| rule.id().to_owned()).collect(),
         };
@@ -228,6 +237,7 @@ impl TokenIssuer {
             scopes: Scope::parse_list(&claims.scope).map_err(|_| TokenError::Invalid)?,
             trust: claims.trust,
             expires: claims.exp,
+            made: claims.made,
         })
     }
 

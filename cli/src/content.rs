@@ -51,8 +51,6 @@ impl Content for RemoteContent {
     async fn referrers(&self, subject: &Digest, limit: usize) -> Result<(Vec<Descriptor>, bool), ReadError> {
         let listed = self.client.referrers(&self.repository, subject, None).await;
         let mut listed = listed.map_err(|error| failed(format!("the referrers of {subject}"), &error))?;
-        // The same ones, whatever the registry's order.
-        listed.sort_by_key(|entry| entry.digest);
         let more = listed.len() > limit;
         listed.truncate(limit);
         Ok((listed, more))

@@ -22,7 +22,15 @@ pub(crate) fn paint(style: Style, text: impl Display) -> String {
 
 /// A stranger's text without characters that could steer a terminal.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            _ if c.is_control() => shown.push('\u{fffd}'),
+            _ if rreg_oci::is_invisible(c) => shown.extend(c.escape_unicode()),
+            _ => shown.push(c),
+        }
+    }
+    shown
 }
 
 /// Milliseconds since the Unix epoch as RFC 3339 in UTC, to the second.

@@ -3,11 +3,11 @@
 use crate::evidence::{Evidence, EvidenceKind};
 use crate::facts::{Fact, SbomFacts};
 
-/// The facts of the SBOM that was attached: a document, a statement with one, or a signed one. Of several, the one with
-/// the best score counts, since each is about the same content; whether it was signed, and by whom, a rule asks of the
-/// attestation.
+/// The facts of the SBOMs that were attached: documents, statements with one, or signed ones. Anybody who may push may
+/// attach one that looks better than what is so: what is said of an image is held against it whoever says it. Of several
+/// that say something, the packages and licences of all count, and the worst score; of several formats each is one.
 pub fn sbom_facts(evidence: &[Evidence]) -> Fact<SbomFacts> {
-    let mut best: Option<SbomFacts> = None;
+    let mut all: Option<SbomFacts> = None;
     let mut unreadable = None;
     for piece in evidence.iter().filter(|piece| may_carry(piece)) {
         let about = [piece.subject.to_string()];
@@ -15,19 +15,38 @@ pub fn sbom_facts(evidence: &[Evidence]) -> Fact<SbomFacts> {
             Ok(Some(attached)) => {
                 let mut facts = SbomFacts::of_document(&attached.document);
                 facts.evidence = Some(piece.id());
-                if best.as_ref().is_none_or(|best| facts.quality > best.quality) {
-                    best = Some(facts);
-                }
+                all = Some(match all {
+                    None => facts,
+                    Some(known) => together(known, facts),
+                });
             }
             Ok(None) => {}
             Err(finding) => unreadable = Some(format!("{}: {}", piece.manifest, finding.message)),
         }
     }
-    match (best, unreadable) {
+    match (all, unreadable) {
         (Some(facts), _) => Fact::Known(facts),
         (None, Some(why)) => Fact::NotGathered(why),
         (None, None) => Fact::Absent,
     }
+}
+
+/// What both say, as it counts against the image.
+fn together(a: SbomFacts, b: SbomFacts) -> SbomFacts {
+    // The evidence named is that of the worse one, which has what is missed.
+    let (mut worse, better) = if b.quality < a.quality { (b, a) } else { (a, b) };
+    let mut formats: Vec<&str> = worse.format.split(", ").chain(better.format.split(", ")).collect();
+    formats.sort_unstable();
+    formats.dedup();
+    worse.format = formats.join(", ");
+    worse.packages = worse.packages.max(better.packages);
+    for (expression, packages) in better.licenses {
+        let known = worse.licenses.entry(expression).or_default();
+        known.extend(packages);
+        known.sort();
+        known.dedup();
+    }
+    worse
 }
 
 fn may_carry(piece: &Evidence) -> bool {

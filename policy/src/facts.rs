@@ -36,6 +36,9 @@ pub struct Facts {
     /// more than what is there answer `error` then.
     #[serde(default)]
     pub incomplete: Vec<String>,
+    /// What more was attached than is looked at. What a rule misses then is not there, and it says this besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub over: Vec<String>,
     /// What is inside.
     #[serde(default = "Fact::absent")]
     pub sbom: Fact<SbomFacts>,
@@ -58,6 +61,7 @@ impl Facts {
             evidence: Vec::new(),
             sbom: why.clone().map_or(Fact::Absent, Fact::NotGathered),
             incomplete: why.into_iter().collect(),
+            over: Vec::new(),
             findings: Fact::no_findings(),
             findings_at: None,
             base_created: Fact::no_base_created(),

@@ -50,6 +50,7 @@ pub use gather::{
 pub use limits::Limits;
 pub use rules::{
     OnError, Place, Policy, PolicyError, PolicyErrors, PolicySet, TrustReference, TrustSource, policy_schema,
+    predicate_type,
 };
 pub use signer::Signer;
 pub use statement::{COSIGN_SIGN, PAYLOAD_TYPE, Statement, StatementError};

@@ -273,6 +273,10 @@ impl From<StorageError> for ApiError {
             StorageError::OffsetMismatch { .. } => {
                 answer(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::BlobUploadInvalid)
             }
+            StorageError::SizeMismatch { digest, stated, stored } => {
+                answer(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid)
+                    .with_detail(json!({"digest": digest, "stated": stated, "stored": stored}))
+            }
             StorageError::LengthMismatch { .. } => answer(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid),
             StorageError::TooLarge { .. } => answer(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid),
             StorageError::Body(_) => answer(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid),

@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::prefix::PrefixStore;
 use object_store::signer::Signer;
-use object_store::{ClientOptions, ObjectStore};
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use rreg_auth::Htpasswd;
 use rreg_storage::{BlobStore, CacheLimits, MetadataStore, Storage, StorageError, StorageOptions};
 
@@ -150,20 +151,68 @@ fn lock(directory: &Path) -> Result<File, StorageError> {
     }
 }
 
+/// Time for a connection to the store.
+const CONNECT: Duration = Duration::from_secs(10);
+
+fn client_options(config: &config::Storage) -> Result<ClientOptions, StorageError> {
+    let mut options =
+        ClientOptions::new().with_timeout(config.request_timeout.0).with_connect_timeout(CONNECT);
+    if let Some(path) = &config.ca_file {
+        let wrong =
+            |why: String| StorageError::Setting(format!("storage.ca_file = {}: {why}", path.display()));
+        let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+        let found =
+            object_store::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
+        if found.is_empty() {
+            return Err(wrong("it has no certificate".to_owned()));
+        }
+        for certificate in found {
+            options = options.with_root_certificate(certificate);
+        }
+    }
+    Ok(options)
+}
+
+/// An outage is ridden out: as many tries as the time allows.
+fn retry(config: &config::Storage) -> RetryConfig {
+    let backoff = BackoffConfig { max_backoff: Duration::from_secs(5), ..BackoffConfig::default() };
+    RetryConfig { backoff, max_retries: usize::MAX, retry_timeout: config.retry_for.0 }
+}
+
+fn is_http(endpoint: Option<&str>) -> bool {
+    endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"))
+}
+
+/// The endpoint, with the bucket in its host where that is wanted and not so already.
+fn hosted(endpoint: &str, s3: &config::S3) -> String {
+    let (Some(bucket), true) = (&s3.bucket, s3.virtual_hosted) else { return endpoint.to_owned() };
+    match endpoint.split_once("://") {
+        Some((scheme, host)) if !host.starts_with(&format!("{bucket}.")) => {
+            format!("{scheme}://{bucket}.{host}")
+        }
+        _ => endpoint.to_owned(),
+    }
+}
+
 fn blob_store(config: &config::Storage) -> Result<BlobStore, StorageError> {
-    let client = ClientOptions::new();
+    let client = client_options(config)?;
     match config.backend {
         Backend::Directory => BlobStore::directory(config.data.join("objects"), config.verify_interval.0),
         Backend::S3 => {
             let s3 = &config.s3;
-            let mut builder = AmazonS3Builder::new()
-                .with_client_options(client)
-                .with_allow_http(s3.allow_http)
+            // Identities of pods and machines, and encryption by KMS, are in the environment under Amazon's own names.
+            let mut builder = AmazonS3Builder::from_env()
+                .with_client_options(client.with_allow_http(s3.allow_http))
+                .with_retry(retry(config))
                 .with_virtual_hosted_style_request(s3.virtual_hosted)
-                .with_region(s3.region.as_deref().unwrap_or("us-east-1"))
                 .with_bucket_name(s3.bucket.as_deref().unwrap_or_default());
+            if let Some(region) = &s3.region {
+                builder = builder.with_region(region);
+            } else if s3.endpoint.is_some() {
+                builder = builder.with_region("us-east-1");
+            }
             if let Some(endpoint) = &s3.endpoint {
-                builder = builder.with_endpoint(endpoint);
+                builder = builder.with_endpoint(hosted(endpoint, s3));
             }
             if let (Some(id), Some(secret)) = (&s3.access_key_id, &s3.secret_access_key) {
                 builder = builder.with_access_key_id(id).with_secret_access_key(secret.expose());
@@ -175,8 +224,10 @@ fn blob_store(config: &config::Storage) -> Result<BlobStore, StorageError> {
         }
         Backend::Gcs => {
             let gcs = &config.gcs;
-            let mut builder = GoogleCloudStorageBuilder::new()
-                .with_client_options(client)
+            let http = is_http(gcs.endpoint.as_deref());
+            let mut builder = GoogleCloudStorageBuilder::from_env()
+                .with_client_options(client.with_allow_http(http))
+                .with_retry(retry(config))
                 .with_bucket_name(gcs.bucket.as_deref().unwrap_or_default());
             if let Some(path) = &gcs.service_account_path {
                 builder = builder.with_service_account_path(path.display().to_string());
@@ -188,8 +239,10 @@ fn blob_store(config: &config::Storage) -> Result<BlobStore, StorageError> {
         }
         Backend::Azure => {
             let azure = &config.azure;
-            let mut builder = MicrosoftAzureBuilder::new()
-                .with_client_options(client)
+            let http = is_http(azure.endpoint.as_deref());
+            let mut builder = MicrosoftAzureBuilder::from_env()
+                .with_client_options(client.with_allow_http(http))
+                .with_retry(retry(config))
                 .with_account(azure.account.as_deref().unwrap_or_default())
                 .with_container_name(azure.container.as_deref().unwrap_or_default());
             if let Some(key) = &azure.access_key {

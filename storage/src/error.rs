@@ -113,6 +113,16 @@ pub enum StorageError {
     /// A saved hash state is unusable.
     #[error(transparent)]
     HashState(#[from] DigestError),
+    /// A manifest says another length of a blob than the blob has.
+    #[error("the manifest says that {digest} has {stated} bytes, and it has {stored}")]
+    SizeMismatch {
+        /// Of the blob.
+        digest: Digest,
+        /// By the manifest, in bytes.
+        stated: u64,
+        /// Really, in bytes.
+        stored: u64,
+    },
     /// The object store is not this registry's.
     #[error("object store: {0}")]
     OtherStore(&'static str),

@@ -1,6 +1,7 @@
 //! Kubernetes asking what may run: reviews as an API server sends them, against a running registry with policies in
 //! files.
 
+mod cluster;
 mod images;
 mod listener;
 mod login;

@@ -15,20 +15,6 @@ use crate::content::RemoteContent;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
 
-/// Short names, which stand for what they stand for in cosign.
-const TYPES: [(&str, &str); 10] = [
-    ("slsaprovenance", "https://slsa.dev/provenance/v0.2"),
-    ("slsaprovenance02", "https://slsa.dev/provenance/v0.2"),
-    ("slsaprovenance1", "https://slsa.dev/provenance/v1"),
-    ("spdx", "https://spdx.dev/Document"),
-    ("spdxjson", "https://spdx.dev/Document"),
-    ("cyclonedx", "https://cyclonedx.org/bom"),
-    ("vuln", "https://cosign.sigstore.dev/attestation/vuln/v1"),
-    ("openvex", "https://openvex.dev/ns"),
-    ("link", "https://in-toto.io/Link/v1"),
-    ("custom", "https://cosign.sigstore.dev/attestation/v1"),
-];
-
 #[derive(Args, Debug)]
 pub(crate) struct Attest {
     /// host[:port]/repository[:tag][@digest]
@@ -46,19 +32,7 @@ pub(crate) struct Attest {
     connect: Connect,
 }
 
-/// The URI of a predicate type.
-pub(super) fn predicate_type(text: &str) -> Result<String, String> {
-    if let Some((_, uri)) = TYPES.iter().find(|(name, _)| *name == text) {
-        return Ok((*uri).to_owned());
-    }
-    let scheme = text.split_once(':').map(|(scheme, _)| scheme);
-    let is_uri = scheme.is_some_and(|s| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric()));
-    if !is_uri || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        let names: Vec<&str> = TYPES.iter().map(|(name, _)| *name).collect();
-        return Err(format!("is neither a URI nor one of {}", names.join(", ")));
-    }
-    Ok(text.to_owned())
-}
+pub(super) use rreg_policy::predicate_type;
 
 impl Attest {
     pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {

@@ -3,7 +3,7 @@
 use super::Inquiry;
 use super::reason::{Finding, few};
 use crate::facts::EvidenceFact;
-use crate::rules::{AttestationRule, Expression, Signers};
+use crate::rules::{AttestationRule, Expression, Signers, Which};
 use crate::statement::Statement;
 
 /// How far one attestation came.
@@ -12,26 +12,40 @@ enum Came {
     Through,
     /// It might be, had it been checked.
     Unsure(String),
-    /// It is not.
+    /// It does not say what is asked for.
     Not(String),
+    /// It is not among those that are asked.
+    Aside(String),
 }
 
 impl Inquiry<'_> {
     pub(super) fn attestation(&self, rule: &AttestationRule) -> Finding {
         let expected = expected(rule);
-        let meant: Vec<(&EvidenceFact, &Statement)> = self.of_type(&rule.predicate).collect();
-        let mut unsure = Vec::new();
-        let mut not = Vec::new();
+        let mut meant: Vec<(&EvidenceFact, &Statement)> = self.of_type(&rule.predicate).collect();
+        // The newest first: by when each was proved to be signed, else in the order in which registries list them.
+        meant.sort_by_key(|(fact, _)| std::cmp::Reverse(self.signed_at(fact)));
+        let (mut unsure, mut not, mut through) = (Vec::new(), Vec::new(), Vec::new());
         for (fact, statement) in &meant {
-            match self.judge(rule, fact, statement) {
-                Came::Through => {
-                    let found = format!("attested in {}", fact.manifest);
-                    return Finding::pass(expected, found).with_evidence([fact.id]);
-                }
+            let came = self.judge(rule, fact, statement);
+            // One that is signed by nobody who is meant, or is about something else, is not among those that are asked.
+            let counts = !matches!(came, Came::Aside(_));
+            match came {
+                Came::Through => through.push(*fact),
                 Came::Unsure(why) => unsure.push(why),
-                Came::Not(why) => not.push(why),
+                Came::Not(why) | Came::Aside(why) => not.push((counts, why)),
+            }
+            if counts && rule.which == Which::Latest || !through.is_empty() && rule.which == Which::Any {
+                break;
             }
         }
+        let contradicted = !unsure.is_empty() || not.iter().any(|(counts, _)| *counts);
+        if let Some(first) = through.first()
+            && (rule.which != Which::Every || !contradicted)
+        {
+            let found = format!("attested in {}", first.manifest);
+            return Finding::pass(expected, found).with_evidence(through.iter().map(|fact| fact.id));
+        }
+        let not = not.into_iter().map(|(_, why)| why);
         let fix = match &rule.signed_by {
             Some(signers) if signers.of.is_empty() => {
                 "define the signer under `signers:` in the policy".into()
@@ -51,10 +65,17 @@ impl Inquiry<'_> {
         if unsure.is_empty() {
             unsure.push("no such attestation".into());
         }
+        unsure.extend(self.facts.over.first().cloned());
         match error {
             true => Finding::error(expected, few(unsure), fix).with_evidence(evidence),
             false => Finding::fail(expected, few(unsure), fix).with_evidence(evidence),
         }
+    }
+
+    /// When it was signed at the latest, as far as that is proved under the policy's roots.
+    fn signed_at(&self, fact: &EvidenceFact) -> Option<chrono::DateTime<chrono::Utc>> {
+        let roots = self.policy.trust_roots_about(&self.facts.image);
+        roots.filter_map(|root| fact.under(&root.id())?.signed_at).max()
     }
 
     /// Attestations with this predicate type.
@@ -69,7 +90,7 @@ impl Inquiry<'_> {
     fn judge(&self, rule: &AttestationRule, fact: &EvidenceFact, statement: &Statement) -> Came {
         // Verification checks what a signed one is about; of one that nobody signed only it itself says so.
         if !statement.subjects.iter().any(|subject| self.facts.image.is_covered_by(subject)) {
-            return Came::Not("an attestation about something else".into());
+            return Came::Aside("an attestation about something else".into());
         }
         if let Some(signers) = &rule.signed_by
             && let Some(came) = self.judge_signers(signers, fact)
@@ -85,7 +106,7 @@ impl Inquiry<'_> {
     /// `None` where one of those that are meant signed it.
     fn judge_signers(&self, signers: &Signers, fact: &EvidenceFact) -> Option<Came> {
         if !fact.is_signed() {
-            return Some(Came::Not("an attestation that nobody signed".into()));
+            return Some(Came::Aside("an attestation that nobody signed".into()));
         }
         let matched: Vec<_> =
             signers.of.iter().map(|matcher| self.matched(matcher, std::iter::once(fact))).collect();
@@ -96,7 +117,7 @@ impl Inquiry<'_> {
             self.describe(std::iter::once(fact), signers, "").replacen("a signature", "an attestation", 1);
         match matched.iter().any(|matched| matched.uncertain) {
             true => Some(Came::Unsure(found)),
-            false => Some(Came::Not(found)),
+            false => Some(Came::Aside(found)),
         }
     }
 
@@ -119,5 +140,10 @@ fn expected(rule: &AttestationRule) -> String {
         None => "signed or not".into(),
     };
     let saying = rule.cel.as_ref().map(|cel| format!(", for which {cel} is true")).unwrap_or_default();
-    format!("an attestation {}, {by}{saying}", rule.predicate)
+    let which = match rule.which {
+        Which::Latest => "an attestation",
+        Which::Every => "every attestation",
+        Which::Any => "any attestation",
+    };
+    format!("{which} {}, {by}{saying}", rule.predicate)
 }

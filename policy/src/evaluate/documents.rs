@@ -147,7 +147,11 @@ fn expected_sbom(rule: &SbomRule) -> String {
 fn judge_sbom(rule: &SbomRule, sbom: &SbomFacts, expected: String) -> Finding {
     let mut wrong = Vec::new();
     let mut fixes = Vec::new();
-    if let Some(format) = rule.format.as_ref().filter(|format| !format.eq_ignore_ascii_case(&sbom.format)) {
+    if let Some(format) = rule
+        .format
+        .as_ref()
+        .filter(|format| !sbom.format.split(", ").any(|has| format.eq_ignore_ascii_case(has)))
+    {
         wrong.push(format!("the format {}", sbom.format));
         fixes.push(format!("write it in the format {format}"));
     }

@@ -137,6 +137,9 @@ impl Inquiry<'_> {
         if let Some(why) = self.facts.incomplete.first() {
             found.push_str(&format!("; not everything could be looked at: {why}"));
         }
+        if let Some(over) = self.facts.over.first() {
+            found.push_str(&format!("; {over}"));
+        }
         found
     }
 

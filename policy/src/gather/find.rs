@@ -30,14 +30,54 @@ pub struct Attached {
     pub list: Vec<Attachment>,
     /// See [`super::Gathered::incomplete`].
     pub incomplete: Vec<String>,
+    /// See [`super::Gathered::over`].
+    pub over: Vec<String>,
     /// See [`super::Gathered::passed_over`].
     pub passed_over: Vec<String>,
+}
+
+/// Referrers whose descriptions are looked at, to choose those that are read.
+const LISTED: usize = 5000;
+
+/// What a referrer can be, by the type that its description has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// A signature, or a bundle, which may be one.
+    Signature,
+    /// A statement or document.
+    Document,
+    /// Whatever else: it may hold evidence in its layers.
+    #[default]
+    Other,
+}
+
+fn rank(entry: &rreg_oci::Descriptor) -> Rank {
+    let kind = entry.artifact_type.as_deref().unwrap_or_default();
+    let essence = rreg_oci::media_type::essence(kind);
+    let is_signature = essence.starts_with("application/vnd.dev.sigstore.bundle")
+        || essence.starts_with("application/vnd.dev.cosign")
+        || essence == "application/vnd.cncf.notary.signature";
+    match (is_signature, crate::evidence::is_evidence_type(kind)) {
+        (true, _) => Rank::Signature,
+        (false, true) => Rank::Document,
+        (false, false) => Rank::Other,
+    }
+}
+
+/// A referrer that was listed.
+#[derive(Debug, Default)]
+struct Listed {
+    found: BTreeSet<Found>,
+    rank: Rank,
+    /// Registries list what came first before what came later.
+    place: usize,
 }
 
 impl Attached {
     pub(super) fn extend(&mut self, more: Self) {
         self.list.extend(more.list);
         self.incomplete.extend(more.incomplete);
+        self.over.extend(more.over);
         self.passed_over.extend(more.passed_over);
     }
 
@@ -83,28 +123,39 @@ pub async fn attached(content: &dyn Content, subject: &Digest, limits: &Limits) 
     let mut all = Attached::default();
     let cosign_tags: Vec<Reference> = subject.cosign_tags().into_iter().map(Reference::Tag).collect();
     let ((listed, index), tagged) = join(
-        join(content.referrers(subject, limits.max_referrers), referrers_index(content, subject)),
+        join(content.referrers(subject, LISTED), referrers_index(content, subject)),
         join_all(cosign_tags.iter().map(|tag| content.manifest(tag))),
     )
     .await;
-    let mut referrers = BTreeMap::<Digest, BTreeSet<Found>>::new();
-    let mut more = false;
+    let mut referrers = BTreeMap::<Digest, Listed>::new();
     match listed {
         Ok((list, cut)) => {
-            more = cut;
-            for entry in list {
-                referrers.entry(entry.digest).or_default().insert(Found::Referrer);
+            for (place, entry) in list.into_iter().enumerate() {
+                let listed = referrers.entry(entry.digest).or_default();
+                listed.found.insert(Found::Referrer);
+                listed.rank = rank(&entry);
+                listed.place = place;
+            }
+            if cut {
+                let limit = LISTED;
+                all.over.push(format!("more than {limit} manifests refer to {subject}; {limit} were listed"));
             }
         }
         Err(error) => all.incomplete.push(format!("the referrers of {subject}: {error}")),
     }
     all.referrers_tag(subject, index, &mut referrers);
-    if more || referrers.len() > limits.max_referrers {
-        let limit = limits.max_referrers;
-        all.incomplete
-            .push(format!("more than {limit} manifests refer to {subject}; {limit} were looked at"));
+    // What can be a signature before all else, and of those the newest: what anybody attaches besides takes no place.
+    let mut wanted: Vec<(Digest, Listed)> = referrers.into_iter().collect();
+    wanted.sort_by_key(|(digest, listed)| (listed.rank, std::cmp::Reverse(listed.place), *digest));
+    if let Some((_, first)) = wanted.get(limits.max_referrers) {
+        let (limit, left) = (limits.max_referrers, wanted.len().saturating_sub(limits.max_referrers));
+        let what = if first.rank == Rank::Other { "that may be no evidence " } else { "" };
+        all.over.push(format!(
+            "{limit} manifests about {subject} were looked at, and {left} older ones {what}were not"
+        ));
     }
-    let wanted = referrers.into_iter().take(limits.max_referrers);
+    wanted.truncate(limits.max_referrers);
+    let wanted = wanted.into_iter().map(|(digest, listed)| (digest, listed.found));
     let reads = wanted.map(|(digest, found)| async move {
         (digest, found, content.manifest(&Reference::Digest(digest)).await)
     });
@@ -130,7 +181,7 @@ impl Attached {
         &mut self,
         subject: &Digest,
         index: Result<Option<ManifestContent>, ReadError>,
-        referrers: &mut BTreeMap<Digest, BTreeSet<Found>>,
+        referrers: &mut BTreeMap<Digest, Listed>,
     ) {
         let name = format!("the referrers tag {}", subject.referrers_tag());
         let index = match index {
@@ -140,8 +191,12 @@ impl Attached {
         };
         match parse(&index) {
             Ok(manifest) if manifest.kind == ManifestKind::Index => {
-                for entry in manifest.manifests {
-                    referrers.entry(entry.digest).or_default().insert(Found::ReferrersTag);
+                for (place, entry) in manifest.manifests.into_iter().enumerate() {
+                    let listed = referrers.entry(entry.digest).or_default();
+                    if listed.found.is_empty() {
+                        (listed.rank, listed.place) = (rank(&entry), place);
+                    }
+                    listed.found.insert(Found::ReferrersTag);
                 }
             }
             Ok(_) => self.passed_over.push(format!("{name} holds no index")),

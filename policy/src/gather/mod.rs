@@ -42,6 +42,9 @@ pub struct Gathered {
     /// What was found and could not be read, or was not looked at because a limit was reached. A rule that misses
     /// something answers `error` where this is not empty.
     pub incomplete: Vec<String>,
+    /// What there is more of than is looked at. That is no error, which a stranger could make by attaching more: what is
+    /// missed among it is not there, and the reason says so.
+    pub over: Vec<String>,
     /// What was found and is not about the digest at all.
     pub passed_over: Vec<String>,
 }
@@ -77,9 +80,9 @@ pub async fn gather(
         found.extend(one);
     }
     index::join(content, &mut found, entries, limits).await;
-    let Attached { list, mut incomplete, passed_over } = found;
+    let Attached { list, mut incomplete, over, passed_over } = found;
     let evidence = evidence_of(content, &list, &mut incomplete, limits).await;
-    Gathered { evidence: once_each(evidence), incomplete, passed_over }
+    Gathered { evidence: once_each(evidence), incomplete, over, passed_over }
 }
 
 /// The same content about the same subject, once, with all the ways in which it was found.

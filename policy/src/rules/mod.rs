@@ -31,10 +31,10 @@ use rreg_oci::{Digest, Glob};
 pub use cel::{CelError, Expression};
 pub use error::{Place, PolicyError, PolicyErrors};
 pub use matcher::{Matcher, Need, Signers, TextMatch, TrustReference, Who};
-pub use rule::{Ask, AttestationRule, Exemption, FailRule, ImageRule, Rule, SbomRule, VulnsRule};
+pub use rule::{Ask, AttestationRule, Exemption, FailRule, ImageRule, Rule, SbomRule, VulnsRule, Which};
 pub use schema::policy_schema;
 pub use set::PolicySet;
-pub use words::{Pattern, Severity, SeverityRange};
+pub use words::{Pattern, Severity, SeverityRange, predicate_type};
 
 use crate::decision::{Mode, Point};
 use crate::facts::ImageFacts;

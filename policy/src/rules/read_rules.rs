@@ -8,7 +8,7 @@ use super::cel::{Expression, VARIABLES};
 use super::matcher::{Matcher, Need, Signers, TextMatch, TrustReference, Who};
 use super::node::Node;
 use super::read::{Reader, patterns};
-use super::rule::{Ask, AttestationRule, FailRule, ImageRule, Rule, SbomRule, VulnsRule};
+use super::rule::{Ask, AttestationRule, FailRule, ImageRule, Rule, SbomRule, VulnsRule, Which};
 use super::words::{self, Pattern, SeverityRange};
 
 /// The Sigstore instance that everybody may use.
@@ -219,7 +219,16 @@ fn attestation(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<Attes
         Some(cel) => Some(expression(cel, &format!("{path}.cel"), VARIABLES, reader)?),
         None => None,
     };
-    Some(AttestationRule { predicate: node.get("predicate")?.text()?.to_owned(), signed_by, cel })
+    let predicate = node.get("predicate")?;
+    let name = predicate.text()?;
+    let known = words::predicate_type(name).map_err(|why| format!("{name:?} {why}"));
+    reader.take(known, predicate, &format!("{path}.predicate"))?;
+    let which = match node.get("which").and_then(Node::text) {
+        Some("every") => Which::Every,
+        Some("any") => Which::Any,
+        _ => Which::Latest,
+    };
+    Some(AttestationRule { predicate: name.to_owned(), signed_by, cel, which })
 }
 
 fn sbom(node: &Node, path: &str, reader: &mut Reader<'_>) -> SbomRule {

@@ -59,6 +59,20 @@ pub struct AttestationRule {
     pub signed_by: Option<Signers>,
     /// What it must say.
     pub cel: Option<Expression>,
+    /// Of several by those who are meant.
+    pub which: Which,
+}
+
+/// Which of several attestations has to say what is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Which {
+    /// The newest: an old one says what was true once.
+    #[default]
+    Latest,
+    /// Each of them.
+    Every,
+    /// One of them.
+    Any,
 }
 
 /// `sbom:`.

@@ -174,8 +174,17 @@ static ATTESTATION: Table = Table {
     name: "attestation",
     about: "An attestation of a kind, signed by somebody, that says something.",
     fields: &[
-        required("predicate", TEXT, "Predicate type, or slsaprovenance, spdx, cyclonedx, vuln, vex, link."),
+        required(
+            "predicate",
+            TEXT,
+            "Predicate type, or slsaprovenance, slsaprovenance02, slsaprovenance1, spdx, cyclonedx, vuln, vex, link, custom.",
+        ),
         optional("signedBy", Shape::OneOrMany(&SIGNER), "Who must have signed it; one of a list."),
+        optional(
+            "which",
+            Shape::Choice(&["latest", "every", "any"]),
+            "Of several by those who are meant; latest where it is left out.",
+        ),
         optional("signed", Shape::False, "false: nobody needs to have signed it. It proves nothing then."),
         optional("cel", EXPRESSION, "A CEL expression over `predicate` that must be true."),
     ],

@@ -214,18 +214,41 @@ impl SeverityRange {
     }
 }
 
-/// Short names of predicate types that people know them by.
-const PREDICATES: [(&str, &[&str]); 6] = [
+/// Short names of predicate types that people know them by, for every command: what each means, the first of which is
+/// what is written under that name. Those of cosign mean what they mean there.
+const PREDICATES: [(&str, &[&str]); 11] = [
     ("slsaprovenance", &["https://slsa.dev/provenance/v0.2", "https://slsa.dev/provenance/v1"]),
+    ("slsaprovenance02", &["https://slsa.dev/provenance/v0.2"]),
+    ("slsaprovenance1", &["https://slsa.dev/provenance/v1"]),
     ("spdx", &["https://spdx.dev/Document"]),
+    ("spdxjson", &["https://spdx.dev/Document"]),
     ("cyclonedx", &["https://cyclonedx.org/bom"]),
     (
         "vuln",
         &["https://cosign.sigstore.dev/attestation/vuln/v1", "https://in-toto.io/attestation/vulns/v0.1"],
     ),
     ("vex", &["https://openvex.dev/ns"]),
+    ("openvex", &["https://openvex.dev/ns"]),
     ("link", &["https://in-toto.io/Link/v1"]),
+    ("custom", &["https://cosign.sigstore.dev/attestation/v1"]),
 ];
+
+/// The URI of a predicate type: that of a short name, or itself.
+///
+/// # Errors
+/// It is neither a known short name nor a URI: says which names there are.
+pub fn predicate_type(text: &str) -> Result<String, String> {
+    if let Some((_, [first, ..])) = PREDICATES.iter().find(|(name, _)| *name == text) {
+        return Ok((*first).to_owned());
+    }
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme);
+    let is_uri = scheme.is_some_and(|s| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric()));
+    if !is_uri || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        let names: Vec<&str> = PREDICATES.iter().map(|(name, _)| *name).collect();
+        return Err(format!("is neither a URI nor one of {}", names.join(", ")));
+    }
+    Ok(text.to_owned())
+}
 
 /// The predicate types that a name in a policy means: a short name's, or itself.
 pub(crate) fn predicate_types(name: &str) -> Vec<String> {

@@ -66,5 +66,6 @@ pub(crate) fn transport_text(error: &reqwest::Error) -> String {
 
 /// A stranger's text for a terminal: no control characters, at most `limit` characters.
 pub(crate) fn printable(text: &str, limit: usize) -> String {
-    text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(limit).collect()
+    let hidden = |c: char| c.is_control() || rreg_oci::is_invisible(c);
+    text.trim().chars().map(|c| if hidden(c) { ' ' } else { c }).take(limit).collect()
 }

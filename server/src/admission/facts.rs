@@ -120,7 +120,8 @@ async fn of(
     }
     let evidence = verified(app, &gathered.evidence, asked, now).await?;
     let sbom = rreg_policy::sbom_facts(&gathered.evidence);
-    Ok(Facts { evidence, incomplete, sbom, ..Facts::bare(image, None) })
+    let over = gathered.over;
+    Ok(Facts { evidence, incomplete, over, sbom, ..Facts::bare(image, None) })
 }
 
 /// Each piece with what its verification found, under every root that is asked about. What was verified before, here

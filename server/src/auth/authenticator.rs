@@ -285,6 +285,10 @@ impl Authenticator {
         let caller = match &claims.identity {
             Identity::Anonymous => Some(Caller::anonymous()),
             Identity::User(name) | Identity::Robot(name) => {
+                let since = self.storage.metadata().account_since(name.as_str()).await?;
+                if since.is_some_and(|since| claims.made < u64::try_from(since).unwrap_or_default()) {
+                    return Ok(None);
+                }
                 self.load_named(name.as_str()).await?.filter(|caller| caller.identity == claims.identity)
             }
             Identity::Workload(name) => self.workloads.recall(name, &claims.trust),

@@ -26,11 +26,13 @@ const ALL: usize = 4096;
 /// Networks and names whose failures are remembered.
 const FAILURES: usize = 20_000;
 /// Failures that are told at once, and after how long a pause they begin anew.
-const FREE: u32 = 3;
+const FREE: u32 = 10;
 const FORGIVEN: Duration = Duration::from_secs(600);
 /// The first pause, which doubles with each failure, and the longest.
 const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(1);
+/// Late answers of one network that are on their way together; more come one after the other.
+const LATE: usize = 4;
 /// How long one waits.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -53,6 +55,7 @@ pub(super) struct Passwords {
 struct Queue {
     waiting: Semaphore,
     next: Semaphore,
+    late: Semaphore,
 }
 
 impl Passwords {
@@ -73,7 +76,13 @@ impl Passwords {
         if queues.len() >= ALL {
             queues.retain(|_, queue| Arc::strong_count(queue) > 1);
         }
-        let new = || Arc::new(Queue { waiting: Semaphore::new(WAITING), next: Semaphore::new(NEXT) });
+        let new = || {
+            Arc::new(Queue {
+                waiting: Semaphore::new(WAITING),
+                next: Semaphore::new(NEXT),
+                late: Semaphore::new(LATE),
+            })
+        };
         queues.entry(source.clone()).or_insert_with(new).clone()
     }
 
@@ -91,6 +100,8 @@ impl Passwords {
         let pause = PAUSE.saturating_mul(1 << over.min(10)).min(LONGEST);
         // Late answers have no place to wait without end either.
         if let Ok(_place) = self.waiting.try_acquire() {
+            let queue = self.queue(source);
+            let _turn = queue.late.acquire().await;
             tokio::time::sleep(pause).await;
         }
     }
@@ -202,13 +213,13 @@ mod tests {
     async fn a_failure_is_told_late_and_later_each_time() {
         let passwords = Passwords::new(Htpasswd::default(), counter());
         let mut waits = Vec::new();
-        for _ in 0..12 {
+        for _ in 0..20 {
             let begun = Instant::now();
             passwords.failed(&Source::Nobody, "alice").await;
             waits.push(begun.elapsed());
         }
-        assert_eq!(waits[..3], [Duration::ZERO; 3]);
-        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]) && waits[11] >= LONGEST, "{waits:?}");
+        assert_eq!(waits[..10], [Duration::ZERO; 10]);
+        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]) && waits[19] >= LONGEST, "{waits:?}");
         tokio::time::advance(FORGIVEN * 2).await;
         let begun = Instant::now();
         passwords.failed(&Source::Nobody, "alice").await;

@@ -184,7 +184,8 @@ impl Trail {
 
 /// A stranger's text, fit for a row.
 fn printable(text: &str) -> String {
-    text.chars().take(MAX_TEXT).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let hidden = |c: char| c.is_control() || rreg_oci::is_invisible(c);
+    text.chars().take(MAX_TEXT).map(|c| if hidden(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// The row of a change that `permit` allows.

@@ -62,6 +62,13 @@ section! {
         redirect: bool = false,
         /// How long such a URL is valid. 1s to 7d.
         redirect_expiry: HumanDuration = HumanDuration::seconds(15 * 60),
+        /// Longest time of one request to an object store, with its bytes: 8 MiB at 14 kB/s by default. 1s to 1d.
+        request_timeout: HumanDuration = HumanDuration::seconds(600),
+        /// How long a request to an object store that fails is tried again: outages shorter than that are ridden out. 0 to
+        /// 1h.
+        retry_for: HumanDuration = HumanDuration::seconds(60),
+        /// PEM file of certificate authorities of the object store, beside the system's.
+        ca_file: Option<PathBuf> = None,
         /// A stored object that was read whole, had the right digest and has not changed since is not hashed again
         /// for so long; 0 hashes it on every read.
         verify_interval: HumanDuration = HumanDuration::seconds(24 * 3600),
@@ -154,6 +161,10 @@ impl Storage {
         findings.within("storage.part_size", self.part_size, ByteSize::mib(5), ByteSize::mib(1024));
         let week = HumanDuration::seconds(7 * 86_400);
         findings.within("storage.redirect_expiry", self.redirect_expiry, HumanDuration::seconds(1), week);
+        let day = HumanDuration::seconds(86_400);
+        findings.within("storage.request_timeout", self.request_timeout, HumanDuration::seconds(1), day);
+        let hour = HumanDuration::seconds(3600);
+        findings.within("storage.retry_for", self.retry_for, HumanDuration::default(), hour);
         match self.backend {
             Backend::Directory if self.redirect => findings.reject(
                 "storage.redirect",

@@ -16,7 +16,7 @@ use super::reviews::{ReviewKind, queue};
 use super::rule_book::RuleBook;
 use super::tags::{self, Scope};
 use super::unrecorded;
-use super::{MetadataStore, digest_column, ensure_repository, find_repository};
+use super::{MetadataStore, digest_column, ensure_repository, find_repository, size_column};
 use crate::db::{Engine, now_ms};
 use crate::error::StorageError;
 
@@ -232,9 +232,16 @@ async fn put_manifest(
     let known = find_repository(conn, &new.repository).await?;
     let mut missing = Vec::new();
     let mut blobs = Vec::new();
-    for digest in unique(new.manifest.blobs().map(|d| d.digest)) {
-        match member(conn, known, BLOB_MEMBER, &digest).await? {
-            Some(id) => blobs.push(id),
+    let mut stated: Vec<(Digest, u64)> = new.manifest.blobs().map(|d| (d.digest, d.size)).collect();
+    stated.sort_unstable();
+    stated.dedup();
+    for (digest, size) in stated {
+        match blob_member(conn, known, &digest).await? {
+            // What is judged by its length is as long as it says.
+            Some((_, stored)) if stored != size => {
+                return Err(StorageError::SizeMismatch { digest, stated: size, stored });
+            }
+            Some((id, _)) => blobs.push(id),
             None => missing.push(digest),
         }
     }
@@ -352,7 +359,18 @@ pub(super) fn unique(digests: impl Iterator<Item = Digest>) -> Vec<Digest> {
     digests
 }
 
-pub(super) const BLOB_MEMBER: &str = "SELECT b.id FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id \
+/// The blob's row and length, if the repository has it.
+async fn blob_member(
+    conn: &mut AnyConnection,
+    repository: Option<i64>,
+    digest: &Digest,
+) -> Result<Option<(i64, u64)>, StorageError> {
+    let Some(repository) = repository else { return Ok(None) };
+    let row = sqlx::query(BLOB_MEMBER).bind(repository).bind(digest.to_string()).fetch_optional(conn).await?;
+    row.map(|row| Ok((row.try_get(0)?, size_column(&row, 1)?))).transpose()
+}
+
+pub(super) const BLOB_MEMBER: &str = "SELECT b.id, b.size FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id \
      WHERE b.digest = $2 AND rb.repository_id = $1 AND b.quarantined = 0";
 pub(super) const MANIFEST_MEMBER: &str = "SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2";
 

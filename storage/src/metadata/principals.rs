@@ -174,6 +174,23 @@ impl MetadataStore {
         rows.iter().map(principal_of).collect()
     }
 
+    /// Since when the account's password, or the account itself where it has none, has been what it is, in milliseconds since
+    /// the Unix epoch: what was given out before is worth nothing.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn account_since(&self, name: &str) -> Result<Option<i64>, StorageError> {
+        let row = sqlx::query(
+            "SELECT p.created_at, COALESCE(MAX(c.created_at), 0) FROM principals p \
+             LEFT JOIN credentials c ON c.principal_id = p.id AND c.kind = 'password' \
+             WHERE p.name = $1 GROUP BY p.id, p.created_at",
+        )
+        .bind(name)
+        .fetch_optional(&mut *self.db.read().await?)
+        .await?;
+        row.map(|row| Ok(row.try_get::<i64, _>(0)?.max(row.try_get::<i64, _>(1)?))).transpose()
+    }
+
     /// Hash of the password of a user, if it has not expired.
     ///
     /// # Errors

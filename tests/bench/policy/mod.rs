@@ -5,6 +5,7 @@
 //! is done.
 
 mod gate;
+mod grow;
 mod images;
 mod pulls;
 mod redecide;
@@ -66,11 +67,12 @@ pub(super) struct Bench<'a> {
 
 type Part = fn(&Bench) -> Result<String, Failure>;
 
-const PARTS: [(&str, Part); 4] = [
+const PARTS: [(&str, Part); 5] = [
     ("pulls", pulls::measure),
     ("redecide", redecide::measure),
     ("verify", verify::measure),
     ("gate", gate::measure),
+    ("grow", grow::measure),
 ];
 
 /// Measures all parts, or those whose names begin as `only` says, and prints their tables.

@@ -30,12 +30,26 @@ pub(crate) struct Judge<'a> {
     revocations: Revocations,
     connect: &'a Connect,
     how: How,
+    /// Whether an image passes that no policy is about.
+    allow_unmatched: bool,
 }
 
 impl<'a> Judge<'a> {
     pub(crate) fn new(policies: &'a Policies, connect: &'a Connect, how: How) -> Self {
         let roots = policies.set.trust_roots();
-        Self { policies, roots, revocations: Revocations::new(how.revocation.into()), connect, how }
+        Self {
+            policies,
+            roots,
+            revocations: Revocations::new(how.revocation.into()),
+            connect,
+            how,
+            allow_unmatched: true,
+        }
+    }
+
+    /// Whether an image passes that no policy is about. A mistake in `match` must not look like a pass.
+    pub(crate) fn allowing_unmatched(self, allow_unmatched: bool) -> Self {
+        Self { allow_unmatched, ..self }
     }
 
     /// All of them, in their order.
@@ -71,6 +85,18 @@ impl<'a> Judge<'a> {
         })
     }
 
+    /// What is not asked about an image that is named by its digest alone.
+    fn unasked(&self) -> Option<String> {
+        let about_tags = self.policies.set.policies().iter().filter(|policy| !policy.matches.tags.is_empty());
+        let names: Vec<&str> = about_tags.map(|policy| policy.name.as_str()).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "policies about tags were not asked ({}): the image was named by its digest alone",
+                names.join(", ")
+            )
+        })
+    }
+
     async fn one(&self, image: &ImageReference, client: &RegistryClient) -> Result<Found, Unchecked> {
         let reference = image.reference();
         let fetched = client.fetch_manifest(&image.repository, &reference);
@@ -79,9 +105,13 @@ impl<'a> Judge<'a> {
         let manifest = manifest_content(fetched);
         let (tags, said) = match (tag, reference) {
             (Some((tag, digest)), _) if digest == manifest.digest => (vec![tag.to_string()], None),
-            (Some((tag, digest)), _) => (Vec::new(), Some(format!("the tag {tag} names {digest} now"))),
+            // What was written counts too: the image is meant to be that.
+            (Some((tag, digest)), _) => (
+                vec![tag.to_string()],
+                Some(format!("the tag {tag} names {digest} now; it was asked as {tag} all the same")),
+            ),
             (None, Reference::Tag(tag)) => (vec![tag.to_string()], None),
-            (None, Reference::Digest(_)) => (Vec::new(), None),
+            (None, Reference::Digest(_)) => (Vec::new(), self.unasked()),
         };
         let content = RemoteContent { client: client.clone(), repository: image.repository.clone() };
         let limits = Limits::default();
@@ -95,9 +125,19 @@ impl<'a> Judge<'a> {
         facts.pinned = Some(image.digest.is_some());
         incomplete.extend(gathered.incomplete);
         let platforms = facts.platforms.clone();
-        let facts = self.facts(facts, &gathered.evidence, incomplete.clone(), &limits).await;
+        let facts = self.facts(facts, &gathered.evidence, (incomplete.clone(), gathered.over), &limits).await;
         let context = EvaluateContext { now: Utc::now(), last_good: None };
         let decision = evaluate(&self.policies.set, &facts, self.how.at.point(), &context);
+        if decision.policies.is_empty() && !self.allow_unmatched {
+            let at = super::report::point_word(self.how.at.point());
+            return Err(Unchecked {
+                why: format!("no policy is about it at the point {at}, so nothing was asked"),
+                hint: Some(
+                    "look at match and at in the policies, or let such images pass with --allow-unmatched"
+                        .into(),
+                ),
+            });
+        }
         incomplete.extend(said);
         Ok(Found { digest: manifest.digest, platforms, decision, incomplete })
     }
@@ -107,7 +147,7 @@ impl<'a> Judge<'a> {
         &self,
         image: ImageFacts,
         evidence: &[Evidence],
-        incomplete: Vec<String>,
+        (incomplete, over): (Vec<String>, Vec<String>),
         limits: &Limits,
     ) -> Facts {
         let now = Utc::now();
@@ -117,6 +157,7 @@ impl<'a> Judge<'a> {
             image,
             evidence: evidence_facts(evidence, &self.roots, &context),
             incomplete,
+            over,
             sbom: sbom_facts(evidence),
             findings: Fact::no_findings(),
             findings_at: None,

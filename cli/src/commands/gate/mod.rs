@@ -49,6 +49,9 @@ pub(crate) struct Gate {
     /// Write it to this file; a table goes to standard output then, unless --quiet
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Let images pass that no policy is about
+    #[arg(long)]
+    allow_unmatched: bool,
     /// Show rules that hold, too
     #[arg(long)]
     all: bool,
@@ -112,7 +115,7 @@ impl Gate {
         for warning in &policies.warnings {
             output.note(warning);
         }
-        let judge = Judge::new(&policies, &self.connect, self.how);
+        let judge = Judge::new(&policies, &self.connect, self.how).allowing_unmatched(self.allow_unmatched);
         let images = judge.all(&self.images).await?;
         let report = Report { at: self.how.at.point(), images, files: policies.files.clone() };
         self.write(output, &report)?;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
+use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators};
 use regex::Regex;
 
 use super::{MAX_DEPTH, MAX_NESTED};
@@ -15,6 +15,36 @@ pub(super) const OVER: &str = "@over";
 pub(super) const PAY: &str = "@pay";
 /// `@matches(text, pattern)`: like `matches`, with patterns that were compiled when the policy was loaded.
 pub(super) const MATCHES: &str = "@matches";
+
+/// The fields of the variables that are facts.
+const FIELDS: [(&str, &[&str]); 2] = [
+    (
+        "image",
+        &[
+            "registry",
+            "repository",
+            "unknown",
+            "incomplete",
+            "tags",
+            "digest",
+            "parents",
+            "mediaType",
+            "artifactType",
+            "pinned",
+            "platforms",
+            "annotations",
+            "size",
+            "layers",
+            "configs",
+            "baseName",
+            "baseDigest",
+            "labels",
+            "users",
+            "created",
+        ],
+    ),
+    ("sbom", &["format", "packages", "quality", "missing", "licenses", "evidence"]),
+];
 
 /// A tree with its bounds, and what it names.
 pub(super) struct Rewritten {
@@ -107,8 +137,16 @@ impl Rewriter {
                 Expr::Ident(name)
             }
             Expr::Select(mut select) => {
+                self.check_field(&select)?;
+                let is_map = !select.test && is_map_of_names(&select.operand);
                 select.operand = Box::new(self.walk(*select.operand, depth + 1, nested)?);
-                Expr::Select(select)
+                if is_map {
+                    let key = text(&select.field);
+                    let map = *select.operand.clone();
+                    or_null(key, map, IdedExpr { id, expr: Expr::Select(select) })
+                } else {
+                    Expr::Select(select)
+                }
             }
             Expr::List(mut list) => {
                 let elements = list.elements.into_iter();
@@ -144,9 +182,33 @@ impl Rewriter {
         if of.func_name == "matches" {
             return self.matches(target.into_iter().chain(args).collect());
         }
+        check_literal(&of.func_name, args.first())?;
+        if of.func_name == operators::INDEX
+            && let [map, key @ IdedExpr { expr: Expr::Literal(LiteralValue::String(_)), .. }] = &args[..]
+        {
+            let (map, key) = (map.clone(), key.clone());
+            of.args = args;
+            return Ok(or_null(key, map, IdedExpr { id: 0, expr: Expr::Call(of) }));
+        }
         of.target = target.map(paid).map(Box::new);
         of.args = if is_choice(&of.func_name) { args } else { args.into_iter().map(paid).collect() };
         Ok(Expr::Call(of))
+    }
+
+    /// A field of a fact that there is no such field of is a mistake whatever the image.
+    fn check_field(&self, select: &SelectExpr) -> Result<(), String> {
+        let Expr::Ident(name) = &select.operand.expr else { return Ok(()) };
+        let plain = name.trim_start_matches('.');
+        if self.bound.iter().any(|bound| bound == plain) {
+            return Ok(());
+        }
+        let Some((_, fields)) = FIELDS.iter().find(|(of, _)| *of == plain) else { return Ok(()) };
+        if fields.contains(&select.field.as_str()) {
+            return Ok(());
+        }
+        let near = crate::rules::shape::nearest(&select.field, fields.iter().copied());
+        let near = near.map(|near| format!("; did you mean {plain}.{near}?")).unwrap_or_default();
+        Err(format!("{plain} has no field {:?}{near}", select.field))
     }
 
     fn matches(&mut self, args: Vec<IdedExpr>) -> Result<Expr, String> {
@@ -187,6 +249,57 @@ impl Rewriter {
         of.iter_range = call(OVER, vec![range, cost]);
         Ok(Expr::Comprehension(Box::new(of)))
     }
+}
+
+/// Whether this is a map from names to texts, of which one that is not there is none.
+fn is_map_of_names(of: &IdedExpr) -> bool {
+    matches!(&of.expr, Expr::Select(select) if matches!(select.field.as_str(), "labels" | "annotations" | "claims"))
+}
+
+fn text(literal: &str) -> IdedExpr {
+    IdedExpr { id: 0, expr: Expr::Literal(LiteralValue::String(literal.to_owned().into())) }
+}
+
+/// `key in map ? value : null`
+fn or_null(key: IdedExpr, map: IdedExpr, value: IdedExpr) -> Expr {
+    let has = call(operators::IN, vec![key, paid(map)]);
+    let null = IdedExpr { id: 0, expr: Expr::Literal(LiteralValue::Null) };
+    call(operators::CONDITIONAL, vec![has, value, null]).expr
+}
+
+/// What can be seen of a written-out argument now.
+fn check_literal(function: &str, argument: Option<&IdedExpr>) -> Result<(), String> {
+    let Some(IdedExpr { expr: Expr::Literal(LiteralValue::String(text)), .. }) = argument else {
+        return Ok(());
+    };
+    let text = text.inner();
+    match function {
+        "duration" if !is_duration(text) => Err(format!(
+            "duration({text:?}) is none: write hours, minutes and seconds, such as duration('720h')"
+        )),
+        "timestamp" if chrono::DateTime::parse_from_rfc3339(text).is_err() => {
+            Err(format!("timestamp({text:?}) is none: write it such as timestamp('2026-01-31T12:00:00Z')"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Numbers with units, as CEL has them: `1h30m`, `1.5s`.
+fn is_duration(text: &str) -> bool {
+    let mut rest = text.strip_prefix('-').unwrap_or(text);
+    if rest == "0" {
+        return true;
+    }
+    let mut any = false;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, after) = rest.split_at(digits);
+        let unit = ["ms", "us", "µs", "ns", "h", "m", "s"].iter().find(|unit| after.starts_with(**unit));
+        let (Some(unit), Ok(_)) = (unit, number.parse::<f64>()) else { return false };
+        rest = after.get(unit.len()..).unwrap_or_default();
+        any = true;
+    }
+    any
 }
 
 fn literal_size(literal: &LiteralValue) -> u64 {
