@@ -140,7 +140,7 @@ fn trust(organisation: &str, patterns: &str, role: Role) -> Arc<TrustRule> {
     let claims = [("sub".to_owned(), "a".to_owned())].into();
     let patterns = patterns.split(',').filter(|text| !text.is_empty()).map(|text| text.parse().unwrap());
     let place = (organisation.parse().unwrap(), patterns.collect());
-    Arc::new(TrustRule::new("https://issuer.example", "deploy", &claims, place, role).unwrap())
+    Arc::new(TrustRule::new(("https://issuer.example", true), "deploy", &claims, place, role).unwrap())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

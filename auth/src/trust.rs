@@ -19,20 +19,39 @@ const MAX_TEXT: usize = 1024;
 /// Most claims in a rule.
 const MAX_CLAIMS: usize = 32;
 
-/// Issuers that anybody can get a token from, and the claims that say whose token it is. A rule for one of them that
-/// does not pin such a claim would trust the whole world. Claims of the second list are paths, of which the first part
-/// must be pinned; those of the first list must be pinned whole.
-const PUBLIC_ISSUERS: [(&str, &[&str], &[&str]); 2] = [
-    (
-        "https://token.actions.githubusercontent.com",
-        &["repository_id", "repository_owner", "repository_owner_id", "enterprise", "enterprise_id"],
-        &["sub", "repository", "job_workflow_ref", "workflow_ref"],
-    ),
-    (
-        "https://gitlab.com",
-        &["project_id", "namespace_id", "namespace_path"],
-        &["sub", "project_path", "ci_config_ref_uri"],
-    ),
+/// An issuer that anybody can get a token from, and the claims that say whose token it is. A rule for one of them that
+/// does not pin such a claim would trust the whole world.
+struct PublicIssuer {
+    issuer: &'static str,
+    /// Claims that name an owner: one of them whole pins it.
+    owners: &'static [&'static str],
+    /// Claims that begin with an owner, and what stands before it. What follows the owner begins with the last character.
+    /// Claims that say which file a workflow was read from are not among them: anybody may use another's.
+    paths: &'static [(&'static str, &'static str, char)],
+}
+
+const PUBLIC_ISSUERS: [PublicIssuer; 5] = [
+    PublicIssuer {
+        issuer: "https://token.actions.githubusercontent.com",
+        owners: &["repository_id", "repository_owner", "repository_owner_id", "enterprise", "enterprise_id"],
+        paths: &[("sub", "repo:", '/'), ("repository", "", '/'), ("workflow_ref", "", '/')],
+    },
+    PublicIssuer {
+        issuer: "https://gitlab.com",
+        owners: &["project_id", "namespace_id", "namespace_path"],
+        paths: &[("sub", "project_path:", '/'), ("project_path", "", '/')],
+    },
+    PublicIssuer {
+        issuer: "https://agent.buildkite.com",
+        owners: &["organization_slug", "organization_id"],
+        paths: &[("sub", "organization:", ':')],
+    },
+    PublicIssuer { issuer: "https://accounts.google.com", owners: &["sub", "email", "hd"], paths: &[] },
+    PublicIssuer {
+        issuer: "https://app.terraform.io",
+        owners: &["terraform_organization_id", "terraform_organization_name"],
+        paths: &[("sub", "organization:", ':')],
+    },
 ];
 
 /// Why a rule cannot be.
@@ -51,6 +70,12 @@ pub enum TrustError {
         /// Any of them will do.
         claims: String,
     },
+    /// Nobody knows who can get a token of this issuer.
+    #[error(
+        "is for an issuer of which it is not known who can get a token: if only your own workloads can, say \
+         private = true beside the issuer"
+    )]
+    Unknown,
     /// Too long or too many.
     #[error(
         "has more than {MAX_CLAIMS} claims, or a pattern that is empty or longer than {MAX_PATTERN} bytes"
@@ -99,12 +124,12 @@ pub struct TrustRule {
 impl TrustRule {
     /// A rule for tokens of `issuer`. Names of claims that begin with a slash are paths into nested ones (RFC 6901).
     /// It gives `role` in the repositories of `organisation` that match `repositories`; all of its repositories when
-    /// there is no pattern.
+    /// there is no pattern. `private`: only the operator's own workloads get tokens of the issuer.
     ///
     /// # Errors
     /// [`TrustError`].
     pub fn new(
-        issuer: &str,
+        (issuer, private): (&str, bool),
         name: &str,
         claims: &BTreeMap<String, String>,
         (organisation, repositories): (OrganisationName, Vec<Glob>),
@@ -121,7 +146,7 @@ impl TrustRule {
         if !compiled.iter().any(|(_, pattern)| begins(pattern)) {
             return Err(TrustError::Everybody);
         }
-        refuse_strangers(issuer, &compiled)?;
+        refuse_strangers(issuer, private, &compiled)?;
         // What the rule says is part of its identity: tokens made by an older form of it are not honoured.
         let text = format!("{issuer}\n{name}\n{claims:?}\n{organisation}\n{repositories:?}\n{role}");
         let mut id = fingerprint(text.as_bytes());
@@ -173,18 +198,37 @@ impl fmt::Debug for TrustRule {
     }
 }
 
-fn refuse_strangers(issuer: &str, claims: &[(String, ClaimPattern)]) -> Result<(), TrustError> {
-    let public = PUBLIC_ISSUERS.iter().find(|(public, ..)| *public == issuer.trim_end_matches('/'));
-    let Some((_, whole, paths)) = public else { return Ok(()) };
+fn refuse_strangers(
+    issuer: &str,
+    private: bool,
+    claims: &[(String, ClaimPattern)],
+) -> Result<(), TrustError> {
+    let Some(public) = PUBLIC_ISSUERS.iter().find(|public| public.issuer == issuer.trim_end_matches('/'))
+    else {
+        return if private { Ok(()) } else { Err(TrustError::Unknown) };
+    };
+    // The owner is whole: what follows it is fixed too.
+    let begins_with_owner = |pattern: &ClaimPattern, before: &str, after: char| {
+        let fixed: Vec<u8> = pattern.0.fixed().collect();
+        let rest = fixed.strip_prefix(before.as_bytes());
+        rest.is_some_and(|rest| {
+            rest.iter().position(|byte| char::from(*byte) == after).is_some_and(|at| at > 0)
+        })
+    };
     let pins = |(name, pattern): &(String, ClaimPattern)| {
-        (whole.contains(&name.as_str()) && pattern.0.is_fixed())
-            || (paths.contains(&name.as_str()) && pattern.0.fixed().any(|byte| byte == b'/'))
+        (public.owners.contains(&name.as_str()) && pattern.0.is_fixed())
+            || public
+                .paths
+                .iter()
+                .any(|(claim, before, after)| claim == name && begins_with_owner(pattern, before, *after))
     };
     if claims.iter().any(pins) {
         return Ok(());
     }
-    let claims = [*whole, *paths].concat().join(", ");
-    Err(TrustError::Strangers { issuer: issuer.to_owned(), claims })
+    let paths =
+        public.paths.iter().map(|(claim, before, after)| format!("{claim} = \"{before}OWNER{after}…\""));
+    let claims: Vec<String> = public.owners.iter().map(ToString::to_string).chain(paths).collect();
+    Err(TrustError::Strangers { issuer: issuer.to_owned(), claims: claims.join(", ") })
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ fn claims(issuer: &Issuer) -> Value {
 /// `[[auth.oidc]]` with a rule for the main branch and one for tags.
 fn setting(issuer: &Issuer, main: &str) -> String {
     format!(
-        "[{{issuer='{}', audience='{AUDIENCE}', rules=[\
+        "[{{issuer='{}', private=true, audience='{AUDIENCE}', rules=[\
          {{name='main', claims={{repository='acme/*', ref='{main}'}}, organisation='team', \
            repositories=['team/app'], role='writer'}}, \
          {{name='tags', claims={{sub='repo:acme/app:ref:refs/tags/v*'}}, organisation='team', role='reader'}}]}}]",

@@ -98,3 +98,26 @@ async fn signing_keys_are_sealed_where_there_is_a_key_file() {
         }
     }
 }
+
+/// What was given out before is worth nothing after a change of the password, or for another account of the same name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_password_ends_the_tokens_of_the_old_one() {
+    for backend in [Backend::SqliteDirectory, Backend::PostgresS3] {
+        let Some(team) = Team::start(backend, &[]).await else { return };
+        let mut old = Vec::new();
+        for name in ["writer", "reader", "maintainer"] {
+            old.push((name, token(&team, name, &["registry:catalog:*"]).await));
+        }
+        let mut change = team.0.command(&["user", "passwd", "writer", "--password-stdin"]);
+        super::pipe(&mut change, "another correct horse");
+        team.rreg(&["user", "rm", "reader"]);
+        team.user(&["reader"]);
+        let api = team.0.api();
+        for (name, token) in &old {
+            let status = bearing(api.get("/v2/_catalog"), token).send().await.status;
+            assert_eq!(status, if *name == "maintainer" { 200 } else { 401 }, "{name}");
+        }
+        let new = token(&team, "reader", &["registry:catalog:*"]).await;
+        bearing(api.get("/v2/_catalog"), &new).expect(200).await;
+    }
+}

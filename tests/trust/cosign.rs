@@ -57,10 +57,12 @@ async fn cosign_accepts_ours(registry: Registry) {
 async fn every_kind_of_key(registry: Registry) {
     let Some(home) = Home::for_programs(&["cosign"]) else { return };
     file(&home, "services.json", NO_SERVICES);
-    for (kind, algorithm) in [
-        ("ecdsa", &rcgen::PKCS_ECDSA_P384_SHA384),
-        ("ed25519", &rcgen::PKCS_ED25519),
-        ("rsa", &rcgen::PKCS_RSA_SHA256),
+    // cosign signs with the hash that fits the key, and verifies with SHA-256 unless it is told.
+    let sha384 = &["--signature-digest-algorithm", "sha384"][..];
+    for (kind, algorithm, hash) in [
+        ("ecdsa", &rcgen::PKCS_ECDSA_P384_SHA384, sha384),
+        ("ed25519", &rcgen::PKCS_ED25519, &[]),
+        ("rsa", &rcgen::PKCS_RSA_SHA256, &[]),
     ] {
         let pem = rcgen::KeyPair::generate_for(algorithm).unwrap().serialize_pem();
         file(&home, "plain.key", &pem);
@@ -76,7 +78,7 @@ async fn every_kind_of_key(registry: Registry) {
             let name = format!("{}/{repository}@{}", registry.address(), image.root().digest);
             rreg(&home, &["sign", &name, "--key", key]);
             let offline = ["--insecure-ignore-tlog", "--allow-http-registry", &name];
-            let args = [&["verify", "--key", &public][..], &offline].concat();
+            let args = [&["verify", "--key", &public][..], hash, &offline].concat();
             tool::run(&mut cosign(&home, &args));
             assert_eq!(json(&home, &["verify", &name, "--key", &public]).1, 0, "{kind} {form}");
         }

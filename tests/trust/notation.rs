@@ -57,7 +57,7 @@ async fn ours_accepts_notations(registry: Registry) {
     assert_eq!(said.status.code(), Some(66), "no statement speaks about this repository: {said:?}");
     fs::remove_file(trust.join("trustpolicy.oci.json")).unwrap();
     // A policy that names a store says where it was looked for.
-    let policy = "{apiVersion: rreg/v1, kind: Policy, name: n, match: {repos: ['**']}, at: [pull], \
+    let policy = "{apiVersion: rreg/v1, kind: Policy, name: named, match: {repos: ['**']}, at: [pull], \
                   require: [{signature: {any: [{notation: {store: STORE}}]}}]}";
     for (store, code) in [("team", 0), ("teem", 66)] {
         write("policy.yaml", &policy.replace("STORE", store));

@@ -81,7 +81,7 @@ fn claims() -> Value {
 fn trust(name: &str, reference: &str) -> Arc<TrustRule> {
     let claims = [("sub".to_owned(), "repo:acme/*:**".to_owned()), ("ref".to_owned(), reference.to_owned())];
     let place = ("team".parse().unwrap(), Vec::new());
-    Arc::new(TrustRule::new(ISSUER, name, &claims.into(), place, Role::Writer).unwrap())
+    Arc::new(TrustRule::new((ISSUER, true), name, &claims.into(), place, Role::Writer).unwrap())
 }
 
 fn issuer() -> OidcIssuer {

@@ -7,7 +7,7 @@ use super::*;
 fn rule(issuer: &str, claims: &[(&str, &str)]) -> Result<TrustRule, TrustError> {
     let claims = claims.iter().map(|(name, pattern)| ((*name).to_owned(), (*pattern).to_owned())).collect();
     let place = ("team".parse().unwrap(), Vec::new());
-    TrustRule::new(issuer, "rule", &claims, place, Role::Writer)
+    TrustRule::new((issuer, issuer.contains("issuer.example")), "rule", &claims, place, Role::Writer)
 }
 
 #[test]
@@ -103,8 +103,42 @@ fn a_rule_covers_its_organisation_only() {
     let claims = BTreeMap::from([("sub".to_owned(), "a".to_owned())]);
     let patterns = vec!["team/app".parse().unwrap(), "other/**".parse().unwrap()];
     let place = ("team".parse().unwrap(), patterns);
-    let rule = TrustRule::new("https://issuer.example", "r", &claims, place, Role::Writer).unwrap();
+    let rule = TrustRule::new(("https://issuer.example", true), "r", &claims, place, Role::Writer).unwrap();
     for (repository, covered) in [("team/app", true), ("team/lib", false), ("other/app", false)] {
         assert_eq!(rule.covers(&repository.parse().unwrap()), covered, "{repository}");
+    }
+}
+
+/// Whose token it is stands in a claim that the issuer fills, whole or up to the end of its name.
+#[test]
+fn a_rule_pins_an_owner() {
+    let (github, gitlab) = ("https://token.actions.githubusercontent.com", "https://gitlab.com");
+    for (issuer, claim, pattern, good) in [
+        (gitlab, "ci_config_ref_uri", "gitlab.com/**", false),
+        // Anybody may run the workflow or the pipeline of another's file.
+        (gitlab, "ci_config_ref_uri", "gitlab.com/acme/app//.gitlab-ci.yml@refs/heads/main", false),
+        (github, "job_workflow_ref", "acme/ci/.github/workflows/release.yml@refs/heads/main", false),
+        (github, "sub", "job_workflow_ref:acme/ci/**", false),
+        (github, "sub", "repo:**/app:ref:refs/heads/main", false),
+        (github, "sub", "repo:acme**", false),
+        (github, "repository", "/app", false),
+        (github, "actor", "alice", false),
+        (github, "sub", "repo:acme/*:ref:refs/heads/main", true),
+        (github, "repository", "acme/*", true),
+        (github, "workflow_ref", "acme/app/.github/workflows/*", true),
+        (github, "repository_owner", "acme", true),
+        (github, "repository_owner", "acme*", false),
+        (gitlab, "sub", "project_path:acme/**", true),
+        (gitlab, "sub", "acme/app", false),
+        (gitlab, "project_path", "acme/**", true),
+        ("https://agent.buildkite.com", "sub", "organization:acme:pipeline:*", true),
+        ("https://agent.buildkite.com", "sub", "organization:**", false),
+        ("https://accounts.google.com", "email", "ci@acme.example", true),
+        ("https://accounts.google.com", "email", "*@acme.example", false),
+        ("https://unknown.test", "sub", "acme", false),
+        ("https://issuer.example", "sub", "system:serviceaccount:ci:builder", true),
+    ] {
+        let made = rule(issuer, &[(claim, pattern)]);
+        assert_eq!(made.is_ok(), good, "{issuer} {claim} = {pattern}: {made:?}");
     }
 }

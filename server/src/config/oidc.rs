@@ -24,6 +24,10 @@ section! {
         issuer: Option<String> = None,
         /// `aud` that its tokens must have: something that stands for this registry alone, such as its host name.
         audience: Option<String> = None,
+        /// Only your own workloads get tokens of this issuer, as of a cluster of yours. Of issuers that anybody can get a token
+        /// from, such as GitHub Actions and GitLab, it is known which claims say whose token it is, and each rule has to
+        /// pin one.
+        private: bool = false,
         /// File with the issuer's keys (a JWK set), read again every hour and when a token names an unknown key. Not
         /// set: they are fetched from where the issuer's `/.well-known/openid-configuration` says.
         jwks_file: Option<PathBuf> = None,
@@ -66,7 +70,7 @@ pub struct TrustRules(Vec<Trust>);
 pub struct OidcIssuers(pub Vec<Oidc>);
 
 impl Trust {
-    fn compiled(&self, issuer: &str) -> Result<TrustRule, (&'static str, String)> {
+    fn compiled(&self, issuer: (&str, bool)) -> Result<TrustRule, (&'static str, String)> {
         let needed = |field, value: &Option<String>| value.clone().ok_or((field, "is not set".to_owned()));
         let organisation: OrganisationName = needed("organisation", &self.organisation)?
             .parse()
@@ -84,7 +88,7 @@ impl Oidc {
     /// not gives nothing.
     pub fn compiled(&self) -> OidcIssuer {
         let issuer = self.issuer.clone().unwrap_or_default();
-        let rules = self.rules.0.iter().filter_map(|rule| rule.compiled(&issuer).ok());
+        let rules = self.rules.0.iter().filter_map(|rule| rule.compiled((&issuer, self.private)).ok());
         OidcIssuer {
             audience: self.audience.clone().unwrap_or_default(),
             rules: rules.map(Arc::new).collect(),
@@ -118,7 +122,9 @@ impl Oidc {
         let mut names = HashSet::new();
         for (index, rule) in self.rules.0.iter().enumerate() {
             let field = format!("{field}.rules[{index}]");
-            if let Err((part, why)) = rule.compiled(self.issuer.as_deref().unwrap_or_default()) {
+            if let Err((part, why)) =
+                rule.compiled((self.issuer.as_deref().unwrap_or_default(), self.private))
+            {
                 findings.reject(&format!("{field}.{part}"), why, None);
             } else if !names.insert(&rule.name) {
                 findings.reject(&format!("{field}.name"), "is another rule's name too", None);
