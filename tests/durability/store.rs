@@ -24,7 +24,7 @@ fn find(dir: &Path, name: &str) -> Option<PathBuf> {
     None
 }
 
-async fn status(registry: &Registry, path: &str) -> (u16, String) {
+pub(super) async fn status(registry: &Registry, path: &str) -> (u16, String) {
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
     let answer = client.get(format!("http://{}{path}", registry.address())).send().await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())

@@ -5,6 +5,7 @@ pub(crate) mod distribution;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod postgres;
+pub(crate) mod proxy;
 mod run_dir;
 pub(crate) mod s3;
 mod server;

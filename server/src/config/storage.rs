@@ -62,8 +62,11 @@ section! {
         redirect: bool = false,
         /// How long such a URL is valid. 1s to 7d.
         redirect_expiry: HumanDuration = HumanDuration::seconds(15 * 60),
-        /// Longest time of one request to an object store, with its bytes: 8 MiB at 14 kB/s by default. 1s to 1d.
+        /// Longest time of one request that brings bytes to an object store: 8 MiB at 14 kB/s by default. 1s to 1d.
         request_timeout: HumanDuration = HumanDuration::seconds(600),
+        /// Longest silence of an object store: before it answers a request without bytes, and between two pieces of
+        /// an answer. The request is tried again then, as after any failure. 1s to 1h.
+        answer_timeout: HumanDuration = HumanDuration::seconds(30),
         /// How long a request to an object store that fails is tried again: outages shorter than that are ridden out. 0 to
         /// 1h.
         retry_for: HumanDuration = HumanDuration::seconds(60),
@@ -164,6 +167,7 @@ impl Storage {
         let day = HumanDuration::seconds(86_400);
         findings.within("storage.request_timeout", self.request_timeout, HumanDuration::seconds(1), day);
         let hour = HumanDuration::seconds(3600);
+        findings.within("storage.answer_timeout", self.answer_timeout, HumanDuration::seconds(1), hour);
         findings.within("storage.retry_for", self.retry_for, HumanDuration::default(), hour);
         match self.backend {
             Backend::Directory if self.redirect => findings.reject(
