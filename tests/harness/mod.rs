@@ -9,6 +9,7 @@ pub(crate) mod proxy;
 mod run_dir;
 pub(crate) mod s3;
 mod server;
+pub(crate) mod stores;
 pub(crate) mod tool;
 
 pub(crate) use http::{Answer, Api};
