@@ -20,7 +20,8 @@ fn the_configuration_is_valid() {
             .args(["config", "check", "--config"])
             .arg(deploy("rreg.toml"))
             .env_remove("RREG_TEST_REQUIRE")
-            .env_remove("RREG_CONFORMANCE"),
+            .env_remove("RREG_CONFORMANCE")
+            .env_remove("RREG_KUBERNETES"),
     );
 }
 
@@ -37,7 +38,9 @@ fn the_example_of_an_upstream_is_valid() {
     std::fs::write(&path, format!("{before}{example}\n{after}")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_rreg"));
     command.args(["config", "check", "--config"]).arg(&path);
-    tool::run(command.env_remove("RREG_TEST_REQUIRE").env_remove("RREG_CONFORMANCE"));
+    tool::run(
+        command.env_remove("RREG_TEST_REQUIRE").env_remove("RREG_CONFORMANCE").env_remove("RREG_KUBERNETES"),
+    );
 }
 
 #[test]
@@ -126,7 +129,9 @@ async fn the_webhooks_ask_about_what_the_server_knows() {
     fs::write(&file, data["rreg.toml"].as_str().unwrap()).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_rreg"));
     command.args(["config", "check", "--config"]).arg(&file);
-    tool::run(command.env_remove("RREG_TEST_REQUIRE").env_remove("RREG_CONFORMANCE"));
+    tool::run(
+        command.env_remove("RREG_TEST_REQUIRE").env_remove("RREG_CONFORMANCE").env_remove("RREG_KUBERNETES"),
+    );
     let policies = home.path().join("policies");
     fs::create_dir(&policies).unwrap();
     for (name, text) in manifest(&all, "ConfigMap", "rreg-policies")["data"].as_object().unwrap() {

@@ -58,3 +58,48 @@ fn may_carry(piece: &Evidence) -> bool {
         EvidenceKind::CosignSignature | EvidenceKind::Notation => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use rreg_oci::Digest;
+    use serde_json::json;
+
+    use super::*;
+
+    fn document(license: &str, good: bool) -> Evidence {
+        let mut component =
+            json!({"type": "library", "name": "a", "licenses": [{"license": {"id": license}}]});
+        if good {
+            component["version"] = "1.0".into();
+            component["purl"] = "pkg:npm/a@1.0".into();
+        }
+        let bom =
+            json!({"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1, "components": [component]});
+        let subject = Digest::sha256(b"image");
+        Evidence {
+            subject,
+            manifest: Digest::sha256(license.as_bytes()),
+            kind: EvidenceKind::Sbom,
+            media_type: "application/vnd.cyclonedx+json".to_owned(),
+            content: bom.to_string().into(),
+            annotations: BTreeMap::new(),
+            found: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn a_prettier_document_takes_nothing_away() {
+        let (honest, pretty) = (document("AGPL-3.0-only", false), document("MIT", true));
+        for both in [[honest.clone(), pretty.clone()], [pretty.clone(), honest.clone()]] {
+            let Fact::Known(facts) = sbom_facts(&both) else { panic!("there are two") };
+            let licenses: Vec<&str> = facts.licenses.keys().map(String::as_str).collect();
+            assert_eq!(licenses, ["AGPL-3.0-only", "MIT"]);
+            let Fact::Known(alone) = sbom_facts(std::slice::from_ref(&honest)) else {
+                panic!("there is one")
+            };
+            assert!(facts.quality <= alone.quality);
+        }
+    }
+}

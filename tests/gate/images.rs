@@ -72,15 +72,18 @@ async fn indexes_and_names(registry: Registry) {
     desk.gate(&format!("{name}:v1@{digest}"), &[]).exit(0);
     desk.gate(&format!("{name}@{digest}"), &[]).exit(0);
 
-    // A policy for tags is about what the tag names, not about what somebody says that it does.
+    // A policy for tags is about what the tag names, and about what is meant to be that.
     let tagged = policy("tagged", "signature: {any: [{key: keys/team.pub}]}") + "match: {tags: [v2]}\n";
     desk.write("policies/prod.yaml", &tagged);
     let second = Image::layered(&format!("{repository}/2"), 1);
     registry.api().push(&repository, &second, Some("v2")).await;
     desk.gate(&format!("{name}:v2"), &[]).exit(1);
     desk.gate(&format!("{name}:v2@{}", second.root().digest), &[]).exit(1);
-    let untrue = desk.gate(&format!("{name}:v2@{digest}"), &[]).exit(0);
-    has(&untrue, &["no policy is about it at run", "the tag v2 names"]);
+    // The tag that is written counts, whatever it names: this one is signed, and the other is not.
+    has(&desk.gate(&format!("{name}:v2@{digest}"), &[]).exit(0), &["allowed", "the tag v2 names"]);
+    desk.gate(&format!("{name}:v1@{}", second.root().digest), &[]).exit(2);
+    let bare = desk.gate(&format!("{name}@{}", second.root().digest), &["--allow-unmatched"]).exit(0);
+    has(&bare, &["policies about tags were not asked (tagged)"]);
 
     // Registries, and points.
     let host = registry.address();
@@ -88,7 +91,9 @@ async fn indexes_and_names(registry: Registry) {
         + &format!("match: {{registries: [\"{host}\"]}}\nat: [pull]\n");
     desk.write("policies/prod.yaml", &here);
     desk.gate(&format!("{name}:v2"), &["--at", "pull"]).exit(1);
-    has(&desk.gate(&format!("{name}:v2"), &[]).exit(0), &["no policy is about it at run"]);
+    // No policy is about it there: a mistake, unless it is meant.
+    has(&desk.gate(&format!("{name}:v2"), &[]).exit(2), &["no policy is about it at the point run"]);
+    desk.gate(&format!("{name}:v2"), &["--allow-unmatched"]).exit(0);
 }
 
 async fn what_cannot_be_checked(registry: Registry) {

@@ -93,7 +93,7 @@ async fn oldest_goes_first(backend: Backend, more: &str) {
     }
     assert_eq!(evicted, images[1].blobs.iter().map(|part| part.bytes.len() as u64).sum::<u64>());
     if backend == Backend::SqliteDirectory {
-        let objects = registry.home().join("data/objects");
+        let objects = registry.home().join("data/objects/blobs");
         wait_until("reclaim", || stored(&objects) == 2 * SIZE as u64);
     }
     // Its manifest is still here, its blobs come again, and the others were not touched.

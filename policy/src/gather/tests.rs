@@ -234,6 +234,36 @@ async fn buildkit_and_parents() {
 }
 
 #[tokio::test]
+async fn what_anybody_attaches_takes_no_signatures_place() {
+    let mut memory = Memory::default();
+    let image = memory.image("a");
+    let refer = |memory: &mut Memory, kind: &str, content: &str| {
+        let referrer = memory.holding(kind, content, Some(&image));
+        let mut entry = descriptor(&referrer);
+        entry["artifactType"] = kind.into();
+        let entry = serde_json::from_value(entry).unwrap();
+        memory.referrers.entry(image.digest).or_default().push(entry);
+        referrer.digest
+    };
+    let signature = refer(&mut memory, BUNDLE, "a signature");
+    for n in 0..limits().max_referrers + 5 {
+        refer(&mut memory, "application/vnd.example.junk", &n.to_string());
+    }
+    let gathered = gather(&memory, &image, &[], &limits()).await;
+    assert!(gathered.evidence.iter().any(|piece| piece.manifest == signature), "{gathered:?}");
+    // Attaching more makes no error, so that `onError: allow` lets nothing through for it.
+    assert!(gathered.incomplete.is_empty(), "{:?}", gathered.incomplete);
+    assert!(gathered.over[0].contains("were looked at"), "{:?}", gathered.over);
+    // Of those that may be signatures the newest come first.
+    for n in 0..limits().max_referrers {
+        refer(&mut memory, BUNDLE, &format!("newer {n}"));
+    }
+    let gathered = gather(&memory, &image, &[], &limits()).await;
+    assert!(!gathered.evidence.iter().any(|piece| piece.manifest == signature));
+    assert!(gathered.incomplete.is_empty() && !gathered.over.is_empty());
+}
+
+#[tokio::test]
 async fn nothing_unread_goes_unsaid() {
     let mut memory = Memory::default();
     let (image, other) = (memory.image("a"), memory.image("b"));
@@ -278,14 +308,15 @@ async fn past_a_limit_is_said() {
     let signed = memory.put(json!({"config": config, "layers": layers}));
     memory.tag(format!("{}.sig", image.digest.referrers_tag()), &signed);
     let cases = [
-        (Limits { max_referrers: 2, ..limits() }, "more than 2 manifests", 6),
+        (Limits { max_referrers: 2, ..limits() }, "2 manifests about", 6),
         (Limits { max_evidence: 4, ..limits() }, "more than the limit of 4", 6),
         (Limits { max_total: 10, ..limits() }, "more than 10 bytes", 6),
         (Limits { max_layers: 3, ..limits() }, "only 3 layers", 6),
     ];
     for (limits, said, evidence) in cases {
         let gathered = gather(&memory, &image, &[], &limits).await;
-        assert!(gathered.incomplete.iter().any(|line| line.contains(said)), "{said}: {gathered:?}");
+        let told = gathered.incomplete.iter().chain(&gathered.over);
+        assert!(told.into_iter().any(|line| line.contains(said)), "{said}: {gathered:?}");
         assert!(gathered.evidence.len() <= evidence, "{said}");
     }
     // A descriptor that says less than the blob has.

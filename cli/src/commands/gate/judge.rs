@@ -111,7 +111,13 @@ impl<'a> Judge<'a> {
                 Some(format!("the tag {tag} names {digest} now; it was asked as {tag} all the same")),
             ),
             (None, Reference::Tag(tag)) => (vec![tag.to_string()], None),
-            (None, Reference::Digest(_)) => (Vec::new(), self.unasked()),
+            (None, Reference::Digest(_)) => match &image.tag {
+                Some(tag) => (
+                    vec![tag.to_string()],
+                    Some(format!("the tag {tag} is gone; it was asked as {tag} all the same")),
+                ),
+                None => (Vec::new(), self.unasked()),
+            },
         };
         let content = RemoteContent { client: client.clone(), repository: image.repository.clone() };
         let limits = Limits::default();
