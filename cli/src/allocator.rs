@@ -19,3 +19,47 @@ pub(crate) fn keep_large_buffers() {
         libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
     }
 }
+
+/// Between two looks at whether the process is idle.
+#[cfg(target_env = "gnu")]
+const LOOK: std::time::Duration = std::time::Duration::from_secs(10);
+/// CPU time between two looks, in hundredths of a second, below which it is.
+#[cfg(target_env = "gnu")]
+const IDLE: u64 = 20;
+
+/// Gives free memory back to the kernel whenever the process has become idle: the allocator gives back the end of each
+/// heap only, and after a wave of uploads most of what is free is in between.
+pub(crate) fn give_back_when_idle() {
+    #[cfg(target_env = "gnu")]
+    std::thread::spawn(|| {
+        let (mut before, mut worked) = (cpu_time(), false);
+        loop {
+            std::thread::sleep(LOOK);
+            let now = cpu_time();
+            let busy = now.saturating_sub(before) >= IDLE;
+            before = now;
+            if worked && !busy {
+                trim();
+            }
+            worked = busy;
+        }
+    });
+}
+
+#[cfg(target_env = "gnu")]
+#[allow(unsafe_code, reason = "malloc_trim(3) is a plain C function without a safe wrapper")]
+fn trim() {
+    // SAFETY: it takes the allocator's own locks and touches free memory only.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// CPU time of this process in hundredths of a second: `utime` and `stime` of proc(5), which come after the name in
+/// parentheses.
+#[cfg(target_env = "gnu")]
+fn cpu_time() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+    fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+}

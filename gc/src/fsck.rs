@@ -34,6 +34,11 @@ pub enum Damage {
     Digest,
     /// No row knows the object.
     Extra,
+    /// The record that `--rebuild` needs is not there or, read deep, says something else than the rows.
+    /// `rreg fsck --heal` writes it again.
+    Record,
+    /// An upload in parts that was begun and never ended: its parts are kept and paid for.
+    Unfinished,
     /// It was found damaged once and is not served. `rreg fsck --heal` serves it again where it is right now.
     Quarantined,
 }
@@ -60,6 +65,8 @@ pub struct Inspection {
     pub manifests: u64,
     /// Objects in the store.
     pub objects: u64,
+    /// Why uploads that were never ended could not be looked for, where the store would have them.
+    pub unlisted: Option<String>,
     /// How many things are not as they should be.
     pub count: u64,
     /// The first of them.
@@ -100,8 +107,63 @@ pub async fn fsck(
         check_manifests(storage, limit, &mut inspection).await?;
     }
     check_objects(storage, extra, limit, &mut inspection).await?;
+    check_unfinished(storage, extra, limit, &mut inspection).await;
+    check_records(storage, depth, limit, &mut inspection).await?;
     check_quarantine(storage, limit, &mut inspection).await?;
     Ok(inspection)
+}
+
+/// Not every store lists them, and not everybody may: no reason to say nothing of the rest.
+async fn check_unfinished(storage: &Storage, extra: Extra, limit: usize, inspection: &mut Inspection) {
+    let blobs = storage.blobs();
+    let found = match blobs.unfinished(extra.after).await {
+        Ok(found) => found,
+        Err(error) => {
+            inspection.unlisted = Some(error.to_string());
+            return;
+        }
+    };
+    for upload in found {
+        if extra.reclaim
+            && let Err(error) = blobs.abort(&upload).await
+        {
+            inspection.unlisted = Some(error.to_string());
+        }
+        let object = Some(upload.key);
+        inspection.found(Finding { damage: Damage::Unfinished, digest: None, object, size: 0 }, limit);
+    }
+}
+
+async fn check_records(
+    storage: &Storage,
+    depth: Depth,
+    limit: usize,
+    inspection: &mut Inspection,
+) -> Result<(), StorageError> {
+    let mut after = -1;
+    while let Some(page) = storage.inspect_records(after, PAGE, depth == Depth::Deep, false).await? {
+        after = page.last;
+        for (repository, digest) in page.wrong {
+            let object = Some(repository.to_string());
+            inspection
+                .found(Finding { damage: Damage::Record, digest: Some(digest), object, size: 0 }, limit);
+        }
+    }
+    Ok(())
+}
+
+/// Reads every record and writes again those that are wrong. Gives how many those were.
+///
+/// # Errors
+/// When database or store fail.
+pub async fn heal_records(storage: &Storage) -> Result<usize, StorageError> {
+    let (mut after, mut wrong) = (-1, 0);
+    while let Some(page) = storage.inspect_records(after, PAGE, true, true).await? {
+        after = page.last;
+        wrong += page.wrong.len();
+    }
+    crate::write_records(storage).await?;
+    Ok(wrong)
 }
 
 async fn check_blobs(

@@ -25,10 +25,10 @@ mod work;
 
 use std::time::Duration;
 
-pub use fsck::{Damage, Depth, Extra, Finding, Inspection, fsck};
+pub use fsck::{Damage, Depth, Extra, Finding, Inspection, fsck, heal_records};
 pub use plan::{Candidate, Plan, plan};
 pub use rebuild::{Incomplete, Rebuild, Rebuilt, rebuild};
-pub use work::{Report, run, sweep, write_records};
+pub use work::{Report, abort_unfinished, run, sweep, write_records};
 
 /// How long things that nothing holds may stay.
 #[derive(Clone, Copy, Debug)]

@@ -20,6 +20,10 @@ const FORGOTTEN: usize = 32;
 const LEASE: Duration = Duration::from_secs(60);
 /// Time between two looks at which records are to be written: what a lost database takes with it.
 const RECORDS: Duration = Duration::from_secs(5);
+/// Time between two looks for uploads to the store that were never ended, and how old those are: what a server writes
+/// at this moment is younger.
+const UNFINISHED: Duration = Duration::from_secs(3600);
+const UNFINISHED_AFTER: Duration = Duration::from_secs(86_400);
 /// Objects deleted at once.
 const DELETES: usize = 16;
 
@@ -67,6 +71,19 @@ pub async fn sweep(storage: &Storage, schedule: &Schedule) -> Result<Report, Sto
 pub async fn write_records(storage: &Storage) -> Result<(), StorageError> {
     while storage.write_records(ROUND).await? == ROUND as usize {}
     Ok(())
+}
+
+/// Aborts uploads to the store that were begun at least `after` ago and never ended: their server was killed. Gives how
+/// many.
+///
+/// # Errors
+/// When the store fails or does not list them.
+pub async fn abort_unfinished(storage: &Storage, after: Duration) -> Result<usize, StorageError> {
+    let found = storage.blobs().unfinished(after).await?;
+    for upload in &found {
+        storage.blobs().abort(upload).await?;
+    }
+    Ok(found.len())
 }
 
 async fn settle_all(
@@ -157,7 +174,8 @@ async fn delete_objects(storage: &Storage, report: &mut Report) -> Result<(), St
 /// Sweeps every period until `shutdown`, and writes records every few seconds. Failures are logged and tried again
 /// the next time.
 pub async fn run(storage: Storage, schedule: Schedule, shutdown: CancellationToken) {
-    let (mut sweeps, mut records) = (ticks(schedule.period), ticks(RECORDS));
+    let (mut sweeps, mut records, mut unfinished) =
+        (ticks(schedule.period), ticks(RECORDS), ticks(UNFINISHED));
     // The first tick comes at once; start-up has better things to do.
     sweeps.tick().await;
     records.tick().await;
@@ -165,6 +183,12 @@ pub async fn run(storage: Storage, schedule: Schedule, shutdown: CancellationTok
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = sweeps.tick() => sweep_once(&storage, &schedule).await,
+            _ = unfinished.tick() => match abort_unfinished(&storage, UNFINISHED_AFTER).await {
+                Ok(0) => {}
+                Ok(aborted) => tracing::info!(aborted, "uploads to the object store that were never ended"),
+                Err(error) => tracing::info!(%error, "uploads to the object store that were never ended are not known; \
+                    a lifecycle rule of the store can end them"),
+            },
             _ = records.tick() => if let Err(error) = write_records(&storage).await {
                 tracing::warn!(%error, "a record could not be written to the object store; trying again later");
             },

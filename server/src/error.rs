@@ -101,7 +101,7 @@ impl ApiError {
 
     /// Something that this needs does not answer now.
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unsupported, message)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message)
             .with_header(header::RETRY_AFTER, "30")
     }
 
@@ -109,7 +109,7 @@ impl ApiError {
     fn internal(error: &StorageError) -> Self {
         let mut answer = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            ErrorCode::Unsupported,
+            ErrorCode::Unavailable,
             "the registry's storage failed; the log has the cause under this response's X-Request-Id",
         );
         answer.cause = Some(Cause(error.to_string()));
@@ -136,15 +136,15 @@ impl ApiError {
             MirrorError::Rule { .. } => Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message),
             MirrorError::Open { wait, .. } => {
                 let seconds = wait.as_secs().max(1).to_string();
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unsupported, message)
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message)
                     .with_header(header::RETRY_AFTER, seconds)
             }
             MirrorError::Upstream { error, .. } => Self::of_upstream(error, message),
             MirrorError::Slow { .. } => {
-                Self::new(StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unsupported, message)
+                Self::new(StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable, message)
             }
             MirrorError::Manifest { .. } | MirrorError::TooLarge { .. } => {
-                Self::new(StatusCode::BAD_GATEWAY, ErrorCode::Unsupported, message)
+                Self::new(StatusCode::BAD_GATEWAY, ErrorCode::Unavailable, message)
             }
             MirrorError::Storage(error) => Self::internal(error),
             MirrorError::Spool(_) | MirrorError::Ended => {
@@ -171,7 +171,7 @@ impl ApiError {
             (_, Some(StatusCode::TOO_MANY_REQUESTS)) => {
                 Self::busy(message, error.retry_after().map_or(5, |after| after.as_secs().max(1)))
             }
-            _ => Self::new(StatusCode::BAD_GATEWAY, ErrorCode::Unsupported, message),
+            _ => Self::new(StatusCode::BAD_GATEWAY, ErrorCode::Unavailable, message),
         }
     }
 }

@@ -17,6 +17,7 @@ mod revocation;
 mod run;
 mod sbom;
 mod shares;
+mod store_client;
 pub mod telemetry;
 pub mod tls;
 mod trust_files;

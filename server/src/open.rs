@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
+use object_store::client::HttpConnector as _;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::prefix::PrefixStore;
 use object_store::signer::Signer;
@@ -16,6 +17,7 @@ use rreg_storage::{BlobStore, CacheLimits, MetadataStore, Storage, StorageError,
 
 use crate::config::{self, Backend, Config, DatabaseUrl};
 use crate::private::keep_private;
+use crate::store_client::Patience;
 
 /// For whoever reads beside a server: caches would not be told what it writes.
 const UNCACHED: CacheLimits = CacheLimits { manifests: 0, blobs: 0, tags: 0 };
@@ -155,8 +157,7 @@ fn lock(directory: &Path) -> Result<File, StorageError> {
 const CONNECT: Duration = Duration::from_secs(10);
 
 fn client_options(config: &config::Storage) -> Result<ClientOptions, StorageError> {
-    let mut options =
-        ClientOptions::new().with_timeout(config.request_timeout.0).with_connect_timeout(CONNECT);
+    let mut options = ClientOptions::new().with_connect_timeout(CONNECT);
     if let Some(path) = &config.ca_file {
         let wrong =
             |why: String| StorageError::Setting(format!("storage.ca_file = {}: {why}", path.display()));
@@ -177,6 +178,10 @@ fn client_options(config: &config::Storage) -> Result<ClientOptions, StorageErro
 fn retry(config: &config::Storage) -> RetryConfig {
     let backoff = BackoffConfig { max_backoff: Duration::from_secs(5), ..BackoffConfig::default() };
     RetryConfig { backoff, max_retries: usize::MAX, retry_timeout: config.retry_for.0 }
+}
+
+fn patience(config: &config::Storage) -> Patience {
+    Patience { request: config.request_timeout.0, answer: config.answer_timeout.0 }
 }
 
 fn is_http(endpoint: Option<&str>) -> bool {
@@ -200,10 +205,12 @@ fn blob_store(config: &config::Storage) -> Result<BlobStore, StorageError> {
         Backend::Directory => BlobStore::directory(config.data.join("objects"), config.verify_interval.0),
         Backend::S3 => {
             let s3 = &config.s3;
+            let client = client.with_allow_http(s3.allow_http);
             // Identities of pods and machines, and encryption by KMS, are in the environment under Amazon's own names.
             let mut builder = AmazonS3Builder::from_env()
-                .with_client_options(client.with_allow_http(s3.allow_http))
+                .with_client_options(client.clone())
                 .with_retry(retry(config))
+                .with_http_connector(patience(config))
                 .with_virtual_hosted_style_request(s3.virtual_hosted)
                 .with_bucket_name(s3.bucket.as_deref().unwrap_or_default());
             if let Some(region) = &s3.region {
@@ -220,14 +227,15 @@ fn blob_store(config: &config::Storage) -> Result<BlobStore, StorageError> {
             if let Some(token) = &s3.session_token {
                 builder = builder.with_token(token.expose());
             }
-            Ok(remote(config, builder.build()?, s3.prefix.as_deref()))
+            remote(config, builder.build()?, s3.prefix.as_deref(), &client)
         }
         Backend::Gcs => {
             let gcs = &config.gcs;
-            let http = is_http(gcs.endpoint.as_deref());
+            let client = client.with_allow_http(is_http(gcs.endpoint.as_deref()));
             let mut builder = GoogleCloudStorageBuilder::from_env()
-                .with_client_options(client.with_allow_http(http))
+                .with_client_options(client.clone())
                 .with_retry(retry(config))
+                .with_http_connector(patience(config))
                 .with_bucket_name(gcs.bucket.as_deref().unwrap_or_default());
             if let Some(path) = &gcs.service_account_path {
                 builder = builder.with_service_account_path(path.display().to_string());
@@ -235,14 +243,15 @@ fn blob_store(config: &config::Storage) -> Result<BlobStore, StorageError> {
             if let Some(endpoint) = &gcs.endpoint {
                 builder = builder.with_base_url(endpoint);
             }
-            Ok(remote(config, builder.build()?, gcs.prefix.as_deref()))
+            remote(config, builder.build()?, gcs.prefix.as_deref(), &client)
         }
         Backend::Azure => {
             let azure = &config.azure;
-            let http = is_http(azure.endpoint.as_deref());
+            let client = client.with_allow_http(is_http(azure.endpoint.as_deref()));
             let mut builder = MicrosoftAzureBuilder::from_env()
-                .with_client_options(client.with_allow_http(http))
+                .with_client_options(client.clone())
                 .with_retry(retry(config))
+                .with_http_connector(patience(config))
                 .with_account(azure.account.as_deref().unwrap_or_default())
                 .with_container_name(azure.container.as_deref().unwrap_or_default());
             if let Some(key) = &azure.access_key {
@@ -251,13 +260,18 @@ fn blob_store(config: &config::Storage) -> Result<BlobStore, StorageError> {
             if let Some(endpoint) = &azure.endpoint {
                 builder = builder.with_endpoint(endpoint.clone());
             }
-            Ok(remote(config, builder.build()?, azure.prefix.as_deref()))
+            remote(config, builder.build()?, azure.prefix.as_deref(), &client)
         }
     }
 }
 
 /// A cloud store with its prefix. What signs addresses knows nothing of the prefix, so they go together or not.
-fn remote<S>(config: &config::Storage, store: S, prefix: Option<&str>) -> BlobStore
+fn remote<S>(
+    config: &config::Storage,
+    store: S,
+    prefix: Option<&str>,
+    client: &ClientOptions,
+) -> Result<BlobStore, StorageError>
 where
     S: ObjectStore + Signer,
 {
@@ -269,9 +283,17 @@ where
         None => store.clone(),
     };
     let blobs = BlobStore::new(objects, part, verify);
-    if config.redirect {
-        blobs.with_redirects(store, prefix.map(str::to_owned), config.redirect_expiry.0)
+    let prefix = prefix.map(str::to_owned);
+    // Azure forgets by itself what was never ended, and does not know ranges that count from the end.
+    let azure = config.backend == Backend::Azure;
+    let blobs = if azure {
+        blobs
+    } else {
+        blobs.with_unfinished(store.clone(), patience(config).connect(client)?, prefix.clone())
+    };
+    Ok(if config.redirect {
+        blobs.with_redirects(store, prefix, config.redirect_expiry.0, !azure)
     } else {
         blobs
-    }
+    })
 }

@@ -127,7 +127,7 @@ pub enum StorageError {
     #[error("object store: {0}")]
     OtherStore(&'static str),
     /// The object store failed.
-    #[error("object store: {0}")]
+    #[error("object store: {}", causes(.0))]
     Object(#[from] object_store::Error),
     /// The database failed.
     #[error("database: {0}")]
@@ -171,6 +171,22 @@ impl StorageError {
                 | Self::OffsetMismatch { .. }
         )
     }
+}
+
+/// The error with what caused it: a library's first sentence rarely says that a name is unknown, a connection was
+/// refused or a certificate is nobody's.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let why = cause.to_string();
+        if !text.contains(&why) {
+            text.push_str(": ");
+            text.push_str(&why);
+        }
+        next = cause.source();
+    }
+    text
 }
 
 fn plural(count: usize) -> String {

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use rreg_oci::Digest;
 
-pub use blob::{BlobReader, BlobStore, FoundObject};
+pub use blob::{BlobReader, BlobStore, FoundObject, FoundUpload};
 pub use cache::CacheLimits;
 pub use db::Engine;
 pub use error::StorageError;
@@ -39,7 +39,7 @@ pub use metadata::{
     Stored, StoredDecision, StoredKey, StoredManifest, StoredPolicy, StoredTrust, StoredVerification,
     TagChange, TagPage, TakenManifest, Undecided, UploadProgress, UploadSession, Verdict, expiry_in,
 };
-pub use records::{RecordedBlob, RecordedContent, RecordedManifest, RecordedTag};
+pub use records::{RecordedBlob, RecordedContent, RecordedManifest, RecordedTag, RecordsPage};
 pub use tag_rules::{TagRule, TagRules};
 pub use upload::ChunkHeaders;
 

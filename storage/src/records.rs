@@ -147,7 +147,11 @@ impl BlobStore {
         }
         let bytes = match self.objects().get(at).await {
             Ok(found) => found.bytes().await?,
-            Err(Error::NotFound { .. }) => return Ok(None),
+            // Deleted, or a wrong answer: what is passed over here is lost to `--rebuild`.
+            Err(Error::NotFound { .. }) => match self.meta(at.as_ref()).await? {
+                Some(_) => self.objects().get(at).await?.bytes().await?,
+                None => return Ok(None),
+            },
             Err(error) => return Err(error.into()),
         };
         Ok(Some(understand(at, &bytes)))
@@ -167,7 +171,61 @@ fn understand(at: &Path, bytes: &Bytes) -> Result<RecordedManifest, String> {
     Ok(record)
 }
 
+/// A page of manifests whose records were looked at.
+#[derive(Debug)]
+pub struct RecordsPage {
+    /// The last row's number: where the next page begins.
+    pub last: i64,
+    /// Manifests whose record is not there, or (where it was read) does not say what the rows say.
+    pub wrong: Vec<(RepositoryName, Digest)>,
+}
+
 impl Storage {
+    /// Looks at the records of up to `limit` manifests with row numbers above `after`; `None`: there are no more. With
+    /// `read` they are read and compared, else only looked for; with `heal` those that are wrong are queued to be
+    /// written again. What waits to be written is not wrong.
+    ///
+    /// # Errors
+    /// When database or store fail.
+    pub async fn inspect_records(
+        &self,
+        after: i64,
+        limit: usize,
+        read: bool,
+        heal: bool,
+    ) -> Result<Option<RecordsPage>, StorageError> {
+        let page = self.metadata().recordable(after, limit).await?;
+        let Some((last, _)) = page.last() else { return Ok(None) };
+        let last = *last;
+        let mut checked = futures_util::stream::iter(page)
+            .map(|(_, it)| async move { Ok::<_, StorageError>((self.is_record_right(&it, read).await?, it)) })
+            .buffer_unordered(AT_ONCE);
+        let mut wrong = Vec::new();
+        while let Some(outcome) = checked.next().await {
+            let (right, unrecorded) = outcome?;
+            if right {
+                continue;
+            }
+            wrong.push((unrecorded.repository.clone(), unrecorded.digest));
+            if heal {
+                self.metadata().record_again(unrecorded).await?;
+            }
+        }
+        Ok(Some(RecordsPage { last, wrong }))
+    }
+
+    async fn is_record_right(&self, it: &Unrecorded, read: bool) -> Result<bool, StorageError> {
+        let at = path(&it.repository, &it.digest);
+        // What changes is queued in the same transaction, so that what is asked last decides.
+        let said = match self.blobs().meta(at.as_ref()).await? {
+            Some(_) if !read => return Ok(true),
+            Some(meta) => self.blobs().record(&at, meta.size).await?.and_then(Result::ok),
+            None => None,
+        };
+        let rows = self.metadata().to_record(it).await?;
+        Ok(said == rows || self.metadata().awaits_record(it).await?)
+    }
+
     /// Brings up to `limit` records in line with the rows. Gives how many; fewer than `limit`: that was all.
     ///
     /// # Errors

@@ -5,6 +5,8 @@
 //! * [`reclaim`]: the same with one replica or two that reclaim without patience over a store that fails; at the end
 //!   nothing is left that nothing refers to, and the database is lost and rebuilt.
 //! * [`damage`]: stored bytes are truncated, flipped and removed behind the server's back.
+//! * [`trouble`]: `rreg serve` over a bucket behind a proxy that loses, breaks, delays and invents answers.
+//! * [`foreign`]: the same over stores that were written by others, where they are installed.
 //! * [`disconnect`]: clients that leave in the middle, and a server that is asked to stop.
 //!
 //! `RREG_TEST_ROUNDS` is the number of rounds of the random tests, `RREG_TEST_SEED` where they begin. A failure
@@ -22,6 +24,7 @@ mod damage;
 mod direct;
 mod disconnect;
 pub(crate) mod faults;
+mod foreign;
 mod kill;
 mod manifests;
 mod model;
@@ -30,4 +33,5 @@ mod reclaim;
 pub(crate) mod server;
 mod store;
 mod target;
+mod trouble;
 mod verify;

@@ -24,7 +24,7 @@ fn find(dir: &Path, name: &str) -> Option<PathBuf> {
     None
 }
 
-async fn status(registry: &Registry, path: &str) -> (u16, String) {
+pub(super) async fn status(registry: &Registry, path: &str) -> (u16, String) {
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
     let answer = client.get(format!("http://{}{path}", registry.address())).send().await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
@@ -154,4 +154,50 @@ async fn a_wrong_store_is_noticed_at_the_start() {
     one.resume();
     assert_eq!(status(&one, "/readyz").await.0, 200);
     assert!(mine.join("blobs/ab/notes.txt").exists());
+}
+
+/// A command with these settings and nothing else, and what it says.
+fn says(arguments: &[&str], settings: &[(&str, &str)]) -> String {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rreg"));
+    command.env_clear().args(arguments).envs(settings.iter().copied());
+    let output = command.output().unwrap();
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+const S3: [(&str, &str); 2] = [("RREG_STORAGE__BACKEND", "s3"), ("RREG_STORAGE__S3__BUCKET", "images")];
+
+#[test]
+fn the_configuration_names_the_identity() {
+    let pod = [("AWS_REGION", "eu-west-1"), ("AWS_ROLE_ARN", "r"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "/t")];
+    let text = says(&["config", "print"], &[&S3[..], &pod[..]].concat());
+    assert!(text.contains("asked with: AWS_ROLE_ARN"), "{text}");
+    let text = says(&["config", "print"], &[&S3[..], &pod[..1]].concat());
+    assert!(text.contains("metadata service"), "{text}");
+    let azure = [
+        ("RREG_STORAGE__BACKEND", "azure"),
+        ("RREG_STORAGE__AZURE__ACCOUNT", "a"),
+        ("RREG_STORAGE__AZURE__CONTAINER", "c"),
+        ("AZURE_STORAGE_SAS_KEY", "sv=1&sig=x"),
+    ];
+    let text = says(&["config", "print"], &azure);
+    assert!(text.contains("shared access signature") && !text.contains("sig=x"), "{text}");
+}
+
+#[test]
+fn what_fails_is_named_with_its_cause() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().display().to_string();
+    let keys = [
+        ("RREG_STORAGE__S3__ACCESS_KEY_ID", "a"),
+        ("RREG_STORAGE__S3__SECRET_ACCESS_KEY", "b"),
+        ("RREG_STORAGE__S3__ALLOW_HTTP", "true"),
+        ("RREG_STORAGE__RETRY_FOR", "0s"),
+    ];
+    for (endpoint, cause) in
+        [("http://127.0.0.1:1", "Connection refused"), ("http://no-such-host.invalid", "dns error")]
+    {
+        let settings = [&S3[..], &keys[..], &[("RREG_STORAGE__S3__ENDPOINT", endpoint)]].concat();
+        let text = says(&["serve", "--listen", "127.0.0.1:0", "--data", &data], &settings);
+        assert!(text.contains(cause), "{text}");
+    }
 }

@@ -5,9 +5,11 @@ pub(crate) mod distribution;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod postgres;
+pub(crate) mod proxy;
 mod run_dir;
 pub(crate) mod s3;
 mod server;
+pub(crate) mod stores;
 pub(crate) mod tool;
 
 pub(crate) use http::{Answer, Api};

@@ -41,6 +41,16 @@ pub(super) fn bucket() -> Vec<(&'static str, String)> {
     ]
 }
 
+/// Settings as of [`bucket`], with a proxy in between that can do harm.
+pub(crate) fn bucket_behind_proxy() -> (Vec<(&'static str, String)>, super::proxy::Proxy) {
+    let mut settings = bucket();
+    let endpoint = settings.iter_mut().find(|(name, _)| *name == "RREG_STORAGE__S3__ENDPOINT").unwrap();
+    let store = endpoint.1.strip_prefix("http://").unwrap().parse().unwrap();
+    let proxy = super::proxy::Proxy::before(store);
+    endpoint.1 = format!("http://{}", proxy.address());
+    (settings, proxy)
+}
+
 /// On its own thread and runtime: the runtime of the test that came first ends with that test.
 fn start() -> (SocketAddr, PathBuf) {
     let root = RunDir::get().path().join("s3");

@@ -20,14 +20,14 @@ pub(crate) struct Fsck {
     /// Objects that no row knows count once they are so old: an upload writes its bytes before its row
     #[arg(long, value_name = "DURATION", default_value = "1h")]
     extra_after: HumanDuration,
-    /// Have objects that no row knows deleted by the next sweep: what crashes leave behind. With the embedded database
-    /// stop the server before
+    /// Have objects that no row knows deleted by the next sweep, and abort uploads to the store that were never ended:
+    /// what crashes leave behind. With the embedded database stop the server before
     #[arg(long)]
     reclaim_extra: bool,
     /// Take the store for that of this database, which is empty, and restore nothing: to begin anew beside what is in it
     #[arg(long, conflicts_with = "rebuild")]
     adopt: bool,
-    /// Read what is quarantined, and serve again what is right. With the embedded database stop the server before; a
+    /// Read what is quarantined, and serve again what is right; write again records that are wrong. With the embedded database stop the server before; a
     /// running one does so by itself every few minutes
     #[arg(long)]
     heal: bool,
@@ -62,6 +62,8 @@ impl<'a> From<&'a Finding> for FindingView<'a> {
             Damage::Digest => "digest",
             Damage::Extra => "extra",
             Damage::Quarantined => "quarantined",
+            Damage::Record => "record",
+            Damage::Unfinished => "unfinished",
         };
         Self { damage, digest: finding.digest, object: finding.object.as_deref(), bytes: finding.size }
     }
@@ -92,6 +94,7 @@ impl Fsck {
             let opened = rreg_server::open(&config).await?;
             if self.heal {
                 opened.storage.heal_all(usize::MAX).await?;
+                rreg_gc::heal_records(&opened.storage).await?;
             }
             inspect(&opened.storage, depth, extra, self.limit).await
         } else {
@@ -120,6 +123,7 @@ fn show(output: &Output, depth: Depth, inspection: &Inspection) -> Result<Exit, 
         "blobs": inspection.blobs,
         "manifests": inspection.manifests,
         "objects": inspection.objects,
+        "unlisted": inspection.unlisted,
         "count": inspection.count,
         "findings": findings,
     });
@@ -137,6 +141,9 @@ fn show(output: &Output, depth: Depth, inspection: &Inspection) -> Result<Exit, 
         } else {
             table(["DAMAGE", "SIZE", "DIGEST", "OBJECT"], &rows) + "\n"
         };
+        let unlisted = inspection.unlisted.as_deref().map_or_else(String::new, |why| {
+            format!("Uploads that were never ended could not all be looked at: {why}\n")
+        });
         let hashed = if depth == Depth::Deep { "" } else { " (lengths only; --deep reads them)" };
         listed
             + &fields(&[
@@ -144,6 +151,7 @@ fn show(output: &Output, depth: Depth, inspection: &Inspection) -> Result<Exit, 
                 ("objects", inspection.objects.to_string()),
                 ("findings", inspection.count.to_string()),
             ])
+            + &unlisted
     })?;
     Ok(if inspection.count == 0 { Exit::Ok } else { Exit::Refused })
 }

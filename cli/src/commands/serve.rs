@@ -26,6 +26,7 @@ impl Serve {
         let internal = |e: &dyn std::error::Error| Failure::new(Exit::Internal, e.to_string());
         init_logging(&config.log).map_err(|e| internal(&e))?;
         let scheme = if config.server.tls.is_enabled() { "https" } else { "http" };
+        crate::allocator::give_back_when_idle();
         let shutdown = CancellationToken::new();
         // Before the server is ready: whoever reads that line may stop it at once.
         let terminate = signal(SignalKind::terminate()).map_err(|e| internal(&e))?;

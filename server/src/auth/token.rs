@@ -112,7 +112,7 @@ fn issue(app: &App, caller: &Caller, form: &Form) -> Result<Response, ApiError> 
     let granted = app.auth.access.grant(caller, asked);
     let serial = uuid::Uuid::new_v4().as_u128();
     let issued = issuer.issue(caller, &granted, now(), serial).map_err(|error| {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unsupported, error.to_string())
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, error.to_string())
     })?;
     let body = json!({
         "token": issued.token,

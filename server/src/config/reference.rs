@@ -42,6 +42,9 @@ impl Loaded {
                 let _ = writeln!(out, "{name} = {value}{origin}");
             }
         });
+        if let Some(identity) = self.config.storage.identity() {
+            let _ = writeln!(out, "\n# The object store is asked with: {identity}.");
+        }
         out
     }
 

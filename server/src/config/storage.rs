@@ -62,8 +62,11 @@ section! {
         redirect: bool = false,
         /// How long such a URL is valid. 1s to 7d.
         redirect_expiry: HumanDuration = HumanDuration::seconds(15 * 60),
-        /// Longest time of one request to an object store, with its bytes: 8 MiB at 14 kB/s by default. 1s to 1d.
+        /// Longest time of one request that brings bytes to an object store: 8 MiB at 14 kB/s by default. 1s to 1d.
         request_timeout: HumanDuration = HumanDuration::seconds(600),
+        /// Longest silence of an object store: before it answers a request without bytes, and between two pieces of
+        /// an answer. The request is tried again then, as after any failure. 1s to 1h.
+        answer_timeout: HumanDuration = HumanDuration::seconds(30),
         /// How long a request to an object store that fails is tried again: outages shorter than that are ridden out. 0 to
         /// 1h.
         retry_for: HumanDuration = HumanDuration::seconds(60),
@@ -164,6 +167,7 @@ impl Storage {
         let day = HumanDuration::seconds(86_400);
         findings.within("storage.request_timeout", self.request_timeout, HumanDuration::seconds(1), day);
         let hour = HumanDuration::seconds(3600);
+        findings.within("storage.answer_timeout", self.answer_timeout, HumanDuration::seconds(1), hour);
         findings.within("storage.retry_for", self.retry_for, HumanDuration::default(), hour);
         match self.backend {
             Backend::Directory if self.redirect => findings.reject(
@@ -187,11 +191,77 @@ impl Storage {
     }
 }
 
+/// Whether the cloud's own variable has a value.
+fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+impl Storage {
+    /// As whom the object store is asked; `None` for a directory. In the order in which `object_store` looks.
+    pub fn identity(&self) -> Option<String> {
+        const MACHINE: &str = "the machine's own, from its metadata service";
+        let first = |known: &[(bool, &str)], otherwise: &str| {
+            known.iter().find(|(has, _)| *has).map_or(otherwise, |(_, name)| name).to_owned()
+        };
+        match self.backend {
+            Backend::Directory => None,
+            Backend::S3 => Some(first(
+                &[
+                    (self.s3.access_key_id.is_some(), "storage.s3.access_key_id"),
+                    (is_set("AWS_ACCESS_KEY_ID") && is_set("AWS_SECRET_ACCESS_KEY"), "AWS_ACCESS_KEY_ID"),
+                    (
+                        is_set("AWS_WEB_IDENTITY_TOKEN_FILE") && is_set("AWS_ROLE_ARN"),
+                        "AWS_ROLE_ARN, by the token in AWS_WEB_IDENTITY_TOKEN_FILE",
+                    ),
+                    (
+                        is_set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
+                        "the container's, from AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+                    ),
+                    (
+                        is_set("AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+                        "the pod's, from AWS_CONTAINER_CREDENTIALS_FULL_URI",
+                    ),
+                ],
+                MACHINE,
+            )),
+            Backend::Gcs => Some(first(
+                &[
+                    (self.gcs.service_account_path.is_some(), "storage.gcs.service_account_path"),
+                    (is_set("GOOGLE_SERVICE_ACCOUNT"), "GOOGLE_SERVICE_ACCOUNT"),
+                    (is_set("GOOGLE_SERVICE_ACCOUNT_PATH"), "GOOGLE_SERVICE_ACCOUNT_PATH"),
+                    (is_set("GOOGLE_SERVICE_ACCOUNT_KEY"), "GOOGLE_SERVICE_ACCOUNT_KEY"),
+                    (is_set("GOOGLE_APPLICATION_CREDENTIALS"), "GOOGLE_APPLICATION_CREDENTIALS"),
+                ],
+                MACHINE,
+            )),
+            Backend::Azure => Some(first(
+                &[
+                    (self.azure.access_key.is_some(), "storage.azure.access_key"),
+                    (is_set("AZURE_STORAGE_ACCOUNT_KEY"), "AZURE_STORAGE_ACCOUNT_KEY"),
+                    (is_set("AZURE_STORAGE_TOKEN"), "AZURE_STORAGE_TOKEN"),
+                    (
+                        is_set("AZURE_FEDERATED_TOKEN_FILE") && is_set("AZURE_CLIENT_ID"),
+                        "AZURE_CLIENT_ID, by the token in AZURE_FEDERATED_TOKEN_FILE",
+                    ),
+                    (is_set("AZURE_CLIENT_SECRET"), "AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"),
+                    (
+                        is_set("AZURE_STORAGE_SAS_KEY") || is_set("AZURE_STORAGE_SAS_TOKEN"),
+                        "a shared access signature",
+                    ),
+                ],
+                MACHINE,
+            )),
+        }
+    }
+}
+
 impl S3 {
     fn validate(&self, findings: &mut Findings) {
         findings.required("storage.s3.bucket", self.bucket.as_ref(), "storage.backend is s3");
-        if self.endpoint.is_none() {
-            findings.required("storage.s3.region", self.region.as_ref(), "Amazon's own S3 needs it");
+        let in_environment = ["AWS_REGION", "AWS_DEFAULT_REGION"].iter().any(|name| is_set(name));
+        if self.endpoint.is_none() && !in_environment {
+            let why = "Amazon's own S3 needs it (or AWS_REGION)";
+            findings.required("storage.s3.region", self.region.as_ref(), why);
         }
         if self.access_key_id.is_some() {
             let key = self.secret_access_key.as_ref();

@@ -87,7 +87,7 @@ pub(super) async fn read(
 /// A stored blob, or the part of it that is asked for.
 pub(super) async fn stored(app: &App, record: &Arc<BlobRecord>, headers: &HeaderMap) -> Answer {
     let etag = quoted(&record.digest_text);
-    if let Some(address) = app.storage.blobs().redirect(record).await? {
+    if let Some(address) = redirect(app, record, headers).await {
         let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
         set(response.headers_mut(), LOCATION, address);
         set(response.headers_mut(), super::CONTENT_DIGEST, record.digest_text.clone());
@@ -103,6 +103,16 @@ pub(super) async fn stored(app: &App, record: &Arc<BlobRecord>, headers: &Header
         }
     };
     Ok(respond(&record.digest_text, record.size, etag, part, body))
+}
+
+/// Where to fetch the blob from the store itself. Where no address can be signed the bytes go through here.
+async fn redirect(app: &App, record: &BlobRecord, headers: &HeaderMap) -> Option<String> {
+    let range = headers.get(RANGE).and_then(|value| value.to_str().ok()).and_then(ByteRange::parse);
+    let from_end = matches!(range, Some(ByteRange::Suffix(_)));
+    app.storage.blobs().redirect(record, from_end).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "no address can be signed for a download; serving it from here");
+        None
+    })
 }
 
 /// The bytes, if they are in the record and as many as they should be.

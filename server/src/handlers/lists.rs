@@ -27,7 +27,7 @@ fn limit(page: &Page, most: u64) -> usize {
 
 fn body(value: &impl Serialize) -> Result<Response, ApiError> {
     let bytes = serde_json::to_vec(value).map_err(|error| {
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unsupported, error.to_string())
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unavailable, error.to_string())
     })?;
     Ok(json(Bytes::from(bytes)))
 }

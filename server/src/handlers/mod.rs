@@ -154,5 +154,5 @@ fn content_headers(response: &mut Response, digest: &Bytes, etag: Bytes, length:
 /// A handler was called for an operation that is not its own: a mistake in [`dispatch`], answered, not panicked.
 fn wrong_operation() -> ApiError {
     let why = "the request reached the wrong handler; this is a defect of the registry";
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, rreg_oci::ErrorCode::Unsupported, why)
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, rreg_oci::ErrorCode::Unavailable, why)
 }

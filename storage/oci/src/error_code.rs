@@ -33,11 +33,14 @@ pub enum ErrorCode {
     Unsupported,
     /// `TOOMANYREQUESTS`: come back later.
     TooManyRequests,
+    /// `UNAVAILABLE`: something that this needs has failed or does not answer. Not the specification's word, which has
+    /// none, but that of the registry that most clients were written against.
+    Unavailable,
 }
 
 impl ErrorCode {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BlobUnknown,
         Self::BlobUploadInvalid,
         Self::BlobUploadUnknown,
@@ -52,6 +55,7 @@ impl ErrorCode {
         Self::Denied,
         Self::Unsupported,
         Self::TooManyRequests,
+        Self::Unavailable,
     ];
 
     /// The identifier on the wire.
@@ -71,6 +75,7 @@ impl ErrorCode {
             Self::Denied => "DENIED",
             Self::Unsupported => "UNSUPPORTED",
             Self::TooManyRequests => "TOOMANYREQUESTS",
+            Self::Unavailable => "UNAVAILABLE",
         }
     }
 }

@@ -43,7 +43,11 @@ impl BlobStore {
         for key in keys {
             let mut pieces = match self.objects.get(&Path::from(*key)).await {
                 Ok(found) => found.into_stream(),
-                Err(Error::NotFound { .. }) => return Ok(None),
+                // Once more, if the store has it when it is asked.
+                Err(Error::NotFound { .. }) => match self.meta(key).await? {
+                    Some(_) => self.objects.get(&Path::from(*key)).await?.into_stream(),
+                    None => return Ok(None),
+                },
                 Err(error) => return Err(error.into()),
             };
             while let Some(piece) = pieces.next().await {
@@ -71,7 +75,7 @@ impl BlobStore {
 }
 
 /// Whether a key has the form of those that are made here: what others keep beside is none of our business.
-fn is_ours(key: &str) -> bool {
+pub(super) fn is_ours(key: &str) -> bool {
     let parts: Vec<&str> = key.split('/').collect();
     let ["blobs", first, name] = parts[..] else { return false };
     name.len() == 32

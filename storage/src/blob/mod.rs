@@ -13,6 +13,7 @@ mod hashing;
 mod inspect;
 mod marker;
 mod reader;
+mod unfinished;
 mod verified;
 mod writer;
 
@@ -25,9 +26,11 @@ use object_store::path::Path;
 use object_store::signer::Signer;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use rreg_oci::Hasher;
+use tokio::sync::Semaphore;
 
 pub use inspect::FoundObject;
 pub use reader::BlobReader;
+pub use unfinished::FoundUpload;
 pub(crate) use writer::{SegmentWriter, Written, WrittenContent};
 
 use crate::error::StorageError;
@@ -36,6 +39,10 @@ use verified::Verified;
 
 /// Part size on a local directory: small, so that writing starts early and buffers stay few.
 const DIRECTORY_PART: usize = 2 << 20;
+/// Bytes of all uploads together that are on their way to a remote store: a slow one must not fill the memory.
+const ON_THE_WAY: usize = 64 << 20;
+/// The fewest parts on their way, however large they are.
+const FEWEST_PARTS: usize = 2;
 
 /// How download addresses at the store itself are made.
 #[derive(Clone, Debug)]
@@ -44,6 +51,8 @@ struct Redirects {
     /// The signer sees whole keys; the object store may add this to them by itself.
     prefix: Option<String>,
     expiry: Duration,
+    /// Whether the store understands a range that counts from the end.
+    suffix_ranges: bool,
 }
 
 /// An object store with what rreg needs to know of it.
@@ -52,7 +61,11 @@ pub struct BlobStore {
     objects: Arc<dyn ObjectStore>,
     /// Signs download addresses, where redirects are wanted.
     redirects: Option<Redirects>,
+    /// How uploads that were never ended are found.
+    unfinished: Option<unfinished::Unfinished>,
     part_size: usize,
+    /// Places for parts on their way.
+    places: Arc<Semaphore>,
     /// Whether reading is cheap enough to check a whole blob before serving a part of it.
     local: bool,
     verified: Verified,
@@ -71,6 +84,7 @@ impl BlobStore {
         let objects = Arc::new(directory::Directory::new(root)?);
         Ok(Self {
             part_size: DIRECTORY_PART,
+            places: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             local: true,
             ..Self::new(objects, DIRECTORY_PART, verify_interval)
         })
@@ -83,7 +97,9 @@ impl BlobStore {
         Self {
             objects,
             redirects: None,
+            unfinished: None,
             part_size: part_size.max(1),
+            places: Arc::new(Semaphore::new((ON_THE_WAY / part_size.max(1)).max(FEWEST_PARTS))),
             local: false,
             verified: Verified::new(verify_interval),
             buffers: buffers::Buffers::default(),
@@ -99,15 +115,16 @@ impl BlobStore {
     }
 
     /// Lets clients fetch from the store directly, with addresses that are good for `expiry`. `prefix` is what the
-    /// object store puts before every key.
+    /// object store puts before every key, `suffix_ranges` whether it understands ranges that count from the end.
     #[must_use]
     pub fn with_redirects(
         mut self,
         signer: Arc<dyn Signer>,
         prefix: Option<String>,
         expiry: Duration,
+        suffix_ranges: bool,
     ) -> Self {
-        self.redirects = Some(Redirects { signer, prefix, expiry });
+        self.redirects = Some(Redirects { signer, prefix, expiry, suffix_ranges });
         self
     }
 
@@ -170,20 +187,30 @@ impl BlobStore {
     /// When the store fails.
     pub async fn delete(&self, key: &str) -> Result<(), StorageError> {
         match self.objects.delete(&Path::from(key)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Ok(()) => Ok(()),
+            // Of the right store only: in another one it is not gone, only out of sight.
+            Err(object_store::Error::NotFound { .. }) => self.ping().await,
             Err(error) => Err(error.into()),
         }
     }
 
-    /// A signed address of the whole blob at the store itself, where redirects are on and it is one object.
+    /// A signed address of the whole blob at the store itself, where redirects are on, it is one object, and the store
+    /// understands the range that is asked for (`from_end`: one that counts from the end).
     ///
     /// # Errors
     /// When the address cannot be signed.
-    pub async fn redirect(&self, record: &BlobRecord) -> Result<Option<String>, StorageError> {
+    pub async fn redirect(
+        &self,
+        record: &BlobRecord,
+        from_end: bool,
+    ) -> Result<Option<String>, StorageError> {
         let (Some(redirects), BlobContent::Segments(segments)) = (&self.redirects, &record.content) else {
             return Ok(None);
         };
         let [segment] = &segments[..] else { return Ok(None) };
+        if from_end && !redirects.suffix_ranges {
+            return Ok(None);
+        }
         let path = match &redirects.prefix {
             Some(prefix) => Path::from(format!("{prefix}/{}", segment.key)),
             None => Path::from(segment.key.as_str()),

@@ -51,7 +51,17 @@ enum Source {
     Nothing,
     Bytes(Bytes),
     File { file: Arc<File>, range: Range<u64>, ahead: ReadAhead },
-    Remote(BoxStream<'static, object_store::Result<Bytes>>),
+    Remote(Remote),
+}
+
+/// A stretch of an object that comes over the network.
+struct Remote {
+    stream: BoxStream<'static, object_store::Result<Bytes>>,
+    segment: Segment,
+    /// What is still to come.
+    range: Range<u64>,
+    /// Something has come since it was opened: if the connection breaks it is worth another one.
+    moved: bool,
 }
 
 impl BlobReader {
@@ -215,7 +225,9 @@ impl BlobReader {
             GetResultPayload::File(file, _) => {
                 Source::File { file: Arc::new(file), range, ahead: ReadAhead::default() }
             }
-            GetResultPayload::Stream(stream) => Source::Remote(stream),
+            GetResultPayload::Stream(stream) => {
+                Source::Remote(Remote { stream, segment, range, moved: false })
+            }
         };
         Ok(())
     }
@@ -247,7 +259,20 @@ impl BlobReader {
                     range.start += piece.len() as u64;
                     Some(piece)
                 }
-                Source::Remote(stream) => stream.try_next().await?.filter(|piece| !piece.is_empty()),
+                Source::Remote(remote) => match remote.stream.try_next().await {
+                    Ok(piece) => piece.filter(|piece| !piece.is_empty()).inspect(|piece| {
+                        remote.range.start = (remote.range.start + piece.len() as u64).min(remote.range.end);
+                        remote.moved = true;
+                    }),
+                    // The client of the store tries again for a while from the first byte on; what takes longer than
+                    // that goes on here.
+                    Err(error) if remote.moved && !remote.range.is_empty() => {
+                        tracing::info!(%error, digest = %self.record.digest, "reading on after a broken answer");
+                        self.waiting.push((remote.segment.clone(), remote.range.clone()));
+                        None
+                    }
+                    Err(error) => return Err(error.into()),
+                },
             };
             match piece {
                 Some(piece) => break piece,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use object_store::{Error, MultipartUpload, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 use rreg_oci::Hasher;
 use tokio::task::JoinSet;
 
@@ -97,9 +97,16 @@ impl SegmentWriter {
         while object.parts.len() >= PARTS_IN_FLIGHT {
             join_part(&mut object.parts).await?;
         }
+        // Of all uploads together only so many parts are in memory on their way; the clients of the others wait.
+        let place = self.store.places.clone().acquire_owned().await.map_err(|_| StorageError::Closed)?;
         let payload: PutPayload = std::mem::take(&mut self.pending).into_iter().collect();
         self.pending_len = 0;
-        object.parts.spawn(object.upload.put_part(payload));
+        let part = object.upload.put_part(payload);
+        object.parts.spawn(async move {
+            let written = part.await;
+            drop(place);
+            written
+        });
         Ok(())
     }
 
@@ -125,16 +132,44 @@ impl SegmentWriter {
         while !object.parts.is_empty() {
             join_part(&mut object.parts).await?;
         }
-        object.upload.complete().await?;
-        Ok(WrittenContent::Object(Segment { key: object.key, size: self.taken }))
+        let segment = Segment { key: object.key, size: self.taken };
+        if let Err(error) = object.upload.complete().await {
+            self.store.must_be_written(&segment, error).await?;
+        }
+        Ok(WrittenContent::Object(segment))
     }
 
     async fn put_small(&mut self) -> Result<WrittenContent, StorageError> {
         let key = self.store.fresh_key();
         let payload: PutPayload = std::mem::take(&mut self.pending).into_iter().collect();
-        let mode = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        self.store.objects().put_opts(&Path::from(key.as_str()), payload, mode).await?;
-        Ok(WrittenContent::Object(Segment { key, size: self.taken }))
+        let segment = Segment { key, size: self.taken };
+        // Keys are random: nobody else writes there. Over a network the same request may have to be sent again because
+        // its answer was lost, and then what it meets is its own object.
+        let mode = if self.store.local { PutMode::Create } else { PutMode::Overwrite };
+        let options = PutOptions { mode, ..PutOptions::default() };
+        if let Err(error) =
+            self.store.objects().put_opts(&Path::from(segment.key.as_str()), payload, options).await
+        {
+            self.store.must_be_written(&segment, error).await?;
+        }
+        Ok(WrittenContent::Object(segment))
+    }
+}
+
+impl BlobStore {
+    /// Whether a write whose last word was `error` was carried out all the same: its answer was lost, and when it was
+    /// sent again there was nothing left to do. Object stores show an object whole or not at all; a directory does not.
+    async fn must_be_written(&self, segment: &Segment, error: Error) -> Result<(), StorageError> {
+        if self.local {
+            return Err(error.into());
+        }
+        match self.objects().head(&Path::from(segment.key.as_str())).await {
+            Ok(meta) if meta.size == segment.size => {
+                tracing::debug!(%error, key = segment.key, "written although its answer was lost");
+                Ok(())
+            }
+            Ok(_) | Err(_) => Err(error.into()),
+        }
     }
 }
 

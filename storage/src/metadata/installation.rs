@@ -95,7 +95,7 @@ impl MetadataStore {
             .await
     }
 
-    /// Whether content of this manifest is quarantined: what cannot be pulled has to be pushed again, and clients push
+    /// Whether content of this manifest, or of one that it holds, is quarantined: what cannot be pulled has to be pushed again, and clients push
     /// only what they are told is not here.
     ///
     /// # Errors
@@ -109,9 +109,11 @@ impl MetadataStore {
             return Ok(false);
         }
         let row = sqlx::query(
-            "SELECT 1 FROM repositories r CROSS JOIN manifests m CROSS JOIN manifest_blobs mb CROSS JOIN blobs b \
-             WHERE r.name = $1 AND m.repository_id = r.id AND m.digest = $2 AND mb.manifest_id = m.id \
-             AND b.id = mb.blob_id AND b.quarantined = 1 LIMIT 1",
+            "WITH RECURSIVE below(id) AS (SELECT m.id FROM repositories r CROSS JOIN manifests m \
+             WHERE r.name = $1 AND m.repository_id = r.id AND m.digest = $2 \
+             UNION SELECT mc.child_id FROM below CROSS JOIN manifest_children mc WHERE mc.manifest_id = below.id) \
+             SELECT 1 FROM below WHERE (SELECT MAX(b.quarantined) FROM manifest_blobs mb CROSS JOIN blobs b \
+             WHERE mb.manifest_id = below.id AND b.id = mb.blob_id) = 1 LIMIT 1",
         )
         .bind(repository.as_str())
         .bind(digest.to_string())

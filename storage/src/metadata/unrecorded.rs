@@ -19,6 +19,7 @@ const MAX_CONTENT: usize = 1 << 20;
 /// A manifest whose record is to be written, or to be deleted if the manifest is gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Unrecorded {
+    /// Of the row in the queue; of the manifest, where it is not from the queue.
     id: i64,
     version: i64,
     repository_id: i64,
@@ -78,6 +79,51 @@ impl MetadataStore {
             tags,
             blobs: blobs(&mut conn, id).await?,
         }))
+    }
+
+    /// Up to `limit` manifests with row numbers above `after`, as if they were to be recorded, each with its number.
+    pub(crate) async fn recordable(
+        &self,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<(i64, Unrecorded)>, StorageError> {
+        let rows = sqlx::query(
+            "SELECT m.id, m.repository_id, r.name, m.digest FROM manifests m CROSS JOIN repositories r \
+             WHERE r.id = m.repository_id AND m.id > $1 ORDER BY m.id LIMIT $2",
+        )
+        .bind(after)
+        .bind(to_sql(limit as u64))
+        .fetch_all(&mut *self.db.read().await?)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let id = row.try_get(0)?;
+                let (repository_id, repository) = (row.try_get(1)?, text_column(row, 2)?);
+                let digest = digest_column(row, 3)?;
+                Ok((id, Unrecorded { id, version: 0, repository_id, repository, digest }))
+            })
+            .collect()
+    }
+
+    /// Whether its record is still to be written.
+    pub(crate) async fn awaits_record(&self, unrecorded: &Unrecorded) -> Result<bool, StorageError> {
+        let row = sqlx::query("SELECT 1 FROM unrecorded WHERE repository_id = $1 AND digest = $2")
+            .bind(unrecorded.repository_id)
+            .bind(unrecorded.digest.to_string())
+            .fetch_optional(&mut *self.db.read().await?)
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// Has the record written again.
+    pub(crate) async fn record_again(&self, unrecorded: Unrecorded) -> Result<(), StorageError> {
+        self.db
+            .write(
+                unrecorded,
+                |conn, it| Box::pin(async move { queue(conn, it.repository_id, &it.digest).await }),
+                |_, ()| {},
+            )
+            .await
     }
 
     /// The records say what [`Self::to_record`] gave: done, unless something has changed since.

@@ -1,0 +1,220 @@
+//! A bucket that loses answers, breaks connections, hangs, is away for a while, and says that what is there is not.
+//!
+//! Every kind of trouble befalls every kind of request, and what clients see is the same as without: a push that was
+//! carried out is a push, bytes are the right ones or an error, and nothing is quarantined for a wrong answer.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+
+use super::store::status;
+use crate::harness::image::{Blob, Image};
+use crate::harness::proxy::{Harm, Proxy, Rule};
+use crate::harness::{Api, Backend, Registry, s3};
+
+/// Several parts of 5 MiB, and one that is no object of its own.
+pub(super) const SIZES: [usize; 3] = [11 << 20, 1 << 20, 1000];
+
+async fn registry(more: &[(&'static str, &str)]) -> Option<(Registry, Proxy)> {
+    let (settings, proxy) = s3::bucket_behind_proxy();
+    let mut all: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    all.push(("RREG_STORAGE__PART_SIZE", "5MiB"));
+    all.extend_from_slice(more);
+    Some((Registry::start_with(Backend::SqliteDirectory, &all).await?, proxy))
+}
+
+pub(super) fn blob(size: usize, seed: u8) -> Blob {
+    Blob::new((0..size).map(|i| (i % 251) as u8 ^ seed).collect::<Vec<u8>>())
+}
+
+pub(super) fn path(repository: &str, blob: &Blob) -> String {
+    format!("/v2/{repository}/blobs/{}", blob.digest)
+}
+
+async fn unavailable(registry: &Registry, path: &str) {
+    let (code, text) = status(registry, path).await;
+    assert!(code == 503 && text.contains("UNAVAILABLE"), "{code} {text}");
+}
+
+pub(super) async fn pull(api: &Api, repository: &str, blob: &Blob) {
+    let answer = api.get(path(repository, blob)).expect(200).await;
+    assert!(answer.body == blob.bytes, "{} bytes of {}", answer.body.len(), blob.bytes.len());
+}
+
+/// A push that was carried out is a push, whatever became of the answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_answer_fails_no_push() {
+    let Some((registry, proxy)) = registry(&[]).await else { return };
+    let requests = [
+        (Method::PUT, "/blobs/"),
+        (Method::PUT, "partNumber"),
+        (Method::POST, "uploads"),
+        (Method::POST, "uploadId"),
+        (Method::HEAD, "/blobs/"),
+    ];
+    lost_answers(&registry, &proxy, &requests).await;
+}
+
+/// Pushes while each of these requests is lost, before or after it was carried out.
+pub(super) async fn lost_answers(registry: &Registry, proxy: &Proxy, requests: &[(Method, &'static str)]) {
+    let (api, repository) = (registry.api(), registry.repository());
+    let mut seed = 0;
+    for (method, target) in requests {
+        for harm in [Harm::CutAfter, Harm::CutBefore, Harm::Status(500), Harm::Status(503)] {
+            let before = proxy.harmed();
+            for size in SIZES {
+                seed += 1;
+                let blob = blob(size, seed);
+                proxy.harm(Rule::new(method.clone(), target, 1, harm));
+                api.push_blob(&repository, &blob).await;
+                pull(&api, &repository, &blob).await;
+                proxy.mend();
+            }
+            assert!(proxy.harmed() > before, "no {method} {target} came");
+        }
+    }
+    // An upload whose beginning was not answered is left over, and found (moto says that all of them are old).
+    let (found, _) = registry.rreg_json(&["fsck", "--deep"]);
+    assert!(found["findings"].as_array().unwrap().iter().all(|f| f["damage"] == "unfinished"), "{found}");
+}
+
+/// Bytes are the right ones, all of them, although the connection that brings them breaks now and then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_answer_is_read_on() {
+    // The client of the store tries nothing again, as in a pull that takes longer than `retry_for`: what goes on is ours.
+    let Some((registry, proxy)) = registry(&[("RREG_STORAGE__RETRY_FOR", "0s")]).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let blob = blob(SIZES[0], 1);
+    api.push_blob(&repository, &blob).await;
+    for at in [1 << 20, 4 << 20, 9 << 20] {
+        proxy.harm(Rule::new(Method::GET, "/blobs/", 1, Harm::Truncate(at)));
+        pull(&api, &repository, &blob).await;
+        proxy.mend();
+    }
+    assert_eq!(proxy.harmed(), 3);
+}
+
+/// What a store says that hangs: an end, with a reason, and the next one is served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_hangs_holds_nothing_for_ever() {
+    let settings = [("RREG_STORAGE__ANSWER_TIMEOUT", "1s"), ("RREG_STORAGE__RETRY_FOR", "2s")];
+    let Some((registry, proxy)) = registry(&settings).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let blob = blob(SIZES[0], 1);
+    api.push_blob(&repository, &blob).await;
+    // Once: it is asked again, and whoever pulls sees nothing of it.
+    for harm in [Harm::Hang, Harm::Stall(0), Harm::Stall(100_000)] {
+        proxy.harm(Rule::new(Method::GET, "/blobs/", 1, harm));
+        pull(&api, &repository, &blob).await;
+        proxy.mend();
+    }
+    // For ever: an error that says so.
+    proxy.harm(Rule::new(Method::GET, "/blobs/", usize::MAX, Harm::Hang));
+    unavailable(&registry, &path(&repository, &blob)).await;
+    proxy.mend();
+    pull(&api, &repository, &blob).await;
+}
+
+/// An outage that is shorter than `storage.retry_for` is seen by nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_ridden_out() {
+    let Some((registry, proxy)) = registry(&[]).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let (old, new) = (blob(SIZES[1], 1), blob(SIZES[0], 2));
+    api.push_blob(&repository, &old).await;
+    for method in [Method::GET, Method::HEAD, Method::PUT, Method::POST] {
+        proxy.harm(Rule::new(method, "", usize::MAX, Harm::Status(503)));
+    }
+    let (mended, began) = (proxy.clone(), Instant::now());
+    let end = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        mended.mend();
+    });
+    tokio::join!(pull(&api, &repository, &old), api.push_blob(&repository, &new));
+    assert!(proxy.harmed() >= 2 && began.elapsed() >= Duration::from_secs(5), "there was no outage");
+    end.await.unwrap();
+    pull(&api, &repository, &new).await;
+}
+
+/// "Not found" is believed of the right store only, and not at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_not_found_takes_nothing_away() {
+    let Some((registry, proxy)) = registry(&[]).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let image = Image::layered(&repository, 2);
+    let blob = blob(SIZES[1], 1);
+    api.push_blob(&repository, &blob).await;
+    api.push(&repository, &image, Some("v1")).await;
+    for method in [Method::HEAD, Method::GET] {
+        proxy.harm(Rule::new(method.clone(), "/blobs/", 1, Harm::Status(404)));
+        pull(&api, &repository, &blob).await;
+        proxy.mend();
+        // For everything, the marker too: as in a wrong bucket.
+        for all in [Method::HEAD, Method::GET] {
+            proxy.harm(Rule::new(all, "", usize::MAX, Harm::Status(404)));
+        }
+        unavailable(&registry, &path(&repository, &blob)).await;
+        proxy.mend();
+        pull(&api, &repository, &blob).await;
+    }
+    let (found, code) = registry.rreg_json(&["fsck", "--deep"]);
+    assert_eq!((found["count"].as_u64(), code), (Some(0), 0), "{found}");
+    // A look at everything while single answers are wrong finds nothing either.
+    for method in [Method::HEAD, Method::GET] {
+        proxy.harm(Rule::new(method, "/blobs/", 1, Harm::Status(404)));
+        proxy.harm(Rule::new(Method::GET, "/manifests/", 1, Harm::Status(404)));
+        let (found, code) = registry.rreg_json(&["fsck", "--deep"]);
+        assert_eq!((found["count"].as_u64(), code), (Some(0), 0), "{found}");
+        proxy.mend();
+    }
+}
+
+/// Bytes that the network has changed are not passed on as if they were right, and are not the store's fault for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changed_bytes_are_never_whole() {
+    let Some((registry, proxy)) = registry(&[]).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let blob = blob(SIZES[1], 1);
+    api.push_blob(&repository, &blob).await;
+    proxy.harm(Rule::new(Method::GET, "/blobs/", 1, Harm::Flip));
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+    let address = format!("http://{}{}", registry.address(), path(&repository, &blob));
+    let read = match client.get(&address).send().await {
+        Ok(answer) => answer.bytes().await,
+        Err(error) => Err(error),
+    };
+    assert!(read.is_err(), "wrong bytes were passed on whole");
+    proxy.mend();
+    pull(&api, &repository, &blob).await;
+}
+
+/// Records that `--rebuild` needs are looked at, and written again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_are_looked_at() {
+    let Some(mut registry) = Registry::start_with(Backend::SqliteDirectory, &[]).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let images = [Image::layered(&format!("{repository}1"), 1), Image::layered(&format!("{repository}2"), 1)];
+    for (image, tag) in images.iter().zip(["1", "2"]) {
+        api.push(&repository, image, Some(tag)).await;
+    }
+    registry.stop();
+    let record = |image: &Image| {
+        let digest = image.root().digest;
+        let place = format!("data/objects/manifests/{repository}/_{}/{}", digest.algorithm(), digest.hex());
+        registry.home().join(place)
+    };
+    let (gone, wrong) = (record(&images[0]), record(&images[1]));
+    let fsck = |deep: bool| {
+        let arguments: &[&str] = if deep { &["fsck", "--deep"] } else { &["fsck"] };
+        registry.rreg_json(arguments).0["count"].as_u64().unwrap()
+    };
+    assert_eq!(fsck(true), 0);
+    std::fs::remove_file(&gone).unwrap();
+    let text = std::fs::read_to_string(&wrong).unwrap();
+    std::fs::write(&wrong, text.replace("\"name\":\"2\"", "\"name\":\"3\"")).unwrap();
+    assert_eq!((fsck(false), fsck(true)), (1, 2));
+    let (found, _) = registry.rreg_json(&["fsck", "--heal", "--deep"]);
+    assert_eq!(found["count"], 0, "{found}");
+    assert_eq!(std::fs::read_to_string(&wrong).unwrap(), text);
+    assert!(gone.exists());
+}

@@ -1,0 +1,264 @@
+//! A proxy before an object store that counts what goes through it and does harm: wrong answers, lost ones, broken,
+//! slow and silent connections.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+
+/// What befalls a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Harm {
+    /// Answered with this status, and not passed on.
+    Status(u16),
+    /// The connection ends before the store has heard of it.
+    CutBefore,
+    /// The store does it, and the connection ends before the answer.
+    CutAfter,
+    /// Nothing comes, ever.
+    Hang,
+    /// The answer stops after so many bytes of its body, and the connection ends.
+    Truncate(usize),
+    /// The answer stops after so many bytes of its body, and the connection stays.
+    Stall(usize),
+    /// One byte of the answer's body is another one.
+    Flip,
+    /// Half a second before each piece of the answer.
+    Slow,
+}
+
+/// Which requests, how many of them, and what befalls them.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    method: Method,
+    /// A part of path and query.
+    target: &'static str,
+    times: usize,
+    harm: Harm,
+}
+
+impl Rule {
+    /// The next `times` requests with this method whose path and query contain `target`.
+    pub(crate) fn new(method: Method, target: &'static str, times: usize, harm: Harm) -> Self {
+        Self { method, target, times, harm }
+    }
+}
+
+/// See the module's documentation. It ends with the test run.
+#[derive(Clone)]
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+struct State {
+    store: SocketAddr,
+    rules: Mutex<Vec<Rule>>,
+    /// Method, path and query of everything that came.
+    seen: Mutex<Vec<(Method, String)>>,
+    harmed: AtomicU64,
+}
+
+impl Proxy {
+    /// Before the store at this address.
+    pub(crate) fn before(store: SocketAddr) -> Self {
+        let state = Arc::new(State {
+            store,
+            rules: Mutex::default(),
+            seen: Mutex::default(),
+            harmed: AtomicU64::new(0),
+        });
+        let (sender, receiver) = mpsc::channel();
+        let shared = state.clone();
+        thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                sender.send(listener.local_addr().unwrap()).unwrap();
+                serve(listener, shared).await;
+            });
+        });
+        Self { address: receiver.recv().unwrap(), state }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on.
+    pub(crate) fn harm(&self, rule: Rule) {
+        self.state.rules.lock().unwrap().push(rule);
+    }
+
+    /// No more harm.
+    pub(crate) fn mend(&self) {
+        self.state.rules.lock().unwrap().clear();
+    }
+
+    /// How many requests were harmed.
+    pub(crate) fn harmed(&self) -> u64 {
+        self.state.harmed.load(Ordering::SeqCst)
+    }
+
+    /// How many requests came with this method and a path and query that contain `target`.
+    pub(crate) fn count(&self, method: &Method, target: &str) -> usize {
+        let seen = self.state.seen.lock().unwrap();
+        seen.iter().filter(|(m, path)| m == method && path.contains(target)).count()
+    }
+}
+
+impl State {
+    fn fate(&self, method: &Method, target: &str) -> Option<Harm> {
+        self.seen.lock().unwrap().push((method.clone(), target.to_owned()));
+        let mut rules = self.rules.lock().unwrap();
+        let rule =
+            rules.iter_mut().find(|r| r.times > 0 && r.method == *method && target.contains(r.target))?;
+        rule.times -= 1;
+        self.harmed.fetch_add(1, Ordering::SeqCst);
+        Some(rule.harm)
+    }
+}
+
+async fn serve(listener: TcpListener, state: Arc<State>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let _ = stream.set_nodelay(true);
+        let state = state.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| answer(state.clone(), request));
+            let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+/// An error ends the connection.
+async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Harmed>, std::io::Error> {
+    let target = request.uri().path_and_query().map_or("/", |both| both.as_str()).to_owned();
+    let harm = state.fate(request.method(), &target);
+    let cut = || std::io::Error::other("cut");
+    match harm {
+        Some(Harm::Status(code)) => {
+            drain(request.into_body()).await;
+            let mut refused = Response::new(Harmed::nothing());
+            *refused.status_mut() = StatusCode::from_u16(code).unwrap();
+            return Ok(refused);
+        }
+        Some(Harm::CutBefore) => return Err(cut()),
+        Some(Harm::Hang) => match std::future::pending::<Infallible>().await {},
+        _ => {}
+    }
+    let (parts, body) = pass_on(state.store, request).await.map_err(std::io::Error::other)?.into_parts();
+    if harm == Some(Harm::CutAfter) {
+        drain(body).await;
+        return Err(cut());
+    }
+    Ok(Response::from_parts(parts, Harmed::new(body, harm)))
+}
+
+async fn pass_on(store: SocketAddr, request: Request<Incoming>) -> Result<Response<Incoming>, String> {
+    let stream = TcpStream::connect(store).await.map_err(|e| e.to_string())?;
+    let _ = stream.set_nodelay(true);
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+    tokio::spawn(connection);
+    sender.send_request(request).await.map_err(|e| e.to_string())
+}
+
+async fn drain(mut body: Incoming) {
+    while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {}
+}
+
+/// A body to which something happens.
+pub(crate) struct Harmed {
+    body: Option<Incoming>,
+    harm: Option<Harm>,
+    passed: usize,
+    pause: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Harmed {
+    fn nothing() -> Self {
+        Self { body: None, harm: None, passed: 0, pause: None }
+    }
+
+    fn new(body: Incoming, harm: Option<Harm>) -> Self {
+        Self { body: Some(body), harm, passed: 0, pause: None }
+    }
+
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, std::io::Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        loop {
+            match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(std::io::Error::other(error)))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl Body for Harmed {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        if let Some(Harm::Truncate(at) | Harm::Stall(at)) = self.harm
+            && self.passed >= at
+        {
+            return match self.harm {
+                Some(Harm::Truncate(_)) => Poll::Ready(Some(Err(std::io::Error::other("cut")))),
+                _ => Poll::Pending,
+            };
+        }
+        if self.harm == Some(Harm::Slow) {
+            let pause =
+                self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(Duration::from_millis(500))));
+            std::task::ready!(pause.as_mut().poll(cx));
+        }
+        let mut piece = match std::task::ready!(self.next(cx)) {
+            Some(Ok(piece)) => piece,
+            other => return Poll::Ready(other.map(|other| other.map(Frame::data))),
+        };
+        self.pause = None;
+        match self.harm {
+            Some(Harm::Truncate(at) | Harm::Stall(at)) => piece.truncate(at - self.passed),
+            Some(Harm::Flip) if self.passed == 0 && !piece.is_empty() => {
+                let mut bytes = piece.to_vec();
+                bytes[0] ^= 1;
+                piece = bytes.into();
+            }
+            _ => {}
+        }
+        self.passed += piece.len();
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.harm.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
