@@ -82,6 +82,7 @@ impl MetadataStore {
     }
 
     /// Up to `limit` manifests with row numbers above `after`, as if they were to be recorded, each with its number.
+    /// Without copies of what upstreams have: those are fetched again, and no record is kept of them.
     pub(crate) async fn recordable(
         &self,
         after: i64,
@@ -89,7 +90,13 @@ impl MetadataStore {
     ) -> Result<Vec<(i64, Unrecorded)>, StorageError> {
         let rows = sqlx::query(
             "SELECT m.id, m.repository_id, r.name, m.digest FROM manifests m CROSS JOIN repositories r \
-             WHERE r.id = m.repository_id AND m.id > $1 ORDER BY m.id LIMIT $2",
+             WHERE r.id = m.repository_id AND m.id > $1 \
+              AND NOT EXISTS (SELECT 1 FROM cached_references c WHERE c.repository_id = m.repository_id) \
+              AND NOT EXISTS (SELECT 1 FROM cached_images c WHERE c.manifest_id = m.id) \
+              AND NOT EXISTS (SELECT 1 FROM awaited_content a WHERE a.manifest_id = m.id) \
+              AND NOT EXISTS (SELECT 1 FROM manifest_children mc CROSS JOIN cached_images c \
+               WHERE c.manifest_id = mc.child_id AND mc.manifest_id = m.id) \
+             ORDER BY m.id LIMIT $2",
         )
         .bind(after)
         .bind(to_sql(limit as u64))
