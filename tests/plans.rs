@@ -248,8 +248,12 @@ fn read(
     }
 }
 
-/// `{NAME}` is a constant of the same file or of another, `{}` a list of values, `{lock}` PostgreSQL's lock.
+/// `{NAME}` is a constant of the same file or of another, `VALUES {}` rows, `{}` a list of values, `{lock}` PostgreSQL's
+/// lock.
 fn filled(file: &str, text: &str, constants: &BTreeMap<(String, String), String>) -> String {
+    let columns = text.split_once(") VALUES {}").map(|(head, _)| head.matches(',').count() + 1);
+    let row = (1..=columns.unwrap_or(0)).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ");
+    let text = text.replace("VALUES {}", &format!("VALUES ({row})"));
     let next = (1..).find(|n| !text.contains(&format!("${n}"))).unwrap_or(1);
     let mut text = text.replace("{}", &format!("${next}")).replace("{lock}", "");
     for here in [true, false] {

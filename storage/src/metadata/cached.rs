@@ -3,6 +3,7 @@
 //! A cached manifest is an ordinary manifest whose missing content is written down in `awaited_content`. Each blob
 //! or child that arrives is linked to the manifests that wait for it, so that from then on the foreign keys keep it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rreg_oci::{Digest, RepositoryName, Tag};
@@ -11,12 +12,11 @@ use sqlx::Row as _;
 
 use super::changed_facts::manifest_changed;
 use super::evictions::{note_copy, note_use};
-use super::manifests::{
-    BLOB_MEMBER, MANIFEST_MEMBER, insert_manifest, link_blob, link_child, member, tell_decisions, unique,
-};
+use super::manifests::{BLOB_MEMBER, Origin, insert_manifest, member, tell_decisions};
+use super::references::{await_content, blob_members, link_blobs, link_children, manifest_members, unique};
 use super::reviews::{ReviewKind, queue};
 use super::tags::{Scope, set_tag};
-use super::{MetadataStore, NewManifest, ensure_repository, find_repository, size_column, to_sql};
+use super::{MetadataStore, NewManifest, ensure_repository, find_repository, size_column};
 use crate::db::now_ms;
 use crate::error::StorageError;
 use crate::tag_rules::TagRules;
@@ -142,24 +142,22 @@ async fn cache_manifest(
         // Before the row is looked for: see `reviews`.
         queue(conn, repository, ReviewKind::Manifest, &new.digest).await?;
     }
-    let id = insert_manifest(conn, repository, new).await?;
+    let id = insert_manifest(conn, repository, new, Origin::Copied).await?;
     if new.manifest.blobs().next().is_some() {
         note_copy(conn, id, upstream).await?;
     }
-    for descriptor in new.manifest.blobs() {
-        match member(conn, Some(repository), BLOB_MEMBER, &descriptor.digest).await? {
-            Some(blob) => link_blob(conn, id, repository, blob).await?,
-            None => await_content(conn, repository, id, &descriptor.digest, descriptor.size).await?,
-        }
-    }
-    for child in unique(new.manifest.manifests.iter().map(|d| d.digest)) {
-        match member(conn, Some(repository), MANIFEST_MEMBER, &child).await? {
-            Some(child) => link_child(conn, id, child).await?,
-            None => await_content(conn, repository, id, &child, 0).await?,
-        }
-    }
+    let stated: BTreeMap<Digest, u64> = new.manifest.blobs().map(|d| (d.digest, d.size)).collect();
+    let children = unique(new.manifest.manifests.iter().map(|d| d.digest));
+    let blobs = blob_members(conn, Some(repository), &stated.keys().copied().collect::<Vec<_>>()).await?;
+    let found = manifest_members(conn, Some(repository), &children).await?;
+    let ids: Vec<i64> = blobs.values().map(|(id, _)| *id).collect();
+    link_blobs(conn, repository, id, &ids).await?;
+    link_children(conn, repository, id, &found.values().copied().collect::<Vec<_>>()).await?;
+    let awaited = stated.into_iter().filter(|(digest, _)| !blobs.contains_key(digest));
+    let awaited = awaited.chain(children.into_iter().filter(|d| !found.contains_key(d)).map(|d| (d, 0)));
+    await_content(conn, repository, id, &awaited.collect::<Vec<_>>()).await?;
     for parent in waiting_for(conn, repository, &new.digest).await? {
-        link_child(conn, parent, id).await?;
+        link_children(conn, repository, parent, &[id]).await?;
         manifest_changed(conn, parent).await?;
     }
     arrived(conn, repository, &new.digest).await?;
@@ -185,7 +183,7 @@ async fn blob_arrived(
     // Gone again already: whoever asks next fetches it again.
     let Some(blob) = member(conn, Some(repository), BLOB_MEMBER, digest).await? else { return Ok(()) };
     for manifest in waiting_for(conn, repository, digest).await? {
-        link_blob(conn, manifest, repository, blob).await?;
+        link_blobs(conn, repository, manifest, &[blob]).await?;
         note_use(conn, manifest).await?;
     }
     arrived(conn, repository, digest).await
@@ -211,26 +209,6 @@ async fn arrived(conn: &mut AnyConnection, repository: i64, digest: &Digest) -> 
         .bind(digest.to_string())
         .execute(conn)
         .await?;
-    Ok(())
-}
-
-async fn await_content(
-    conn: &mut AnyConnection,
-    repository: i64,
-    manifest: i64,
-    digest: &Digest,
-    size: u64,
-) -> Result<(), StorageError> {
-    sqlx::query(
-        "INSERT INTO awaited_content (repository_id, digest, manifest_id, size) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(repository)
-    .bind(digest.to_string())
-    .bind(manifest)
-    .bind(to_sql(size))
-    .execute(conn)
-    .await?;
     Ok(())
 }
 

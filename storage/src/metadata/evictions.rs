@@ -11,7 +11,8 @@ use rreg_oci::{Digest, RepositoryName};
 use sqlx::AnyConnection;
 use sqlx::Row as _;
 
-use super::manifests::{MANIFEST_MEMBER, link_blob, member};
+use super::manifests::{MANIFEST_MEMBER, member};
+use super::references::link_blobs;
 use super::{MetadataStore, digest_column, find_repository, size_column, text_column, to_sql};
 use crate::db::now_ms;
 use crate::error::StorageError;
@@ -139,7 +140,7 @@ async fn used_copy(
     .fetch_all(&mut *conn)
     .await?;
     for row in &rows {
-        link_blob(conn, manifest, repository, row.try_get(1)?).await?;
+        link_blobs(conn, repository, manifest, &[row.try_get(1)?]).await?;
         sqlx::query("DELETE FROM awaited_content WHERE manifest_id = $1 AND digest = $2")
             .bind(manifest)
             .bind(row.try_get::<String, _>(0)?)

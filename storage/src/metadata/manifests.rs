@@ -12,11 +12,12 @@ use super::audit::{AuditEvent, note};
 use super::changed_facts::facts_changed;
 use super::manifest_deletes::{delete_by_digest, delete_tag};
 use super::promises::Promised;
+use super::references::References;
 use super::reviews::{ReviewKind, queue};
 use super::rule_book::RuleBook;
 use super::tags::{self, Scope};
 use super::unrecorded;
-use super::{MetadataStore, digest_column, ensure_repository, find_repository, size_column};
+use super::{MetadataStore, digest_column, ensure_repository, find_repository};
 use crate::db::{Engine, now_ms};
 use crate::error::StorageError;
 
@@ -34,6 +35,15 @@ pub struct StoredManifest {
     /// The bytes.
     pub body: Bytes,
     pub(super) promised: Promised,
+}
+
+/// Where a manifest comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Somebody pushed it here.
+    Pushed,
+    /// An upstream has it: it can be fetched again.
+    Copied,
 }
 
 /// A manifest that was checked and shall be stored.
@@ -147,13 +157,28 @@ impl MetadataStore {
     /// # Errors
     /// [`StorageError::MissingReferences`], [`StorageError::ImmutableTag`], or a database failure.
     pub async fn put_manifest(&self, new: NewManifest) -> Result<(), StorageError> {
+        let new = Arc::new(new);
+        let references = References::find(&mut *self.db.read().await?, &new).await?;
+        match self.write_manifest(new.clone(), Some(references)).await {
+            // What it refers to has come or gone since it was looked up, so this time nothing can come between.
+            Err(StorageError::Conflict) => self.write_manifest(new, None).await,
+            result => result,
+        }
+    }
+
+    async fn write_manifest(
+        &self,
+        new: Arc<NewManifest>,
+        references: Option<References>,
+    ) -> Result<(), StorageError> {
         let cache = self.cache.clone();
-        let rules = self.rules.clone();
         self.db
             .write(
-                (new, rules),
-                |conn, (new, rules)| Box::pin(put_manifest(conn, new, rules)),
-                move |(new, _), ()| {
+                (new, references, self.rules.clone()),
+                |conn, (new, references, rules)| {
+                    Box::pin(put_manifest(conn, new, references.as_ref(), rules))
+                },
+                move |(new, ..), ()| {
                     cache.committed(|forget| {
                         new.tags.iter().for_each(|tag| forget.tag(&new.repository, tag));
                     });
@@ -224,38 +249,17 @@ fn stored(row: &AnyRow) -> Result<StoredManifest, StorageError> {
 async fn put_manifest(
     conn: &mut AnyConnection,
     new: &NewManifest,
+    references: Option<&References>,
     rules: &RuleBook,
 ) -> Result<(), StorageError> {
     let rules = if new.tags.is_empty() { Arc::default() } else { rules.now(conn).await? };
     let actor = new.audit.as_ref().and_then(AuditEvent::author);
     let scope = Scope { repository: &new.repository, rules: &rules, actor };
     let known = find_repository(conn, &new.repository).await?;
-    let mut missing = Vec::new();
-    let mut blobs = Vec::new();
-    let mut stated: Vec<(Digest, u64)> = new.manifest.blobs().map(|d| (d.digest, d.size)).collect();
-    stated.sort_unstable();
-    stated.dedup();
-    for (digest, size) in stated {
-        match blob_member(conn, known, &digest).await? {
-            // What is judged by its length is as long as it says.
-            Some((_, stored)) if stored != size => {
-                return Err(StorageError::SizeMismatch { digest, stated: size, stored });
-            }
-            Some((id, _)) => blobs.push(id),
-            None => missing.push(digest),
-        }
-    }
-    let mut children = Vec::new();
-    for digest in unique(new.manifest.manifests.iter().map(|d| d.digest)) {
-        match member(conn, known, MANIFEST_MEMBER, &digest).await? {
-            Some(id) => children.push(id),
-            None if new.allow_sparse => {}
-            None => missing.push(digest),
-        }
-    }
-    if !missing.is_empty() {
-        return Err(StorageError::MissingReferences(missing));
-    }
+    let references = match references {
+        Some(references) => references.confirm(conn, known).await?,
+        None => &References::find(conn, new).await?,
+    };
     if let Some(repository) = known {
         for tag in &new.tags {
             tags::check_move(conn, scope, repository, tag, &new.digest).await?;
@@ -270,11 +274,11 @@ async fn put_manifest(
         queue(conn, repository, ReviewKind::Manifest, &new.digest).await?;
     }
     let is_new = new.list_packages && member(conn, known, MANIFEST_MEMBER, &new.digest).await?.is_none();
-    let id = insert_manifest(conn, repository, new).await?;
+    let id = insert_manifest(conn, repository, new, Origin::Pushed).await?;
     if is_new {
         super::sbom_jobs::queue(conn, id).await?;
     }
-    refer(conn, repository, id, &blobs, &children).await?;
+    references.link(conn, id).await?;
     tell_decisions(conn, repository, new).await?;
     for tag in &new.tags {
         let before = tags::set_tag(conn, scope, repository, tag, (id, &new.digest)).await?;
@@ -300,74 +304,6 @@ pub(super) async fn tell_decisions(
         Some(subject) => facts_changed(conn, repository, &subject.digest).await,
         None => Ok(()),
     }
-}
-
-/// Writes down what the manifest needs.
-pub(super) async fn refer(
-    conn: &mut AnyConnection,
-    repository: i64,
-    id: i64,
-    blobs: &[i64],
-    children: &[i64],
-) -> Result<(), StorageError> {
-    for blob in blobs {
-        link_blob(&mut *conn, id, repository, *blob).await?;
-    }
-    for child in children {
-        link_child(&mut *conn, id, *child).await?;
-    }
-    Ok(())
-}
-
-pub(super) async fn link_blob(
-    conn: &mut AnyConnection,
-    manifest: i64,
-    repository: i64,
-    blob: i64,
-) -> Result<(), StorageError> {
-    sqlx::query(
-        "INSERT INTO manifest_blobs (manifest_id, repository_id, blob_id) VALUES ($1, $2, $3) \
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(manifest)
-    .bind(repository)
-    .bind(blob)
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-pub(super) async fn link_child(
-    conn: &mut AnyConnection,
-    parent: i64,
-    child: i64,
-) -> Result<(), StorageError> {
-    sqlx::query(
-        "INSERT INTO manifest_children (manifest_id, child_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-    )
-    .bind(parent)
-    .bind(child)
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-pub(super) fn unique(digests: impl Iterator<Item = Digest>) -> Vec<Digest> {
-    let mut digests: Vec<Digest> = digests.collect();
-    digests.sort_unstable();
-    digests.dedup();
-    digests
-}
-
-/// The blob's row and length, if the repository has it.
-async fn blob_member(
-    conn: &mut AnyConnection,
-    repository: Option<i64>,
-    digest: &Digest,
-) -> Result<Option<(i64, u64)>, StorageError> {
-    let Some(repository) = repository else { return Ok(None) };
-    let row = sqlx::query(BLOB_MEMBER).bind(repository).bind(digest.to_string()).fetch_optional(conn).await?;
-    row.map(|row| Ok((row.try_get(0)?, size_column(&row, 1)?))).transpose()
 }
 
 pub(super) const BLOB_MEMBER: &str = "SELECT b.id, b.size FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id \
@@ -405,6 +341,7 @@ pub(super) async fn insert_manifest(
     conn: &mut AnyConnection,
     repository: i64,
     new: &NewManifest,
+    origin: Origin,
 ) -> Result<i64, StorageError> {
     let subject = new.manifest.subject.as_ref().map(|s| s.digest.to_string());
     let annotations = subject
@@ -415,8 +352,8 @@ pub(super) async fn insert_manifest(
     let form = one_name(conn, new.manifest.form()).await?;
     let row = sqlx::query(
         "INSERT INTO manifests \
-         (repository_id, digest, media_type, artifact_type, subject, annotations, body, created_at, config) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (repository_id, digest) DO NOTHING RETURNING id",
+         (repository_id, digest, media_type, artifact_type, subject, annotations, body, created_at, config, is_copy) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (repository_id, digest) DO NOTHING RETURNING id",
     )
     .bind(repository)
     .bind(new.digest.to_string())
@@ -427,6 +364,7 @@ pub(super) async fn insert_manifest(
     .bind(new.body.to_vec())
     .bind(now_ms())
     .bind(form.map(|form| form.to_string()))
+    .bind(i64::from(origin == Origin::Copied))
     .fetch_optional(&mut *conn)
     .await?;
     match row {

@@ -23,6 +23,7 @@ mod memberships;
 mod policies;
 mod principals;
 mod promises;
+mod references;
 mod restore;
 mod reviews;
 mod rule_book;

@@ -7,9 +7,8 @@ use sqlx::Row as _;
 
 use super::blob_writes::insert_blob;
 use super::blobs::{NewBlob, segments};
-use super::manifests::{
-    BLOB_MEMBER, MANIFEST_MEMBER, NewManifest, insert_manifest, member, refer, tell_decisions, unique,
-};
+use super::manifests::{MANIFEST_MEMBER, NewManifest, Origin, insert_manifest, member, tell_decisions};
+use super::references::{blob_members, link_blobs, unique};
 use super::reviews::{ReviewKind, queue};
 use super::tags::{Scope, restore_tag};
 use super::{MetadataStore, ensure_repository, find_repository, size_column, unrecorded};
@@ -139,41 +138,6 @@ impl MetadataStore {
             )
             .await
     }
-
-    /// Links an index that was restored to its children, whichever came first. Gives those that are not there.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn link_children(
-        &self,
-        repository: &RepositoryName,
-        index: &Digest,
-        children: Vec<Digest>,
-    ) -> Result<Vec<Digest>, StorageError> {
-        self.db
-            .write(
-                (repository.clone(), *index, children),
-                |conn, (repository, index, children)| {
-                    Box::pin(async move {
-                        let repository = find_repository(conn, repository).await?;
-                        let id = member(conn, repository, MANIFEST_MEMBER, index).await?;
-                        let (mut found, mut missing) = (Vec::new(), Vec::new());
-                        for child in children {
-                            match member(conn, repository, MANIFEST_MEMBER, child).await? {
-                                Some(child) => found.push(child),
-                                None => missing.push(*child),
-                            }
-                        }
-                        if let (Some(repository), Some(id)) = (repository, id) {
-                            refer(conn, repository, id, &[], &found).await?;
-                        }
-                        Ok(missing)
-                    })
-                },
-                |_, _| {},
-            )
-            .await
-    }
 }
 
 /// Contents that are not known, and memberships of all. Gives how many were not known.
@@ -212,20 +176,17 @@ async fn restore_manifest(
     new: &NewManifest,
 ) -> Result<Restored, StorageError> {
     let mut restored = Restored::default();
-    let mut blobs = Vec::new();
-    for digest in unique(new.manifest.blobs().map(|d| d.digest)) {
-        match member(conn, Some(repository), BLOB_MEMBER, &digest).await? {
-            Some(id) => blobs.push(id),
-            None => restored.missing.push(digest),
-        }
-    }
+    let stated = unique(new.manifest.blobs().map(|d| d.digest));
+    let found = blob_members(conn, Some(repository), &stated).await?;
+    restored.missing = stated.into_iter().filter(|digest| !found.contains_key(digest)).collect();
     if !restored.missing.is_empty() {
         return Ok(restored);
     }
     restored.manifest = member(conn, Some(repository), MANIFEST_MEMBER, &new.digest).await?.is_none();
     queue(conn, repository, ReviewKind::Manifest, &new.digest).await?;
-    let id = insert_manifest(conn, repository, new).await?;
-    refer(conn, repository, id, &blobs, &[]).await?;
+    let id = insert_manifest(conn, repository, new, Origin::Pushed).await?;
+    let blobs: Vec<i64> = found.into_values().map(|(id, _)| id).collect();
+    link_blobs(conn, repository, id, &blobs).await?;
     tell_decisions(conn, repository, new).await?;
     Ok(restored)
 }

@@ -10,19 +10,19 @@ use super::*;
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const LIMIT: u64 = 1 << 20;
 
-async fn store() -> (tempfile::TempDir, MetadataStore) {
+pub(super) async fn store() -> (tempfile::TempDir, MetadataStore) {
     let dir = tempfile::tempdir().unwrap();
     let limits = CacheLimits { manifests: LIMIT, ..CacheLimits::default() };
     let store = MetadataStore::sqlite(&dir.path().join("rreg.db"), limits).await.unwrap();
     (dir, store)
 }
 
-fn here() -> RepositoryName {
+pub(super) fn here() -> RepositoryName {
     "team/app".parse().unwrap()
 }
 
 /// An index of these, with as much beside them as is wanted.
-fn index(children: &[Digest], subject: Option<&Digest>, beside: &str) -> Value {
+pub(super) fn index(children: &[Digest], subject: Option<&Digest>, beside: &str) -> Value {
     let of = |digest: &Digest| json!({"mediaType": INDEX, "digest": digest, "size": 2});
     let mut index = json!({
         "schemaVersion": 2, "mediaType": INDEX,
@@ -35,21 +35,25 @@ fn index(children: &[Digest], subject: Option<&Digest>, beside: &str) -> Value {
     index
 }
 
-async fn put(store: &MetadataStore, manifest: &Value, tags: &[&str]) -> Digest {
+pub(super) async fn put(store: &MetadataStore, manifest: &Value, tags: &[&str]) -> Digest {
+    let new = new_manifest(manifest, tags);
+    let digest = new.digest;
+    store.put_manifest(new).await.unwrap();
+    digest
+}
+
+pub(super) fn new_manifest(manifest: &Value, tags: &[&str]) -> NewManifest {
     let body = Bytes::from(manifest.to_string());
-    let digest = Digest::sha256(&body);
-    let new = NewManifest {
+    NewManifest {
         repository: here(),
-        digest,
+        digest: Digest::sha256(&body),
         manifest: Manifest::parse(Some(INDEX), &body, &ManifestLimits::default()).unwrap(),
         body,
         tags: tags.iter().map(|tag| tag.parse().unwrap()).collect(),
         allow_sparse: false,
         list_packages: false,
         audit: None,
-    };
-    store.put_manifest(new).await.unwrap();
-    digest
+    }
 }
 
 async fn get(store: &MetadataStore, tag: &str) -> std::sync::Arc<StoredManifest> {

@@ -90,12 +90,7 @@ impl MetadataStore {
     ) -> Result<Vec<(i64, Unrecorded)>, StorageError> {
         let rows = sqlx::query(
             "SELECT m.id, m.repository_id, r.name, m.digest FROM manifests m CROSS JOIN repositories r \
-             WHERE r.id = m.repository_id AND m.id > $1 \
-              AND NOT EXISTS (SELECT 1 FROM cached_references c WHERE c.repository_id = m.repository_id) \
-              AND NOT EXISTS (SELECT 1 FROM cached_images c WHERE c.manifest_id = m.id) \
-              AND NOT EXISTS (SELECT 1 FROM awaited_content a WHERE a.manifest_id = m.id) \
-              AND NOT EXISTS (SELECT 1 FROM manifest_children mc CROSS JOIN cached_images c \
-               WHERE c.manifest_id = mc.child_id AND mc.manifest_id = m.id) \
+             WHERE r.id = m.repository_id AND m.id > $1 AND m.is_copy = 0 \
              ORDER BY m.id LIMIT $2",
         )
         .bind(after)
