@@ -11,6 +11,8 @@ use super::answer::Answer;
 use super::images::{Images, Place, reference};
 use super::request::Request;
 use crate::config::ForeignImages;
+use crate::hosts::plain;
+use crate::mirror::Mirror;
 
 /// Most different images of one object. Each is a question to the database at least.
 const MAX_IMAGES: usize = 100;
@@ -63,17 +65,19 @@ pub(crate) struct Decided {
 }
 
 /// Whose images are judged.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {
     /// `policy.registry_hosts`
     pub(crate) hosts: &'a [String],
+    /// Whose images are here as copies.
+    pub(crate) mirror: &'a Mirror,
     /// `policy.foreign_images`
     pub(crate) foreign: ForeignImages,
 }
 
 /// Whose image it is.
 enum Owner {
-    /// Of this registry.
+    /// Of this registry, under the name that its repository has here.
     Ours(ImageReference),
     /// Of another.
     Foreign(ImageReference),
@@ -87,7 +91,11 @@ impl Scope<'_> {
             Ok(image) if self.hosts.iter().any(|host| plain(host) == plain(&image.host)) => {
                 Owner::Ours(image)
             }
-            Ok(image) => Owner::Foreign(image),
+            // Nodes have it from here, under the host of its upstream (`?ns=`).
+            Ok(image) => match self.mirror.named(&image.host, &image.repository) {
+                Ok(repository) => Owner::Ours(ImageReference { repository, ..image }),
+                Err(_) => Owner::Foreign(image),
+            },
             Err(error) => Owner::Nobody(error.to_string()),
         }
     }
@@ -102,24 +110,11 @@ impl Scope<'_> {
         }
         format!(
             "image {image} is of {host}, and nothing is known about images of registries other than {}: copy it there, \
-             or pull it through an upstream of that registry",
+             or pull it through an upstream of that registry (upstreams.ns has the hosts whose images are judged as \
+             copies)",
             self.hosts.join(", ")
         )
     }
-}
-
-/// A host in the one spelling of all that lead to the same place: in small letters, without the dot that ends a name of
-/// the DNS, and without the port that https has anyway.
-fn plain(host: &str) -> String {
-    let host = host.to_ascii_lowercase();
-    let host = host.strip_suffix(":443").unwrap_or(&host);
-    let (name, port) = match host.rsplit_once(':') {
-        // A colon before the bracket is one of an IPv6 address.
-        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
-        _ => (host, None),
-    };
-    let name = name.strip_suffix('.').unwrap_or(name);
-    port.map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
 }
 
 /// Whether there is anything to look at. What is deleted does not run any more, and connecting to a pod brings no

@@ -95,7 +95,7 @@ async fn answer(
     let body = body.collect(MAX_BODY).await?;
     let request = Request::parse(&body)?;
     let policy = &app.admission.config;
-    let scope = Scope { hosts: &policy.registry_hosts, foreign: policy.foreign_images };
+    let scope = Scope { hosts: &policy.registry_hosts, mirror: &app.mirror, foreign: policy.foreign_images };
     let judge = OfRegistry::new(app, asker);
     let answer = match question {
         Question::Validate => judge::validate(&request, scope, &judge, judge.tells_digests()).await?,

@@ -73,7 +73,7 @@ impl Judge for OfRegistry {
             // As when the upstream fails: what it said last, if it ever did.
             Err(_) => match self.stored(image).await? {
                 Resolved::Unknown(_) => Err(ApiError::unavailable(format!(
-                    "the upstream of {repository} did not say in time (policy.timeout) what {image} is"
+                    "the upstream of {repository} did not say in time (policy.timeout) what {reference} is"
                 ))),
                 known => Ok(known),
             },

@@ -120,6 +120,51 @@ fn images_of_other_registries_are_as_configured() {
     assert!(message(&response).contains("policy.registry_hosts"));
 }
 
+/// Nodes pull them from here, so they are judged as what they are here. The names are those of the copies.
+#[test]
+fn images_of_upstreams_are_judged_as_their_copies() {
+    use crate::config::Upstream;
+    let entry = |name: &str, path: Option<&str>, ns: &str| Upstream {
+        name: Some(name.into()),
+        url: Some("https://elsewhere.example".into()),
+        path: path.map(str::to_owned),
+        ns: vec![ns.to_owned()],
+        ..Upstream::default()
+    };
+    let mut asked = Asked::default();
+    // `team/` is what the judge knows outcomes of.
+    asked.upstreams = Upstreams(vec![
+        entry("team", Some("library"), "docker.io"),
+        entry("quay", None, "quay.io"),
+        entry("quay/team", None, "quay.example"),
+    ]);
+    for good in
+        ["good", "good:1", "docker.io/good:1", "index.docker.io/library/good:1", "Docker.IO/library/good"]
+    {
+        assert_eq!(asked.validate(&created(&[good]))["allowed"], true, "{good}");
+    }
+    let response = asked.validate(&created(&["deny:1"]));
+    assert!(message(&response).starts_with("image deny:1 (sha256:"), "{response}");
+    assert_eq!(warnings(&asked.validate(&created(&["docker.io/library/warn:1"]))).len(), 1);
+    let patch = patch(&asked.mutate(&created(&["good:1"])));
+    let pinned = patch[0]["value"].as_str().unwrap();
+    assert!(
+        pinned.starts_with("good:1@sha256:"),
+        "nodes go on to ask by the name that was written: {pinned}"
+    );
+    let found = asked.judge.asked.lock().unwrap().clone();
+    assert!(found.iter().all(|image| image.contains("/team/")), "{found:?}");
+    // Outside the upstream's path, of another upstream's prefix, or of a host that is only an address: foreign.
+    for foreign in ["docker.io/other/good:1", "quay.io/team/good:1", "elsewhere.example/library/good:1"] {
+        let response = asked.validate(&created(&[foreign]));
+        assert!(message(&response).contains("upstreams.ns"), "{response}");
+        assert!(asked.mutate(&created(&[foreign])).get("patch").is_none());
+    }
+    // A host of the registry's own stays its own.
+    asked.hosts.push("docker.io".into());
+    assert!(message(&asked.validate(&created(&["docker.io/team/unknown:1"]))).contains("it is not here"));
+}
+
 #[test]
 fn each_image_is_asked_about_once() {
     let asked = Asked::default();
