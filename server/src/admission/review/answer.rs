@@ -5,12 +5,19 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rreg_policy::{Outturn, PolicyResult, Reason};
 use serde_json::{Value, json};
 
 use super::images::Place;
 
 /// Bytes of one warning. API servers may cut longer ones.
 const MAX_WARNING: usize = 256;
+/// Bytes of an image's name in it: the first where there is much else to be said.
+const IMAGE: [usize; 2] = [64, 120];
+/// Bytes of a policy's name in it.
+const MAX_POLICY: usize = 32;
+/// Fewest bytes of a reason that say something.
+const MIN_WHY: usize = 16;
 /// Warnings of one answer. API servers drop what is over 4096 characters from all webhooks together.
 const MAX_WARNINGS: usize = 12;
 /// Bytes of the reason for which one image is refused.
@@ -40,6 +47,13 @@ impl Answer {
         let text = clip(text.as_ref(), MAX_WARNING);
         if !self.warnings.contains(&text) {
             self.warnings.push(text);
+        }
+    }
+
+    /// Tells why a policy would refuse an image, or does so for others (`what`): a warning for each rule that does not hold.
+    pub(crate) fn warn_of(&mut self, image: &str, what: &str, policy: &PolicyResult) {
+        for reason in policy.reasons.iter().filter(|reason| reason.result != Outturn::Pass) {
+            self.warn(rule_warning(image, what, &policy.policy, reason));
         }
     }
 
@@ -99,14 +113,52 @@ fn bounded(mut warnings: Vec<String>) -> Vec<String> {
     warnings
 }
 
+const MORE: &str = "...";
+
 /// One line of at most `limit` bytes. API servers refuse warnings with control characters: they travel in a header
 /// (RFC 9111, section 5.5).
 pub(super) fn clip(text: &str, limit: usize) -> String {
-    const MORE: &str = "...";
-    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if line.len() > limit {
-        line.truncate(line.floor_char_boundary(limit.saturating_sub(MORE.len())));
-        line.push_str(MORE);
+    let mut line = String::new();
+    for c in rreg_oci::visible(text) {
+        line.push(c);
+        if line.len() > limit {
+            line.truncate(line.floor_char_boundary(limit.saturating_sub(MORE.len())));
+            line.push_str(MORE);
+            break;
+        }
     }
     line
+}
+
+/// The same without the middle: names differ at their ends.
+fn ends(text: &str, limit: usize) -> String {
+    let mut line: String = rreg_oci::visible(text).collect();
+    if line.len() > limit {
+        let kept = limit.saturating_sub(MORE.len());
+        let head = line.floor_char_boundary(kept / 2);
+        let tail = line.ceil_char_boundary(line.len().saturating_sub(kept.saturating_sub(head)));
+        line.replace_range(head..tail, MORE);
+    }
+    line
+}
+
+/// What a rule that does not hold is told as, in one line of at most [`MAX_WARNING`] bytes. Whatever has to be left out,
+/// what to do about it is there.
+fn rule_warning(image: &str, what: &str, policy: &str, reason: &Reason) -> String {
+    let Reason { rule, expected, found, fix, .. } = reason;
+    let after = format!(" {what}: policy \"{}\": ", ends(policy, MAX_POLICY));
+    let room = MAX_WARNING.saturating_sub("image ".len() + after.len() + fix.len() + MIN_WHY);
+    let head = format!("image {}{after}", ends(image, room.clamp(IMAGE[0], IMAGE[1])));
+    let why = format!("{rule}: expected {expected}; found {found}");
+    let left = MAX_WARNING.saturating_sub(head.len());
+    if fix.is_empty() {
+        return format!("{head}{}", clip(&why, left));
+    }
+    let fix = clip(fix, left);
+    let between = "; ";
+    match left.saturating_sub(fix.len() + between.len()) {
+        // No room for anything that would say something.
+        0..MIN_WHY => format!("{head}{fix}"),
+        room => format!("{head}{}{between}{fix}", clip(&why, room)),
+    }
 }

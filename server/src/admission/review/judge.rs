@@ -5,7 +5,7 @@ use std::future::Future;
 use chrono::SecondsFormat;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rreg_oci::{Digest, ImageReference};
-use rreg_policy::{Decision, Outcome, Outturn, PolicyResult};
+use rreg_policy::{Decision, Outcome, Outturn};
 
 use super::answer::Answer;
 use super::images::{Images, Place, reference};
@@ -208,7 +208,7 @@ fn report(answer: &mut Answer, name: &str, decided: &Decided, tells_digests: boo
     for policy in decision.policies.iter().filter(|policy| policy.outcome != Outcome::Deny) {
         if policy.result != Outturn::Pass {
             let what = if policy.outcome == Outcome::Warn { "would be refused" } else { "is allowed though" };
-            answer.warn(format!("image {name} {what}: {}", message(decision, policy)));
+            answer.warn_of(name, what, policy);
         }
         if let Some(time) = policy.last_good {
             let time = time.to_rfc3339_opts(SecondsFormat::Secs, true);
@@ -218,20 +218,6 @@ fn report(answer: &mut Answer, name: &str, decided: &Decided, tells_digests: boo
             ));
         }
     }
-}
-
-/// The reasons of one policy.
-fn message(decision: &Decision, policy: &PolicyResult) -> String {
-    let of_one = Decision {
-        repository: decision.repository.clone(),
-        digest: decision.digest,
-        at: decision.at,
-        outcome: policy.outcome,
-        policies: vec![policy.clone()],
-        decided_at: decision.decided_at,
-        holds_until: None,
-    };
-    of_one.message()
 }
 
 /// Pins images to what their tags mean now. Nothing is refused here: what cannot be pinned is left as it is, and

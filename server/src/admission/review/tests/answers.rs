@@ -246,6 +246,45 @@ fn what_a_controller_compares_with_its_template_is_left_alone() {
     message(&validated(&review_of(("apps", "ReplicaSet"), "CREATE", &set, &Value::Null)));
 }
 
+/// Whoever sees a warning sees no more than it: what to do is in it, whatever else is too long.
+#[test]
+fn a_warning_for_each_rule_has_its_fix() {
+    let mut asked = Asked::default();
+    asked.judge.edits.insert("warn", |decision| {
+        let policy = &mut decision.policies[0];
+        policy.policy = "p".repeat(60);
+        let of = |rule: &str, result, found: String| Reason {
+            rule: rule.into(),
+            result,
+            found,
+            fix: format!("{rule}: sign it by `cosign sign`, or ask the team for its key"),
+            ..policy.reasons[0].clone()
+        };
+        policy.reasons = vec![
+            of("require[0].signature", Outturn::Fail, "x".repeat(1000)),
+            of("require[1].sbom", Outturn::Error, "\u{202e}nothing\u{200b}".into()),
+            of("require[2].image", Outturn::Pass, "all".into()),
+        ];
+    });
+    let name = format!("{HOST}/team/warn:{}-end", "t".repeat(120));
+    let response = asked.validate(&created(&[&name]));
+    let told = warnings(&response);
+    assert_eq!(told.len(), 2, "{told:?}");
+    for (warning, rule) in told.iter().zip(["require[0].signature", "require[1].sbom"]) {
+        assert!(warning.len() <= 256, "{}: {warning}", warning.len());
+        let fix = format!("{rule}: sign it by `cosign sign`, or ask the team for its key");
+        assert!(warning.contains(&fix) && warning.contains("-end would be refused"), "{warning}");
+    }
+    let response = asked.validate(&created(&[&image("warn")]));
+    let told = warnings(&response);
+    assert!(told[1].contains("found \\u{202e}nothing\\u{200b}; require[1].sbom: sign it"), "{told:?}");
+    // A fix that is itself too long begins, at least.
+    asked.judge.edits.insert("warn", |decision| decision.policies[0].reasons[0].fix = "sign ".repeat(100));
+    let response = asked.validate(&created(&[&name]));
+    let [warning] = warnings(&response)[..] else { panic!("{response}") };
+    assert!(warning.len() <= 256 && warning.contains(": sign sign sign sign"), "{warning}");
+}
+
 #[test]
 fn what_is_told_is_bounded() {
     let many = |name: &str, count: usize| -> Vec<String> {
@@ -270,7 +309,8 @@ fn what_is_told_is_bounded() {
 fn lines_are_cut_at_characters_and_have_no_controls() {
     assert_eq!(clip("short", 5), "short");
     assert_eq!(clip("longer", 5), "lo...");
-    assert_eq!(clip("a\r\nb\u{7}c", 10), "a  b c");
+    assert_eq!(clip("a\r\nb\u{7}c", 10), "a  b\u{fffd}c");
+    assert_eq!(clip("a\u{202e}b\u{200b}", 20), "a\\u{202e}b\\u{200b}");
     for limit in 0..20 {
         let line = clip("äöüäöüäöü", limit);
         assert!(line.len() <= limit.max(3), "{limit}: {line}");
