@@ -51,6 +51,9 @@ const TOLD: u64 = 8 << 20;
 /// What is remembered of one decision besides the name of its repository, in bytes.
 const EACH: u64 = 400;
 
+/// Most characters of why policies cannot be read that `/readyz` tells.
+const MAX_WHY: usize = 300;
+
 /// Decisions that requests wait for and that are made at the same time.
 const AT_ONCE: usize = 16;
 
@@ -62,6 +65,8 @@ pub(crate) struct Admission {
     storage: Storage,
     config: config::Policy,
     active: RwLock<Arc<Active>>,
+    /// Why those that there are now cannot be read, where they cannot.
+    broken: RwLock<Option<String>>,
     remembered: Cache<(RepositoryName, Digest), Remembered, ByBytes>,
     told: Cache<(RepositoryName, Digest), Told, ByBytes>,
     limits: Limits,
@@ -158,6 +163,7 @@ impl Admission {
             storage,
             config: config.clone(),
             active: RwLock::new(Arc::new(active)),
+            broken: RwLock::default(),
             remembered: bounded(REMEMBERED, EACH),
             told: bounded(TOLD, 8 << 10),
             limits: Limits::default(),
@@ -180,13 +186,38 @@ impl Admission {
     pub(crate) async fn reload(&self) -> Result<(), LoadError> {
         // One after another: what was read earlier must not take the place of what was read later.
         let _turn = self.reading.lock().await;
-        let active = Active::load(&self.storage, self.config.directory.as_deref()).await?;
+        let read = Active::load(&self.storage, self.config.directory.as_deref()).await;
+        let active = match read {
+            Ok(active) => active,
+            // That says nothing about the policies.
+            Err(error @ LoadError::Storage(_)) => return Err(error),
+            Err(error) => {
+                self.note_broken(Some(&error));
+                return Err(error);
+            }
+        };
+        self.note_broken(None);
         let changed = active.revision != self.active().revision;
         *self.active.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(active);
         if changed {
             self.wake.notify_waiters();
         }
         Ok(())
+    }
+
+    /// Why the policies that there are now cannot be read, in one line, while those read before go on to hold.
+    pub(crate) fn broken(&self) -> Option<String> {
+        self.broken.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note_broken(&self, error: Option<&LoadError>) {
+        let why = error.map(|error| rreg_oci::visible(&error.to_string()).take(MAX_WHY).collect());
+        let mut broken = self.broken.write().unwrap_or_else(PoisonError::into_inner);
+        if let (None, Some(error)) = (&*broken, error) {
+            tracing::error!(%error, "policies cannot be read; those read before go on to hold");
+        }
+        self.metrics.broken.set(error.is_some().into());
+        *broken = why;
     }
 
     /// What verifications under a trust root are kept as. How revocation is looked at is a part of what was found.
