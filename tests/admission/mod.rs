@@ -2,6 +2,7 @@
 //! files.
 
 mod cluster;
+mod hangs;
 mod images;
 mod listener;
 mod login;
