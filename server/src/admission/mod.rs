@@ -6,19 +6,20 @@
 //! root ([`facts`]), wherever it is asked for first.
 //!
 //! [`active`] knows which policies hold, [`facts`] gathers what they ask about, [`decide`] asks them, [`worker`] keeps
-//! the rows good, and this file answers requests; [`review`] those of Kubernetes.
+//! the rows good, [`read`] reads policies again, and this file answers requests; [`review`] those of Kubernetes.
 
 mod active;
 mod content;
 mod decide;
 mod facts;
 mod kept;
+mod read;
 pub(crate) mod review;
 mod sources;
 mod what_if;
 mod worker;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use quick_cache::Weighter;
@@ -50,9 +51,6 @@ const REMEMBERED: u64 = 24 << 20;
 const TOLD: u64 = 8 << 20;
 /// What is remembered of one decision besides the name of its repository, in bytes.
 const EACH: u64 = 400;
-
-/// Most characters of why policies cannot be read that `/readyz` tells.
-const MAX_WHY: usize = 300;
 
 /// Decisions that requests wait for and that are made at the same time.
 const AT_ONCE: usize = 16;
@@ -174,50 +172,6 @@ impl Admission {
             flights: Flights::default(),
             slots: Arc::new(Semaphore::new(AT_ONCE)),
         })
-    }
-
-    /// The policies that hold now.
-    pub(crate) fn active(&self) -> Arc<Active> {
-        self.active.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Reads the policies again now, for whoever has just changed them or sees that somebody has. Those that cannot be
-    /// read change nothing.
-    pub(crate) async fn reload(&self) -> Result<(), LoadError> {
-        // One after another: what was read earlier must not take the place of what was read later.
-        let _turn = self.reading.lock().await;
-        let read = Active::load(&self.storage, self.config.directory.as_deref()).await;
-        let active = match read {
-            Ok(active) => active,
-            // That says nothing about the policies.
-            Err(error @ LoadError::Storage(_)) => return Err(error),
-            Err(error) => {
-                self.note_broken(Some(&error));
-                return Err(error);
-            }
-        };
-        self.note_broken(None);
-        let changed = active.revision != self.active().revision;
-        *self.active.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(active);
-        if changed {
-            self.wake.notify_waiters();
-        }
-        Ok(())
-    }
-
-    /// Why the policies that there are now cannot be read, in one line, while those read before go on to hold.
-    pub(crate) fn broken(&self) -> Option<String> {
-        self.broken.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn note_broken(&self, error: Option<&LoadError>) {
-        let why = error.map(|error| rreg_oci::visible(&error.to_string()).take(MAX_WHY).collect());
-        let mut broken = self.broken.write().unwrap_or_else(PoisonError::into_inner);
-        if let (None, Some(error)) = (&*broken, error) {
-            tracing::error!(%error, "policies cannot be read; those read before go on to hold");
-        }
-        self.metrics.broken.set(error.is_some().into());
-        *broken = why;
     }
 
     /// What verifications under a trust root are kept as. How revocation is looked at is a part of what was found.

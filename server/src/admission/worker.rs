@@ -97,10 +97,9 @@ async fn refresh(app: &Arc<App>) {
         admission.note_broken(None);
         return;
     }
-    match admission.reload().await {
-        Err(LoadError::Storage(error)) => tracing::warn!(%error, "policies could not be read again"),
-        // What is wrong with the policies is told where it is noticed.
-        Ok(()) | Err(_) => {}
+    // What is wrong with the policies themselves is told where it is noticed.
+    if let Err(LoadError::Storage(error)) = admission.reload().await {
+        tracing::warn!(%error, "policies could not be read again");
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) use flights::Flights;
 pub(crate) use manifests::Found;
 
 use crate::config::Config;
+use crate::hosts;
 
 use manifests::Fresh;
 use upstream::Upstream;
@@ -157,7 +158,7 @@ impl Mirror {
         let value = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("ns=")));
         let (false, Some(value)) = (self.upstreams.is_empty(), value) else { return Ok(operation) };
         let ns = percent_decode_str(value).decode_utf8_lossy();
-        if own == Some(&*ns) {
+        if own.is_some_and(|own| hosts::plain(own) == hosts::plain(&ns)) {
             return Ok(operation);
         }
         match operation.repository() {

@@ -47,6 +47,7 @@ fn namespaces_are_looked_up_and_never_dialled() {
     assert_eq!(ns(tag, "ns=docker.io", None).unwrap().as_deref(), Some("hub/library/alpine"));
     assert_eq!(ns("/v2/org/app/manifests/3", "ns=ghcr.io", None).unwrap().as_deref(), Some("hub/team/app"));
     assert_eq!(ns(tag, "ns=here.x:5000", Some("here.x:5000")).unwrap().as_deref(), Some("library/alpine"));
+    assert_eq!(ns(tag, "ns=Here.X:443", Some("here.x")).unwrap().as_deref(), Some("library/alpine"));
     assert!(matches!(ns(tag, "ns=169.254.169.254", None), Err(MirrorError::Namespace { .. })));
     assert!(matches!(ns(tag, "ns=ghcr.io", None), Err(MirrorError::NotCovered { .. })));
     // `hub/team/` is another upstream's.

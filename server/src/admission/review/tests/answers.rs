@@ -131,13 +131,13 @@ fn images_of_upstreams_are_judged_as_their_copies() {
         ns: vec![ns.to_owned()],
         ..Upstream::default()
     };
-    let mut asked = Asked::default();
     // `team/` is what the judge knows outcomes of.
-    asked.upstreams = Upstreams(vec![
+    let upstreams = Upstreams(vec![
         entry("team", Some("library"), "docker.io"),
         entry("quay", None, "quay.io"),
         entry("quay/team", None, "quay.example"),
     ]);
+    let mut asked = Asked { upstreams, ..Asked::default() };
     for good in
         ["good", "good:1", "docker.io/good:1", "index.docker.io/library/good:1", "Docker.IO/library/good"]
     {
