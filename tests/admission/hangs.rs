@@ -11,16 +11,16 @@ use super::*;
 use crate::harness::postgres;
 
 /// Before the socket of PostgreSQL. Ends with the runtime.
-struct Between {
+pub(super) struct Between {
     _home: tempfile::TempDir,
-    url: String,
-    hangs: watch::Sender<bool>,
+    pub(super) url: String,
+    pub(super) hangs: watch::Sender<bool>,
 }
 
 const SOCKET: &str = ".s.PGSQL.5432";
 
 impl Between {
-    fn start() -> Option<Self> {
+    pub(super) fn start() -> Option<Self> {
         let url = postgres::database()?;
         let (begin, directory) = url.split_once("?host=").unwrap();
         let home = RunDir::get().subdir("pg-");

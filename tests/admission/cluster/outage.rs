@@ -51,3 +51,24 @@ async fn an_outage_stops_what_brings_images_and_nothing_else() {
     let (done, _) = cluster.kubectl(&["set", "image", "pod/good", "c=elsewhere.example/x:1"], "");
     assert!(!done, "another image is asked about");
 }
+
+/// Whoever makes a pod reads why it does not start, and not that a deadline was exceeded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_database_that_hangs_is_told_to_the_person() {
+    let Some(cluster) = Kubernetes::start() else { return };
+    let Some(between) = super::super::hangs::Between::start() else { return };
+    let settings =
+        [("RREG_POLICY__ADMISSION_PATH_SECRET", SECRET), ("RREG_DATABASE__URL", between.url.as_str())];
+    let Some(judge) = Judge::start(Backend::PostgresS3, &settings).await else { return };
+    cluster.ask(&webhooks(&judge.address, Some(SECRET), judge.policies.home()));
+    between.hangs.send(true).unwrap();
+    let pod = pod_of("good", &named("free/app"));
+    let (done, said) = cluster.kubectl(&["apply", "-f", "-"], &pod);
+    assert!(!done && said.contains("its database does not answer"), "{said}");
+    assert!(!said.contains("deadline") && !said.contains(SECRET), "{said}");
+    between.hangs.send(false).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !cluster.kubectl(&["apply", "-f", "-"], &pod).0 {
+        assert!(Instant::now() < deadline, "the database answers again");
+    }
+}
