@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rreg_policy::{Outturn, PolicyResult, Reason};
+use rreg_policy::{Decision, Outcome, Outturn, PolicyResult, Reason};
 use serde_json::{Value, json};
 
 use super::images::Place;
@@ -22,6 +22,11 @@ const MIN_WHY: usize = 16;
 const MAX_WARNINGS: usize = 12;
 /// Bytes of the reason for which one image is refused.
 const MAX_REFUSAL: usize = 1024;
+/// Bytes of the image's name in it.
+const MAX_NAME: usize = 300;
+/// Fewest bytes for a rule in it, and what stands between two rules.
+const MIN_RULE: usize = 160;
+const BETWEEN: &str = " | ";
 /// Refused images whose reasons are told.
 const MAX_REFUSALS: usize = 8;
 /// Bytes of one audit annotation's value.
@@ -40,6 +45,15 @@ impl Answer {
     /// Refuses the object.
     pub(crate) fn refuse(&mut self, why: impl AsRef<str>) {
         self.refusals.push(clip(why.as_ref(), MAX_REFUSAL));
+    }
+
+    /// Refuses the object for what is decided about an image. What to do about each rule is told, however long the rest is.
+    pub(crate) fn refuse_by(&mut self, image: &str, digest: &str, decision: &Decision) {
+        let head = format!("image {}{digest} is refused: ", ends(image, MAX_NAME));
+        let room = MAX_REFUSAL.saturating_sub(head.len());
+        let message = decision.message();
+        let why = if message.len() <= room { message } else { rules(decision, room) };
+        self.refuse(head + &why);
     }
 
     /// Tells whoever sent the object. The same is told once.
@@ -142,15 +156,27 @@ fn ends(text: &str, limit: usize) -> String {
     line
 }
 
-/// What a rule that does not hold is told as, in one line of at most [`MAX_WARNING`] bytes. Whatever has to be left out,
-/// what to do about it is there.
-fn rule_warning(image: &str, what: &str, policy: &str, reason: &Reason) -> String {
+/// The rules for which an image is refused, in `room` bytes.
+fn rules(decision: &Decision, room: usize) -> String {
+    let failed: Vec<_> = decision
+        .with_outcome(Outcome::Deny)
+        .flat_map(|policy| policy.reasons.iter().map(move |reason| (policy.policy.as_str(), reason)))
+        .filter(|(_, reason)| reason.result != Outturn::Pass)
+        .collect();
+    let most = (room / MIN_RULE).max(1);
+    let (told, more) = (failed.len().min(most), failed.len().saturating_sub(most));
+    let more = if more > 0 { format!(" | and {more} more rules") } else { String::new() };
+    let each = room.saturating_sub(more.len()) / told.max(1);
+    let line = |(policy, reason): &(&str, &Reason)| rule(policy, reason, each.saturating_sub(BETWEEN.len()));
+    failed.iter().take(told).map(line).collect::<Vec<_>>().join(BETWEEN) + &more
+}
+
+/// One rule that does not hold, in `room` bytes.
+fn rule(policy: &str, reason: &Reason, room: usize) -> String {
+    let head = format!("policy \"{}\": ", ends(policy, MAX_POLICY));
     let Reason { rule, expected, found, fix, .. } = reason;
-    let after = format!(" {what}: policy \"{}\": ", ends(policy, MAX_POLICY));
-    let room = MAX_WARNING.saturating_sub("image ".len() + after.len() + fix.len() + MIN_WHY);
-    let head = format!("image {}{after}", ends(image, room.clamp(IMAGE[0], IMAGE[1])));
     let why = format!("{rule}: expected {expected}; found {found}");
-    let left = MAX_WARNING.saturating_sub(head.len());
+    let left = room.saturating_sub(head.len());
     if fix.is_empty() {
         return format!("{head}{}", clip(&why, left));
     }
@@ -161,4 +187,19 @@ fn rule_warning(image: &str, what: &str, policy: &str, reason: &Reason) -> Strin
         0..MIN_WHY => format!("{head}{fix}"),
         room => format!("{head}{}{between}{fix}", clip(&why, room)),
     }
+}
+
+/// What a rule that does not hold is told as, in one line of at most [`MAX_WARNING`] bytes. Whatever has to be left out,
+/// what to do about it is there.
+fn rule_warning(image: &str, what: &str, policy: &str, reason: &Reason) -> String {
+    let after = format!(" {what}: ");
+    let wanted = rule(
+        policy,
+        &Reason { expected: String::new(), found: String::new(), ..reason.clone() },
+        MAX_WARNING,
+    );
+    let room = MAX_WARNING.saturating_sub("image ".len() + after.len() + wanted.len());
+    let head = format!("image {}{after}", ends(image, room.clamp(IMAGE[0], IMAGE[1])));
+    let rule = rule(policy, reason, MAX_WARNING.saturating_sub(head.len()));
+    head + &rule
 }

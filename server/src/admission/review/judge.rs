@@ -203,7 +203,7 @@ fn report(answer: &mut Answer, name: &str, decided: &Decided, tells_digests: boo
     answer.annotate("policies", &decided.revision);
     if decision.outcome == Outcome::Deny {
         let digest = if tells_digests { format!(" ({})", decision.digest) } else { String::new() };
-        answer.refuse(format!("image {name}{digest} is refused: {}", decision.message()));
+        answer.refuse_by(name, &digest, decision);
     }
     for policy in decision.policies.iter().filter(|policy| policy.outcome != Outcome::Deny) {
         if policy.result != Outturn::Pass {

@@ -286,6 +286,35 @@ fn a_warning_for_each_rule_has_its_fix() {
 }
 
 #[test]
+fn a_long_refusal_has_the_fix_of_each_rule() {
+    let mut asked = Asked::default();
+    asked.judge.edits.insert("deny", |decision| {
+        let reason = decision.policies[0].reasons[0].clone();
+        let of = |n: usize| Reason {
+            rule: format!("require[{n}].signature"),
+            expected: "x".repeat(1000),
+            fix: format!("fix the rule {n}"),
+            ..reason.clone()
+        };
+        decision.policies[0].reasons = (0..5).map(of).collect();
+    });
+    let response = asked.validate(&created(&[&image("deny")]));
+    let told = message(&response);
+    assert!(told.len() <= 1024, "{}: {told}", told.len());
+    for n in 0..5 {
+        assert!(told.contains(&format!("require[{n}].signature: expected xxx")), "{n}: {told}");
+        assert!(told.contains(&format!("fix the rule {n}")), "{n}: {told}");
+    }
+    asked.judge.edits.insert("deny", |decision| {
+        let reason = Reason { expected: "x".repeat(1000), ..decision.policies[0].reasons[0].clone() };
+        decision.policies[0].reasons = vec![reason; 100];
+    });
+    let response = asked.validate(&created(&[&image("deny")]));
+    let told = message(&response);
+    assert!(told.len() <= 1024 && told.ends_with("95 more rules"), "{told}");
+}
+
+#[test]
 fn what_is_told_is_bounded() {
     let many = |name: &str, count: usize| -> Vec<String> {
         (0..count).map(|i| format!("{HOST}/team/{name}:{i}-{}", "t".repeat(100))).collect()
