@@ -98,6 +98,9 @@ fn the_manifests_fit_together() {
         pod["metadata"]["labels"]
     );
     assert_eq!(pod["spec"]["priorityClassName"], manifest(&all, "PriorityClass", "rreg")["metadata"]["name"]);
+    // A map that cannot be read is the same for all replicas.
+    let probe = &pod["spec"]["containers"][0]["readinessProbe"]["httpGet"];
+    assert_eq!(probe["path"], "/readyz?exclude=policies");
     let certificate = &manifest(&all, "Certificate", "rreg-tls")["spec"];
     for name in ["rreg.rreg.svc", "rreg-admission.rreg.svc"] {
         assert!(texts(&certificate["dnsNames"]).contains(&name), "what API servers call the service");

@@ -22,15 +22,7 @@ pub(crate) fn paint(style: Style, text: impl Display) -> String {
 
 /// A stranger's text without characters that could steer a terminal.
 pub(crate) fn plain(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            _ if c.is_control() => shown.push('\u{fffd}'),
-            _ if rreg_oci::is_invisible(c) => shown.extend(c.escape_unicode()),
-            _ => shown.push(c),
-        }
-    }
-    shown
+    rreg_oci::visible(text).collect()
 }
 
 /// Milliseconds since the Unix epoch as RFC 3339 in UTC, to the second.

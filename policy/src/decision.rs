@@ -9,21 +9,11 @@ pub(crate) const MAX_TEXT: usize = 1 << 10;
 /// Bytes of [`Decision::message`]: clients put it into one line of an error.
 const MAX_MESSAGE: usize = 4 << 10;
 
-/// A text that does nothing but be read: no characters that steer a terminal or turn the direction of writing, and no
-/// more than `most` bytes.
+/// A text that does nothing but be read ([`rreg_oci::visible`]), of no more than `most` bytes.
 pub(crate) fn plain(text: &str, most: usize) -> String {
     const CUT: char = '…';
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let mut plain = String::with_capacity(text.len().min(most));
-    for c in text.chars() {
-        let c = match c {
-            '\n' | '\r' | '\t' => ' ',
-            c if steers(c) => char::REPLACEMENT_CHARACTER,
-            c => c,
-        };
+    for c in rreg_oci::visible(text) {
         if plain.len() + c.len_utf8() > most {
             // Room for the mark that something is missing.
             while plain.len() + CUT.len_utf8() > most && plain.pop().is_some() {}

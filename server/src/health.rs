@@ -1,5 +1,6 @@
 //! `/healthz`: the process answers. `/readyz`: what it needs answers too.
 
+use std::fmt::{self, Display, Formatter};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use http::{StatusCode, header};
+use http::{StatusCode, Uri, header};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -16,9 +17,33 @@ use tokio_util::sync::CancellationToken;
 const FRESH: Duration = Duration::from_secs(1);
 /// A check that takes longer has failed; probes give up after a second or a few themselves.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+/// What is wrong with the process itself, which nobody can leave out.
+const SERVER: &str = "server";
+
+/// A reason why the server is not ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// What was looked at: one word.
+    pub check: &'static str,
+    /// What is wrong with it, in one line.
+    pub why: String,
+}
+
+impl Reason {
+    /// One about `check`.
+    pub fn new(check: &'static str, why: impl Into<String>) -> Self {
+        Self { check, why: why.into() }
+    }
+}
+
+impl Display for Reason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.check, self.why)
+    }
+}
 
 /// Result of a check: the reasons why the server is not ready, none when it is.
-pub type Reasons = Vec<String>;
+pub type Reasons = Vec<Reason>;
 /// Finds out whether everything the server needs can be reached.
 pub type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Reasons> + Send>> + Send + Sync>;
 
@@ -33,7 +58,7 @@ struct Readiness {
 impl Readiness {
     async fn reasons(&self) -> Reasons {
         if self.shutdown.is_cancelled() {
-            return vec!["shutting down".to_owned()];
+            return vec![Reason::new(SERVER, "shutting down")];
         }
         let mut last = self.last.lock().await;
         if let Some((when, reasons)) = &*last
@@ -42,9 +67,11 @@ impl Readiness {
             return reasons.clone();
         }
         let reasons = timeout(CHECK_TIMEOUT, (self.check)()).await.unwrap_or_else(|_| {
-            vec![format!("the check took more than {} seconds", CHECK_TIMEOUT.as_secs())]
+            let why = format!("the check took more than {} seconds", CHECK_TIMEOUT.as_secs());
+            vec![Reason::new(SERVER, why)]
         });
         if !reasons.is_empty() {
+            let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
             tracing::warn!(?reasons, "not ready");
         }
         *last = Some((Instant::now(), reasons.clone()));
@@ -52,22 +79,34 @@ impl Readiness {
     }
 }
 
-/// The two routes. `/readyz` answers 503 with one reason a line when `check` gives reasons, and during
-/// `shutdown`.
+/// The two routes. `/readyz` answers 503 with one reason a line when `check` gives reasons, and during `shutdown`.
+/// `/readyz?exclude=NAME`, as often as one likes, leaves out what is wrong with `NAME`; a name that there is not leaves
+/// out nothing.
 pub fn routes(check: Check, shutdown: CancellationToken) -> Router {
     let readiness = Arc::new(Readiness { check, shutdown, last: Mutex::new(None) });
-    let ready = move || {
+    let ready = move |uri: Uri| {
         let readiness = Arc::clone(&readiness);
         async move {
-            match readiness.reasons().await {
-                reasons if reasons.is_empty() => plain(StatusCode::OK, "ready\n".to_owned()),
-                reasons => plain(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n"),
+            let reasons = readiness.reasons().await;
+            let lines: Vec<String> = reasons
+                .iter()
+                .filter(|reason| reason.check == SERVER || !is_excluded(&uri, reason.check))
+                .map(|reason| format!("{reason}\n"))
+                .collect();
+            match lines.concat() {
+                none if none.is_empty() => plain(StatusCode::OK, "ready\n".to_owned()),
+                lines => plain(StatusCode::SERVICE_UNAVAILABLE, lines),
             }
         }
     };
     Router::new()
         .route("/healthz", get(async || plain(StatusCode::OK, "alive\n".to_owned())))
         .route("/readyz", get(ready))
+}
+
+fn is_excluded(uri: &Uri, check: &str) -> bool {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    pairs.filter_map(|pair| pair.strip_prefix("exclude=")).any(|name| name == check)
 }
 
 fn plain(status: StatusCode, text: String) -> Response {
@@ -92,12 +131,12 @@ mod tests {
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
-    fn counted(reasons: &'static [&'static str]) -> (Check, Arc<AtomicUsize>) {
+    fn counted(reasons: &'static [(&'static str, &'static str)]) -> (Check, Arc<AtomicUsize>) {
         let calls = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&calls);
         let check: Check = Arc::new(move || {
             counter.fetch_add(1, Ordering::SeqCst);
-            Box::pin(async { reasons.iter().map(|&r| r.to_owned()).collect() })
+            Box::pin(async { reasons.iter().map(|&(check, why)| Reason::new(check, why)).collect() })
         });
         (check, calls)
     }
@@ -117,11 +156,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_unready_server_says_why_and_is_alive() {
-        let (check, _) = counted(&["database: connection refused", "store: timed out"]);
+        let (check, _) = counted(&[("database", "connection refused"), ("store", "timed out")]);
         let router = routes(check, CancellationToken::new());
         let body = "database: connection refused\nstore: timed out\n";
         assert_eq!(get(&router, "/readyz").await, (503, body.into()));
         assert_eq!(get(&router, "/healthz").await, (200, "alive\n".into()));
+    }
+
+    /// For probes: what is wrong with all replicas alike must not take all of them out.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_excluded_is_left_out() {
+        let (check, calls) = counted(&[("policies", "all.yaml: no policy"), ("store", "timed out")]);
+        let router = routes(check, CancellationToken::new());
+        let (policies, store) = ("policies: all.yaml: no policy\n", "store: timed out\n");
+        for (query, expected) in [
+            ("", (503, format!("{policies}{store}"))),
+            ("?exclude=policies", (503, store.to_owned())),
+            ("?exclude=store", (503, policies.to_owned())),
+            ("?exclude=policies&exclude=store", (200, "ready\n".to_owned())),
+            ("?exclude=", (503, format!("{policies}{store}"))),
+            ("?exclude=polic&exclude=server&x=policies", (503, format!("{policies}{store}"))),
+        ] {
+            assert_eq!(get(&router, &format!("/readyz{query}")).await, expected, "{query}");
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "one check for all questions");
+        let shutdown = CancellationToken::new();
+        let router = routes(counted(&[]).0, shutdown.clone());
+        shutdown.cancel();
+        assert_eq!(get(&router, "/readyz?exclude=server").await.0, 503);
     }
 
     #[tokio::test(start_paused = true)]
@@ -137,7 +199,7 @@ mod tests {
         let shutdown = CancellationToken::new();
         let router = routes(check, shutdown.clone());
         shutdown.cancel();
-        assert_eq!(get(&router, "/readyz").await, (503, "shutting down\n".into()));
+        assert_eq!(get(&router, "/readyz").await, (503, "server: shutting down\n".into()));
         assert_eq!(calls.load(Ordering::SeqCst), 0);
     }
 }

@@ -9,6 +9,7 @@ mod error;
 mod handlers;
 mod heals;
 pub mod health;
+mod hosts;
 pub mod listen;
 mod mirror;
 mod open;

@@ -19,7 +19,7 @@ use crate::admission::{Admission, LoadError, keep_deciding};
 use crate::app::{App, Stopping};
 use crate::auth::Authenticator;
 use crate::config::Config;
-use crate::health::{self, Check};
+use crate::health::{self, Check, Reason};
 use crate::listen::{self, Immediate, Options, Site};
 use crate::mirror::Mirror;
 use crate::open::{open, read_htpasswd};
@@ -113,7 +113,7 @@ pub async fn run(
     deciding.spawn(keep_deciding(app.clone(), shutdown.clone()));
     deciding.close();
     tokio::spawn(Mirror::keep_to_limits(app.clone(), config.reclaim.period.0, shutdown.clone()));
-    let health = router(&config, storage.clone(), metrics, shutdown.clone());
+    let health = router(&config, &app, metrics, shutdown.clone());
     let ended = CancellationToken::new();
     let reviews = serve_reviews(&config, &app, health.clone(), ended.clone()).await?;
     let router = Arc::clone(&app).router().merge(health);
@@ -202,14 +202,17 @@ async fn serve_reviews(
     Ok(Some(tokio::spawn(listen::serve(listener, router.merge(health), options, ended))))
 }
 
-fn router(config: &Config, storage: Storage, metrics: Arc<Metrics>, shutdown: CancellationToken) -> Router {
-    let checked = storage.clone();
+fn router(config: &Config, app: &Arc<App>, metrics: Arc<Metrics>, shutdown: CancellationToken) -> Router {
+    let (checked, storage) = (app.clone(), app.storage.clone());
     let check: Check = Arc::new(move || {
-        let storage = checked.clone();
+        let app = checked.clone();
         Box::pin(async move {
-            let (rows, bytes) = tokio::join!(storage.metadata().ping(), storage.blobs().ping());
-            let reason = |result: Result<(), StorageError>| result.err().map(|error| error.to_string());
-            reason(rows).into_iter().chain(reason(bytes)).collect()
+            let (rows, bytes) = tokio::join!(app.storage.metadata().ping(), app.storage.blobs().ping());
+            let failed = |check, result: Result<(), StorageError>| {
+                result.err().map(|error| Reason::new(check, error.to_string()))
+            };
+            let broken = app.admission.broken().map(|why| Reason::new("policies", why));
+            [failed("database", rows), failed("store", bytes), broken].into_iter().flatten().collect()
         })
     });
     let router = health::routes(check, shutdown);

@@ -38,7 +38,8 @@ async fn it_has_connections_of_its_own_and_serves_nothing_else() {
     drop(client);
 }
 
-/// Certificates of one authority, as PEM files in `home`: `ca.pem`, `server.pem` and `server.key`; and a client's.
+/// Certificates of one authority, as PEM files in `home`: `ca.pem`, `server.pem` and `server.key`; and a client's,
+/// `client.pem` and `client.key`.
 pub(super) struct Authority {
     ca: rcgen::Certificate,
     client: (rcgen::Certificate, rcgen::KeyPair),
@@ -59,7 +60,10 @@ pub(super) fn authority(home: &Path) -> Authority {
     fs::write(home.join("ca.pem"), ca.pem()).unwrap();
     fs::write(home.join("server.pem"), server.pem()).unwrap();
     fs::write(home.join("server.key"), key.serialize_pem()).unwrap();
-    Authority { ca, client: make("apiserver") }
+    let client = make("apiserver");
+    fs::write(home.join("client.pem"), client.0.pem()).unwrap();
+    fs::write(home.join("client.key"), client.1.serialize_pem()).unwrap();
+    Authority { ca, client }
 }
 
 /// What is answered to `request`, or `None` where the handshake or the connection fails.

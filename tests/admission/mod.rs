@@ -2,9 +2,11 @@
 //! files.
 
 mod cluster;
+mod hangs;
 mod images;
 mod listener;
 mod login;
+mod operation;
 mod upstreams;
 
 use std::fs;
@@ -106,6 +108,12 @@ impl Cluster {
         let image = Image::layered(repository, 1);
         self.registry.api().push(repository, &image, Some("v1")).await;
         (format!("{HOST}/{repository}:v1"), image)
+    }
+
+    /// Pushes another image as `REPOSITORY:v1`.
+    async fn push_other(&self, repository: &str) {
+        let image = Image::layered(&format!("{repository}-other"), 1);
+        self.registry.api().push(repository, &image, Some("v1")).await;
     }
 
     /// Signs an image as the team.

@@ -69,7 +69,7 @@ impl Upstream {
         fs::write(policies.home().join("policies/copies.yaml"), OF_COPIES).unwrap();
         let directory = policies.directory();
         let entry = format!(
-            r#"[{{name="up", url="http://{}", timeout="60s", revalidate_timeout="60s"}}]"#,
+            r#"[{{name="up", url="http://{}", ns=["upstream.example"], timeout="60s", revalidate_timeout="60s"}}]"#,
             self.address
         );
         let mut all = vec![
@@ -99,6 +99,26 @@ async fn nothing_is_fetched_for_anybody() {
         assert!(response.get("patch").is_none(), "{response}");
     }
     assert_eq!(*upstream.asked.borrow(), 0);
+}
+
+/// Nodes that have `?ns=` name them as the upstream does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_is_known_under_its_own_name() {
+    let upstream = Upstream::start(&Image::layered("named", 1), false).await;
+    let Some((registry, policies)) = upstream.registry(&[]).await else { return };
+    let cluster = Cluster { registry, policies };
+    let free = cluster.validate(&pod(&["Upstream.Example/free/app:v1"])).await;
+    assert_eq!(free["allowed"], true, "{free}");
+    let name = "upstream.example/team/app:v1";
+    let refused = cluster.validate(&pod(&[name])).await;
+    assert!(message(&refused).contains(name) && message(&refused).contains("\"copies\""), "{refused}");
+    let pinned = patch(&cluster.ask("mutate", &pod(&[name])).await)[0]["value"].clone();
+    assert!(pinned.as_str().unwrap().starts_with(&format!("{name}@sha256:")), "{pinned}");
+    // A host that nobody has configured is no address to ask, be it the upstream's own.
+    let before = *upstream.asked.borrow();
+    let refused = cluster.validate(&pod(&[&format!("{}/team/app:v1", upstream.address)])).await;
+    assert!(message(&refused).contains("nothing is known about images of registries"), "{refused}");
+    assert_eq!(*upstream.asked.borrow(), before);
 }
 
 /// Past the time for a review each policy's `onError` speaks, for each image.

@@ -113,6 +113,9 @@ fn what_strangers_wrote_is_shown_as_text_and_cut() {
     let message = decision.message();
     assert!(message.len() <= 4096 && message.ends_with('…') && !message.contains(char::is_control));
     assert_eq!(crate::decision::plain("as it is", 8), "as it is");
+    // Whatever is not seen is shown, and counted as it is shown.
+    assert_eq!(crate::decision::plain("a\u{200b}b\u{feff}", 20), "a\\u{200b}b\\u{feff}");
+    assert_eq!(crate::decision::plain("a\u{200b}b", 8), "a\\u{2…");
 }
 
 #[test]

@@ -64,8 +64,8 @@ pub(crate) fn transport_text(error: &reqwest::Error) -> String {
     text
 }
 
-/// A stranger's text for a terminal: no control characters, at most `limit` characters.
+/// A stranger's text for a terminal, at most `limit` characters of it.
 pub(crate) fn printable(text: &str, limit: usize) -> String {
-    let hidden = |c: char| c.is_control() || rreg_oci::is_invisible(c);
-    text.trim().chars().map(|c| if hidden(c) { ' ' } else { c }).take(limit).collect()
+    let shown = rreg_oci::visible(text.trim());
+    shown.map(|c| if c == char::REPLACEMENT_CHARACTER { ' ' } else { c }).take(limit).collect()
 }

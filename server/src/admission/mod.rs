@@ -6,19 +6,20 @@
 //! root ([`facts`]), wherever it is asked for first.
 //!
 //! [`active`] knows which policies hold, [`facts`] gathers what they ask about, [`decide`] asks them, [`worker`] keeps
-//! the rows good, and this file answers requests; [`review`] those of Kubernetes.
+//! the rows good, [`read`] reads policies again, and this file answers requests; [`review`] those of Kubernetes.
 
 mod active;
 mod content;
 mod decide;
 mod facts;
 mod kept;
+mod read;
 pub(crate) mod review;
 mod sources;
 mod what_if;
 mod worker;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use quick_cache::Weighter;
@@ -62,6 +63,8 @@ pub(crate) struct Admission {
     storage: Storage,
     config: config::Policy,
     active: RwLock<Arc<Active>>,
+    /// Why those that there are now cannot be read, where they cannot.
+    broken: RwLock<Option<String>>,
     remembered: Cache<(RepositoryName, Digest), Remembered, ByBytes>,
     told: Cache<(RepositoryName, Digest), Told, ByBytes>,
     limits: Limits,
@@ -158,6 +161,7 @@ impl Admission {
             storage,
             config: config.clone(),
             active: RwLock::new(Arc::new(active)),
+            broken: RwLock::default(),
             remembered: bounded(REMEMBERED, EACH),
             told: bounded(TOLD, 8 << 10),
             limits: Limits::default(),
@@ -168,25 +172,6 @@ impl Admission {
             flights: Flights::default(),
             slots: Arc::new(Semaphore::new(AT_ONCE)),
         })
-    }
-
-    /// The policies that hold now.
-    pub(crate) fn active(&self) -> Arc<Active> {
-        self.active.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Reads the policies again now, for whoever has just changed them or sees that somebody has. Those that cannot be
-    /// read change nothing.
-    pub(crate) async fn reload(&self) -> Result<(), LoadError> {
-        // One after another: what was read earlier must not take the place of what was read later.
-        let _turn = self.reading.lock().await;
-        let active = Active::load(&self.storage, self.config.directory.as_deref()).await?;
-        let changed = active.revision != self.active().revision;
-        *self.active.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(active);
-        if changed {
-            self.wake.notify_waiters();
-        }
-        Ok(())
     }
 
     /// What verifications under a trust root are kept as. How revocation is looked at is a part of what was found.

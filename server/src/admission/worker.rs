@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::active::Active;
+use super::active::LoadError;
 use super::decide::{self, Failure};
 use crate::app::App;
 
@@ -92,16 +93,13 @@ async fn refresh(app: &Arc<App>) {
         }
     };
     if version == active.version && active.seen.still(admission.config.directory.as_deref()) {
+        // What was wrong may have been taken away again.
+        admission.note_broken(None);
         return;
     }
-    match admission.reload().await {
-        Ok(()) => admission.metrics.broken.set(0),
-        Err(error) => {
-            if admission.metrics.broken.get() == 0 {
-                tracing::error!(%error, "policies cannot be read; those read before go on to hold");
-            }
-            admission.metrics.broken.set(1);
-        }
+    // What is wrong with the policies themselves is told where it is noticed.
+    if let Err(LoadError::Storage(error)) = admission.reload().await {
+        tracing::warn!(%error, "policies could not be read again");
     }
 }
 

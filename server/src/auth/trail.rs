@@ -184,8 +184,7 @@ impl Trail {
 
 /// A stranger's text, fit for a row.
 fn printable(text: &str) -> String {
-    let hidden = |c: char| c.is_control() || rreg_oci::is_invisible(c);
-    text.chars().take(MAX_TEXT).map(|c| if hidden(c) { '\u{fffd}' } else { c }).collect()
+    rreg_oci::visible(text).take(MAX_TEXT).collect()
 }
 
 /// The row of a change that `permit` allows.

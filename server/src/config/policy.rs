@@ -107,8 +107,8 @@ section! {
         /// Stands for a login at admission reviews, which are then sent to `/admission/v1/validate/SECRET` and
         /// `/admission/v1/mutate/SECRET` and nowhere else: API servers that cannot be given credentials can be given a
         /// path. It gives verdicts about all images and nothing else: no digests, so that no tag is pinned either. API servers
-        /// show the path in errors to whoever makes a pod. 16 to 128 letters, digits, `-` and `_`; make it with
-        /// `openssl rand -hex 24`.
+        /// show the path in errors to whoever makes a pod. 16 to 128 letters, digits, `-` and `_`, of which API
+        /// servers take small letters, digits and `-` in the path of a `service`; make it with `openssl rand -hex 24`.
         admission_path_secret: Option<Secret> = None,
         /// A second one that is good as well, so that the first can be replaced while both are in use.
         admission_path_secret_next: Option<Secret> = None,

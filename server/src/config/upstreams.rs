@@ -15,6 +15,7 @@ use super::section::section;
 use super::setting::Setting;
 use super::source::read_secret;
 use super::units::{ByteSize, HumanDuration};
+use crate::hosts;
 
 section! {
     /// A registry whose content is fetched when it is asked for, kept, and served from then on.
@@ -28,7 +29,8 @@ section! {
         prefix: Option<String> = None,
         /// What the upstream's repositories are below of: with `team`, `hub/app` here is `team/app` there.
         path: Option<String> = None,
-        /// Names under which containerd asks for this upstream (`?ns=`), such as `docker.io`.
+        /// Hosts whose images are this upstream's, such as `docker.io`: containerd asks for them so (`?ns=`), and pods that
+        /// name them are judged as copies.
         ns: Vec<String> = Vec::new(),
         /// Account at the upstream.
         username: Option<String> = None,
@@ -164,7 +166,7 @@ impl Upstreams {
                 findings.reject(&format!("{field}.prefix"), "is another upstream's prefix too", None);
             }
             for alias in &upstream.ns {
-                if !aliases.insert(alias) {
+                if !aliases.insert(hosts::plain(alias)) {
                     findings.reject(&format!("{field}.ns"), "has a name that another entry has too", None);
                 }
             }

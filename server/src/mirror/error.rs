@@ -18,7 +18,7 @@ pub(crate) enum MirrorError {
     /// `?ns=` with a name that no upstream has.
     #[error("no upstream is configured for ns={ns:?} (upstreams.ns); this registry asks no other")]
     Namespace { ns: String },
-    /// The name that the repository would have here is too long.
+    /// The name that the repository would have here is too long, outside the upstream's `path`, or another upstream's.
     #[error("{repository} of upstream {upstream} has no name here")]
     NotCovered { repository: RepositoryName, upstream: String },
     /// Not allowed by `allow` and `deny`.

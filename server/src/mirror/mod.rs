@@ -32,6 +32,7 @@ pub(crate) use flights::Flights;
 pub(crate) use manifests::Found;
 
 use crate::config::Config;
+use crate::hosts;
 
 use manifests::Fresh;
 use upstream::Upstream;
@@ -122,8 +123,30 @@ impl Mirror {
         }
     }
 
-    /// containerd names the registry it wants in `?ns=`: the repository's name here follows from the configured
-    /// upstreams. A name that is not configured is refused; it is never an address to ask.
+    /// The name here of a repository of another host: one of `upstreams.ns`. Hosts are looked up among the configured
+    /// upstreams; none is ever an address to ask.
+    ///
+    /// # Errors
+    /// No upstream has this host, or this repository of it has no name here.
+    pub(crate) fn named(&self, host: &str, remote: &RepositoryName) -> Result<RepositoryName, MirrorError> {
+        let upstream = self.of_host(host)?;
+        let local = upstream.local(remote);
+        // Below a longer prefix it would be a repository of another upstream.
+        let local = local.filter(|local| {
+            self.upstreams.iter().find(|it| it.covers(local)).is_some_and(|it| Arc::ptr_eq(it, upstream))
+        });
+        local.ok_or_else(|| MirrorError::NotCovered {
+            repository: remote.clone(),
+            upstream: upstream.name.clone(),
+        })
+    }
+
+    fn of_host(&self, host: &str) -> Result<&Arc<Upstream>, MirrorError> {
+        let upstream = self.upstreams.iter().find(|upstream| upstream.is_named(host));
+        upstream.ok_or_else(|| MirrorError::Namespace { ns: host.chars().take(100).collect() })
+    }
+
+    /// containerd names the registry it wants in `?ns=`: the repository's name here follows from that.
     ///
     /// `own` is the request's host: for its own name the repository is what it says.
     pub(crate) fn in_namespace(
@@ -135,18 +158,16 @@ impl Mirror {
         let value = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("ns=")));
         let (false, Some(value)) = (self.upstreams.is_empty(), value) else { return Ok(operation) };
         let ns = percent_decode_str(value).decode_utf8_lossy();
-        if own == Some(&*ns) {
+        if own.is_some_and(|own| hosts::plain(own) == hosts::plain(&ns)) {
             return Ok(operation);
         }
-        let Some(upstream) = self.upstreams.iter().find(|upstream| upstream.is_named(&ns)) else {
-            return Err(MirrorError::Namespace { ns: ns.chars().take(100).collect() });
-        };
-        let Some(remote) = operation.repository() else { return Ok(operation) };
-        let local = upstream.local(remote).ok_or_else(|| MirrorError::NotCovered {
-            repository: remote.clone(),
-            upstream: upstream.name.clone(),
-        })?;
-        Ok(operation.in_repository(local))
+        match operation.repository() {
+            Some(remote) => {
+                let local = self.named(&ns, remote)?;
+                Ok(operation.in_repository(local))
+            }
+            None => self.of_host(&ns).map(|_| operation),
+        }
     }
 
     /// Whether an answer about this manifest may come out of memory.

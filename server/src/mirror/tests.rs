@@ -47,8 +47,32 @@ fn namespaces_are_looked_up_and_never_dialled() {
     assert_eq!(ns(tag, "ns=docker.io", None).unwrap().as_deref(), Some("hub/library/alpine"));
     assert_eq!(ns("/v2/org/app/manifests/3", "ns=ghcr.io", None).unwrap().as_deref(), Some("hub/team/app"));
     assert_eq!(ns(tag, "ns=here.x:5000", Some("here.x:5000")).unwrap().as_deref(), Some("library/alpine"));
+    assert_eq!(ns(tag, "ns=Here.X:443", Some("here.x")).unwrap().as_deref(), Some("library/alpine"));
     assert!(matches!(ns(tag, "ns=169.254.169.254", None), Err(MirrorError::Namespace { .. })));
     assert!(matches!(ns(tag, "ns=ghcr.io", None), Err(MirrorError::NotCovered { .. })));
+    // `hub/team/` is another upstream's.
+    let below = "/v2/team/app/manifests/3";
+    assert!(matches!(ns(below, "ns=docker.io", None), Err(MirrorError::NotCovered { .. })));
+    assert_eq!(ns("/v2/team/manifests/3", "ns=docker.io", None).unwrap().as_deref(), Some("hub/team"));
+    assert_eq!(ns("/v2/", "ns=docker.io", None).unwrap(), None);
+    assert!(matches!(ns("/v2/", "ns=quay.io", None), Err(MirrorError::Namespace { .. })));
+}
+
+#[test]
+fn hosts_of_images_are_looked_up_as_namespaces_are() {
+    let mirror = mirror();
+    let named = |host: &str, remote: &str| mirror.named(host, &remote.parse().unwrap());
+    let name = |host: &str, remote: &str| named(host, remote).unwrap().to_string();
+    for host in ["docker.io", "Docker.IO", "docker.io.", "docker.io:443"] {
+        assert_eq!(name(host, "library/alpine"), "hub/library/alpine", "{host}");
+    }
+    assert_eq!(name("ghcr.io", "org/app"), "hub/team/app");
+    for host in ["registry.example.org", "docker.io:5000", "quay.io", "127.0.0.1", ""] {
+        assert!(matches!(named(host, "library/alpine"), Err(MirrorError::Namespace { .. })), "{host}");
+    }
+    for (host, remote) in [("docker.io", "team/app"), ("ghcr.io", "other/app"), ("ghcr.io", "org")] {
+        assert!(matches!(named(host, remote), Err(MirrorError::NotCovered { .. })), "{host}/{remote}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::breaker::Breaker;
 use super::error::MirrorError;
-use crate::config;
+use crate::{config, hosts};
 
 /// Few and quick: a client is waiting, and the breaker takes care of the rest.
 const RETRY: RetryPolicy =
@@ -123,9 +123,10 @@ impl Upstream {
         }
     }
 
-    /// Whether containerd's `?ns=` means this upstream.
-    pub(super) fn is_named(&self, ns: &str) -> bool {
-        self.ns.iter().any(|name| name == ns)
+    /// Whether images of this host are the upstream's.
+    pub(super) fn is_named(&self, host: &str) -> bool {
+        let host = hosts::plain(host);
+        self.ns.iter().any(|name| hosts::plain(name) == host)
     }
 
     /// Whether `allow` and `deny` let the repository through.

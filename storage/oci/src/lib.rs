@@ -18,6 +18,7 @@ pub mod media_type;
 mod name;
 mod operation;
 mod range;
+mod visible;
 
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use error_code::ErrorCode;
@@ -29,13 +30,4 @@ pub use name::{NameError, Reference, RepositoryName, Tag};
 pub use oci_spec::image as spec;
 pub use operation::{Operation, OperationError, Page, UploadId, UploadStart};
 pub use range::{ByteRange, ContentRange, RangeError};
-
-/// Whether a character is not seen, or turns the order of those around it: a stranger's text with one looks like another
-/// (CVE-2021-42574).
-pub fn is_invisible(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
-    )
-}
+pub use visible::{is_invisible, visible};

@@ -5,12 +5,14 @@ use std::future::Future;
 use chrono::SecondsFormat;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rreg_oci::{Digest, ImageReference};
-use rreg_policy::{Decision, Outcome, Outturn, PolicyResult};
+use rreg_policy::{Decision, Outcome, Outturn};
 
 use super::answer::Answer;
 use super::images::{Images, Place, reference};
 use super::request::Request;
 use crate::config::ForeignImages;
+use crate::hosts::plain;
+use crate::mirror::Mirror;
 
 /// Most different images of one object. Each is a question to the database at least.
 const MAX_IMAGES: usize = 100;
@@ -63,17 +65,19 @@ pub(crate) struct Decided {
 }
 
 /// Whose images are judged.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {
     /// `policy.registry_hosts`
     pub(crate) hosts: &'a [String],
+    /// Whose images are here as copies.
+    pub(crate) mirror: &'a Mirror,
     /// `policy.foreign_images`
     pub(crate) foreign: ForeignImages,
 }
 
 /// Whose image it is.
 enum Owner {
-    /// Of this registry.
+    /// Of this registry, under the name that its repository has here.
     Ours(ImageReference),
     /// Of another.
     Foreign(ImageReference),
@@ -87,7 +91,11 @@ impl Scope<'_> {
             Ok(image) if self.hosts.iter().any(|host| plain(host) == plain(&image.host)) => {
                 Owner::Ours(image)
             }
-            Ok(image) => Owner::Foreign(image),
+            // Nodes have it from here, under the host of its upstream (`?ns=`).
+            Ok(image) => match self.mirror.named(&image.host, &image.repository) {
+                Ok(repository) => Owner::Ours(ImageReference { repository, ..image }),
+                Err(_) => Owner::Foreign(image),
+            },
             Err(error) => Owner::Nobody(error.to_string()),
         }
     }
@@ -102,24 +110,11 @@ impl Scope<'_> {
         }
         format!(
             "image {image} is of {host}, and nothing is known about images of registries other than {}: copy it there, \
-             or pull it through an upstream of that registry",
+             or pull it through an upstream of that registry (upstreams.ns has the hosts whose images are judged as \
+             copies)",
             self.hosts.join(", ")
         )
     }
-}
-
-/// A host in the one spelling of all that lead to the same place: in small letters, without the dot that ends a name of
-/// the DNS, and without the port that https has anyway.
-fn plain(host: &str) -> String {
-    let host = host.to_ascii_lowercase();
-    let host = host.strip_suffix(":443").unwrap_or(&host);
-    let (name, port) = match host.rsplit_once(':') {
-        // A colon before the bracket is one of an IPv6 address.
-        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
-        _ => (host, None),
-    };
-    let name = name.strip_suffix('.').unwrap_or(name);
-    port.map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
 }
 
 /// Whether there is anything to look at. What is deleted does not run any more, and connecting to a pod brings no
@@ -208,12 +203,12 @@ fn report(answer: &mut Answer, name: &str, decided: &Decided, tells_digests: boo
     answer.annotate("policies", &decided.revision);
     if decision.outcome == Outcome::Deny {
         let digest = if tells_digests { format!(" ({})", decision.digest) } else { String::new() };
-        answer.refuse(format!("image {name}{digest} is refused: {}", decision.message()));
+        answer.refuse_by(name, &digest, decision);
     }
     for policy in decision.policies.iter().filter(|policy| policy.outcome != Outcome::Deny) {
         if policy.result != Outturn::Pass {
             let what = if policy.outcome == Outcome::Warn { "would be refused" } else { "is allowed though" };
-            answer.warn(format!("image {name} {what}: {}", message(decision, policy)));
+            answer.warn_of(name, what, policy);
         }
         if let Some(time) = policy.last_good {
             let time = time.to_rfc3339_opts(SecondsFormat::Secs, true);
@@ -223,20 +218,6 @@ fn report(answer: &mut Answer, name: &str, decided: &Decided, tells_digests: boo
             ));
         }
     }
-}
-
-/// The reasons of one policy.
-fn message(decision: &Decision, policy: &PolicyResult) -> String {
-    let of_one = Decision {
-        repository: decision.repository.clone(),
-        digest: decision.digest,
-        at: decision.at,
-        outcome: policy.outcome,
-        policies: vec![policy.clone()],
-        decided_at: decision.decided_at,
-        holds_until: None,
-    };
-    of_one.message()
 }
 
 /// Pins images to what their tags mean now. Nothing is refused here: what cannot be pinned is left as it is, and

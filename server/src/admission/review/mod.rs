@@ -12,6 +12,7 @@
 //! | `images` | which kinds have pods, where their images are, and whose they are |
 //! | `judge` | from images to an answer |
 //! | `registry` | what this registry knows of an image |
+//! | `time` | how long it may take |
 //! | `answer` | the answer, with bounds on what is told |
 
 mod answer;
@@ -20,6 +21,7 @@ mod images;
 mod judge;
 mod registry;
 mod request;
+mod time;
 
 use std::sync::Arc;
 
@@ -28,12 +30,14 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{Method, StatusCode};
 use rreg_oci::ErrorCode;
+use tokio::time::{Instant, timeout_at};
 
 use self::answer::Answer;
 use self::asker::Asker;
 use self::judge::Scope;
 use self::registry::OfRegistry;
 use self::request::{MAX_BODY, Request, ReviewError};
+use self::time::Times;
 use crate::app::App;
 use crate::auth::Context;
 use crate::body::IncomingBody;
@@ -85,53 +89,76 @@ async fn answer(
         let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, why);
         return Err(error.with_header(ALLOW, "POST"));
     }
-    let asker = Asker::of(app, &parts, context).await?;
+    let times = Times::of(&parts.uri, app.admission.config.timeout.0, Instant::now());
+    let asker = times.before_the_answer(Asker::of(app, &parts, context)).await??;
     // Reviews are collected in memory, so their number is bounded: by places of their own, which no upload takes.
-    let place = app.reviews.acquire();
-    let _place = tokio::time::timeout(app.admission.config.timeout.0, place).await.map_err(|_| {
+    let _place = timeout_at(times.decide, app.reviews.acquire()).await.map_err(|_| {
         ApiError::unavailable("too many reviews are being answered; none got free in time (policy.timeout)")
     })?;
     let body = IncomingBody::new(body, &app.pace, app.metrics.request_bytes.clone());
     let body = body.collect(MAX_BODY).await?;
     let request = Request::parse(&body)?;
-    let policy = &app.admission.config;
-    let scope = Scope { hosts: &policy.registry_hosts, foreign: policy.foreign_images };
-    let judge = OfRegistry::new(app, asker);
-    let answer = match question {
-        Question::Validate => judge::validate(&request, scope, &judge, judge.tells_digests()).await?,
-        Question::Mutate if !judge.tells_digests() => {
-            let mut answer = Answer::default();
-            answer.warn(
-                "no image was pinned: the secret of a path is for verdicts; a login (kubeConfigFile) pins",
-            );
-            answer
-        }
-        // Nothing is refused here. What cannot be asked now is left as it is, and validate says what becomes of it.
-        Question::Mutate => judge::mutate(&request, scope, &judge).await.unwrap_or_else(|error| {
-            let mut answer = Answer::default();
-            answer.warn(format!("no image was pinned: {}", error.message()));
-            answer
-        }),
-    };
-    // What is only tried changes nothing, and is no denial.
-    if !answer.is_allowed() && !request.dry_run {
-        app.admission.metrics.denied.inc();
-        let Request { uid, kind, operation, namespace, name, user_info, .. } = &request;
-        tracing::info!(
-            uid,
-            kind = kind.kind,
-            operation,
-            namespace,
-            name,
-            user = user_info.username,
-            why = answer.message(),
-            "not admitted"
-        );
-        let object = format!("{} {namespace}/{name}", kind.kind);
-        app.auth.trail.not_admitted(context, &user_info.username, &object, &answer.message()).await;
+    let answer = judge(app, &request, asker, (question, times)).await?;
+    if !answer.is_allowed() {
+        // Its row is on its way, whether or not it is waited for.
+        let _ = timeout_at(times.answer, note(app, &request, context, &answer)).await;
     }
     let review = answer.into_review(&request.uid).to_string();
     Ok(([(CONTENT_TYPE, "application/json")], review).into_response())
+}
+
+impl Times {
+    /// What is done within the time, however the database hangs.
+    async fn before_the_answer<T>(self, work: impl Future<Output = T>) -> Result<T, ApiError> {
+        timeout_at(self.answer, work).await.map_err(|_| {
+            let why = "the registry cannot say in time what may run: its database does not answer, or too slowly (/readyz \
+                       says more)";
+            ApiError::unavailable(why)
+        })
+    }
+}
+
+async fn judge(
+    app: &Arc<App>,
+    request: &Request<'_>,
+    asker: Asker,
+    (question, times): (Question, Times),
+) -> Result<Answer, ApiError> {
+    let policy = &app.admission.config;
+    let scope = Scope { hosts: &policy.registry_hosts, mirror: &app.mirror, foreign: policy.foreign_images };
+    let judge = OfRegistry::new(app, asker, times.decide);
+    let unpinned = |why: &str| {
+        let mut answer = Answer::default();
+        answer.warn(format!("no image was pinned: {why}"));
+        answer
+    };
+    match question {
+        Question::Validate => {
+            let answer = judge::validate(request, scope, &judge, judge.tells_digests());
+            times.before_the_answer(answer).await?
+        }
+        Question::Mutate if !judge.tells_digests() => {
+            Ok(unpinned("the secret of a path is for verdicts; a login (kubeConfigFile) pins"))
+        }
+        // Nothing is refused here. What cannot be asked now is left as it is, and validate says what becomes of it.
+        Question::Mutate => {
+            let answer = times.before_the_answer(judge::mutate(request, scope, &judge)).await;
+            Ok(answer.flatten().unwrap_or_else(|error| unpinned(error.message())))
+        }
+    }
+}
+
+/// Puts a denial where operators look for it. What is only tried changes nothing, and is none.
+async fn note(app: &Arc<App>, request: &Request<'_>, context: &Context, answer: &Answer) {
+    let Request { uid, kind, operation, namespace, name, user_info, dry_run, .. } = request;
+    if *dry_run {
+        return;
+    }
+    app.admission.metrics.denied.inc();
+    let (kind, user, why) = (&kind.kind, &user_info.username, answer.message());
+    tracing::info!(uid, kind, operation, namespace, name, user, why, "not admitted");
+    let object = format!("{kind} {namespace}/{name}");
+    app.auth.trail.not_admitted(context, user, &object, &why).await;
 }
 
 impl From<ReviewError> for ApiError {

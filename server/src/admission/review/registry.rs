@@ -18,7 +18,7 @@ use crate::mirror::MirrorError;
 pub(super) struct OfRegistry {
     app: Arc<App>,
     asker: Asker,
-    /// For all images together (`policy.timeout`): an API server waits for the answer to the whole review.
+    /// For all images together: an API server waits for the answer to the whole review.
     deadline: Instant,
 }
 
@@ -28,8 +28,8 @@ impl OfRegistry {
         !matches!(self.asker, Asker::Verdicts)
     }
 
-    pub(super) fn new(app: &Arc<App>, asker: Asker) -> Self {
-        Self { app: app.clone(), asker, deadline: app.admission.deadline() }
+    pub(super) fn new(app: &Arc<App>, asker: Asker, deadline: Instant) -> Self {
+        Self { app: app.clone(), asker, deadline }
     }
 
     /// What a name means among the manifests that are here.
@@ -73,7 +73,7 @@ impl Judge for OfRegistry {
             // As when the upstream fails: what it said last, if it ever did.
             Err(_) => match self.stored(image).await? {
                 Resolved::Unknown(_) => Err(ApiError::unavailable(format!(
-                    "the upstream of {repository} did not say in time (policy.timeout) what {image} is"
+                    "the upstream of {repository} did not say in time (policy.timeout) what {reference} is"
                 ))),
                 known => Ok(known),
             },

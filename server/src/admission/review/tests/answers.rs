@@ -120,6 +120,51 @@ fn images_of_other_registries_are_as_configured() {
     assert!(message(&response).contains("policy.registry_hosts"));
 }
 
+/// Nodes pull them from here, so they are judged as what they are here. The names are those of the copies.
+#[test]
+fn images_of_upstreams_are_judged_as_their_copies() {
+    use crate::config::Upstream;
+    let entry = |name: &str, path: Option<&str>, ns: &str| Upstream {
+        name: Some(name.into()),
+        url: Some("https://elsewhere.example".into()),
+        path: path.map(str::to_owned),
+        ns: vec![ns.to_owned()],
+        ..Upstream::default()
+    };
+    // `team/` is what the judge knows outcomes of.
+    let upstreams = Upstreams(vec![
+        entry("team", Some("library"), "docker.io"),
+        entry("quay", None, "quay.io"),
+        entry("quay/team", None, "quay.example"),
+    ]);
+    let mut asked = Asked { upstreams, ..Asked::default() };
+    for good in
+        ["good", "good:1", "docker.io/good:1", "index.docker.io/library/good:1", "Docker.IO/library/good"]
+    {
+        assert_eq!(asked.validate(&created(&[good]))["allowed"], true, "{good}");
+    }
+    let response = asked.validate(&created(&["deny:1"]));
+    assert!(message(&response).starts_with("image deny:1 (sha256:"), "{response}");
+    assert_eq!(warnings(&asked.validate(&created(&["docker.io/library/warn:1"]))).len(), 1);
+    let patch = patch(&asked.mutate(&created(&["good:1"])));
+    let pinned = patch[0]["value"].as_str().unwrap();
+    assert!(
+        pinned.starts_with("good:1@sha256:"),
+        "nodes go on to ask by the name that was written: {pinned}"
+    );
+    let found = asked.judge.asked.lock().unwrap().clone();
+    assert!(found.iter().all(|image| image.contains("/team/")), "{found:?}");
+    // Outside the upstream's path, of another upstream's prefix, or of a host that is only an address: foreign.
+    for foreign in ["docker.io/other/good:1", "quay.io/team/good:1", "elsewhere.example/library/good:1"] {
+        let response = asked.validate(&created(&[foreign]));
+        assert!(message(&response).contains("upstreams.ns"), "{response}");
+        assert!(asked.mutate(&created(&[foreign])).get("patch").is_none());
+    }
+    // A host of the registry's own stays its own.
+    asked.hosts.push("docker.io".into());
+    assert!(message(&asked.validate(&created(&["docker.io/team/unknown:1"]))).contains("it is not here"));
+}
+
 #[test]
 fn each_image_is_asked_about_once() {
     let asked = Asked::default();
@@ -201,6 +246,74 @@ fn what_a_controller_compares_with_its_template_is_left_alone() {
     message(&validated(&review_of(("apps", "ReplicaSet"), "CREATE", &set, &Value::Null)));
 }
 
+/// Whoever sees a warning sees no more than it: what to do is in it, whatever else is too long.
+#[test]
+fn a_warning_for_each_rule_has_its_fix() {
+    let mut asked = Asked::default();
+    asked.judge.edits.insert("warn", |decision| {
+        let policy = &mut decision.policies[0];
+        policy.policy = "p".repeat(60);
+        let of = |rule: &str, result, found: String| Reason {
+            rule: rule.into(),
+            result,
+            found,
+            fix: format!("{rule}: sign it by `cosign sign`, or ask the team for its key"),
+            ..policy.reasons[0].clone()
+        };
+        policy.reasons = vec![
+            of("require[0].signature", Outturn::Fail, "x".repeat(1000)),
+            of("require[1].sbom", Outturn::Error, "\u{202e}nothing\u{200b}".into()),
+            of("require[2].image", Outturn::Pass, "all".into()),
+        ];
+    });
+    let name = format!("{HOST}/team/warn:{}-end", "t".repeat(120));
+    let response = asked.validate(&created(&[&name]));
+    let told = warnings(&response);
+    assert_eq!(told.len(), 2, "{told:?}");
+    for (warning, rule) in told.iter().zip(["require[0].signature", "require[1].sbom"]) {
+        assert!(warning.len() <= 256, "{}: {warning}", warning.len());
+        let fix = format!("{rule}: sign it by `cosign sign`, or ask the team for its key");
+        assert!(warning.contains(&fix) && warning.contains("-end would be refused"), "{warning}");
+    }
+    let response = asked.validate(&created(&[&image("warn")]));
+    let told = warnings(&response);
+    assert!(told[1].contains("found \\u{202e}nothing\\u{200b}; require[1].sbom: sign it"), "{told:?}");
+    // A fix that is itself too long begins, at least.
+    asked.judge.edits.insert("warn", |decision| decision.policies[0].reasons[0].fix = "sign ".repeat(100));
+    let response = asked.validate(&created(&[&name]));
+    let [warning] = warnings(&response)[..] else { panic!("{response}") };
+    assert!(warning.len() <= 256 && warning.contains(": sign sign sign sign"), "{warning}");
+}
+
+#[test]
+fn a_long_refusal_has_the_fix_of_each_rule() {
+    let mut asked = Asked::default();
+    asked.judge.edits.insert("deny", |decision| {
+        let reason = decision.policies[0].reasons[0].clone();
+        let of = |n: usize| Reason {
+            rule: format!("require[{n}].signature"),
+            expected: "x".repeat(1000),
+            fix: format!("fix the rule {n}"),
+            ..reason.clone()
+        };
+        decision.policies[0].reasons = (0..5).map(of).collect();
+    });
+    let response = asked.validate(&created(&[&image("deny")]));
+    let told = message(&response);
+    assert!(told.len() <= 1024, "{}: {told}", told.len());
+    for n in 0..5 {
+        assert!(told.contains(&format!("require[{n}].signature: expected xxx")), "{n}: {told}");
+        assert!(told.contains(&format!("fix the rule {n}")), "{n}: {told}");
+    }
+    asked.judge.edits.insert("deny", |decision| {
+        let reason = Reason { expected: "x".repeat(1000), ..decision.policies[0].reasons[0].clone() };
+        decision.policies[0].reasons = vec![reason; 100];
+    });
+    let response = asked.validate(&created(&[&image("deny")]));
+    let told = message(&response);
+    assert!(told.len() <= 1024 && told.ends_with("95 more rules"), "{told}");
+}
+
 #[test]
 fn what_is_told_is_bounded() {
     let many = |name: &str, count: usize| -> Vec<String> {
@@ -225,7 +338,8 @@ fn what_is_told_is_bounded() {
 fn lines_are_cut_at_characters_and_have_no_controls() {
     assert_eq!(clip("short", 5), "short");
     assert_eq!(clip("longer", 5), "lo...");
-    assert_eq!(clip("a\r\nb\u{7}c", 10), "a  b c");
+    assert_eq!(clip("a\r\nb\u{7}c", 10), "a  b\u{fffd}c");
+    assert_eq!(clip("a\u{202e}b\u{200b}", 20), "a\\u{202e}b\\u{200b}");
     for limit in 0..20 {
         let line = clip("äöüäöüäöü", limit);
         assert!(line.len() <= limit.max(3), "{limit}: {line}");

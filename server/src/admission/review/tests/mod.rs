@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::judge::{Decided, Judge, Resolved, Scope, mutate, validate};
 use super::request::Request;
-use crate::config::ForeignImages;
+use crate::config::{Config, ForeignImages, Upstreams};
+use crate::mirror::Mirror;
 
 const HOST: &str = "registry.example:5000";
 
@@ -124,12 +125,18 @@ fn review_of((group, kind): (&str, &str), operation: &str, object: &Value, old: 
 struct Asked {
     judge: Named,
     hosts: Vec<String>,
+    upstreams: Upstreams,
     foreign: ForeignImages,
 }
 
 impl Default for Asked {
     fn default() -> Self {
-        Self { judge: Named::default(), hosts: vec![HOST.into()], foreign: ForeignImages::Deny }
+        Self {
+            judge: Named::default(),
+            hosts: vec![HOST.into()],
+            upstreams: Upstreams::default(),
+            foreign: ForeignImages::Deny,
+        }
     }
 }
 
@@ -137,7 +144,8 @@ impl Asked {
     fn answer(&self, review: &Value, mutates: bool) -> Result<Answer, &'static str> {
         let body = review.to_string();
         let request = Request::parse(body.as_bytes()).unwrap();
-        let scope = Scope { hosts: &self.hosts, foreign: self.foreign };
+        let mirror = Mirror::new(&Config { upstreams: self.upstreams.clone(), ..Config::default() }).unwrap();
+        let scope = Scope { hosts: &self.hosts, mirror: &mirror, foreign: self.foreign };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             if mutates {
