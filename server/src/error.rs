@@ -105,6 +105,15 @@ impl ApiError {
             .with_header(header::RETRY_AFTER, "30")
     }
 
+    /// There is no room. Which disk is for the log, as with any failure.
+    fn full(error: &StorageError) -> Self {
+        let message = "the registry has no room for new content; what is there can be pulled and deleted. Whoever runs \
+             it has to delete what is not needed or give it a larger disk";
+        let mut answer = Self::new(StatusCode::INSUFFICIENT_STORAGE, ErrorCode::Unavailable, message);
+        answer.cause = Some(Cause(error.to_string()));
+        answer
+    }
+
     /// The machinery failed. What exactly is for the log, which has the request's id; not for strangers.
     fn internal(error: &StorageError) -> Self {
         let mut answer = Self::new(
@@ -287,9 +296,11 @@ impl From<StorageError> for ApiError {
                 answer(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown)
                     .with_detail(json!({"digest": digest, "quarantined": true}))
             }
+            error if error.is_full() => Self::full(error),
             StorageError::Conflict => Self::busy(message, 1),
             StorageError::Corrupt(_)
             | StorageError::HashState(_)
+            | StorageError::Full(_)
             | StorageError::Object(_)
             | StorageError::OtherStore(_)
             | StorageError::Database(_)

@@ -1,5 +1,7 @@
 //! What can go wrong when keeping bytes and their metadata.
 
+use std::io::ErrorKind;
+
 use rreg_oci::{Digest, DigestError, Reference, RepositoryName, Tag, UploadId};
 
 /// Every failure of this crate. The `Unknown…`, `…Mismatch` and `…InUse` variants are answers about content and
@@ -123,6 +125,9 @@ pub enum StorageError {
         /// Really, in bytes.
         stored: u64,
     },
+    /// There is no room for new content. What is there is served, and can be deleted.
+    #[error("the registry's disk is full: {0}; delete what is not needed, or give it a larger disk")]
+    Full(String),
     /// The object store is not this registry's.
     #[error("object store: {0}")]
     OtherStore(&'static str),
@@ -155,6 +160,17 @@ impl StorageError {
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
+    }
+
+    /// Whether it failed because a disk is full.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Full(_) => true,
+            Self::Database(error) => is_full(error),
+            Self::Object(error) => no_room(error),
+            Self::Io { source, .. } => no_room(source),
+            _ => false,
+        }
     }
 
     /// Whether the write may have left something behind in its transaction, which therefore must be rolled back.
@@ -199,4 +215,23 @@ fn plural(count: usize) -> String {
 
 fn join(digests: &[Digest]) -> String {
     digests.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// `SQLITE_FULL`, or PostgreSQL's `disk_full` (appendix A, class 53).
+pub(crate) fn is_full(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    matches!(code.as_deref(), Some("13" | "53100"))
+}
+
+/// Whether a file system said so somewhere below.
+fn no_room(error: &(dyn std::error::Error + 'static)) -> bool {
+    let kinds = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| kinds.contains(&error.kind())) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }

@@ -21,6 +21,7 @@ mod error;
 mod fact_epochs;
 mod metadata;
 mod records;
+mod room;
 mod tag_rules;
 mod upload;
 

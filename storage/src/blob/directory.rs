@@ -27,6 +27,8 @@ use object_store::{
 };
 use rustix::fs::OFlags;
 
+use crate::room::Volume;
+
 /// What direct writes have to be aligned to, in memory and in the file: no disk has larger sectors.
 const ALIGNMENT: usize = 4096;
 /// Aligned buffers kept for reuse.
@@ -37,6 +39,7 @@ const KEPT_BUFFERS: usize = 4;
 pub(crate) struct Directory {
     root: PathBuf,
     inner: LocalFileSystem,
+    volume: Arc<Volume>,
     durable: Arc<Durable>,
     buffers: Arc<AlignedBuffers>,
 }
@@ -47,7 +50,8 @@ impl Directory {
         let root = root.canonicalize().map_err(generic)?;
         let inner = LocalFileSystem::new_with_prefix(&root)?.with_fsync(true);
         let durable = Arc::new(Durable { root: root.clone(), known: Mutex::default() });
-        Ok(Self { root, inner, durable, buffers: Arc::default() })
+        let volume = Arc::new(Volume(root.clone()));
+        Ok(Self { root, inner, volume, durable, buffers: Arc::default() })
     }
 
     fn path(&self, location: &Path) -> PathBuf {
@@ -129,8 +133,9 @@ impl ObjectStore for Directory {
         if opts.mode != PutMode::Create {
             return self.inner.put_opts(location, payload, opts).await;
         }
-        let (path, durable) = (self.path(location), self.durable.clone());
+        let (path, durable, volume) = (self.path(location), self.durable.clone(), self.volume.clone());
         blocking(move || {
+            volume.room()?;
             let file = create(&durable, &path)?;
             let mut offset = 0;
             for piece in &payload {
@@ -150,13 +155,15 @@ impl ObjectStore for Directory {
         _: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         let path = self.path(location);
-        let (created, durable) = (path.clone(), self.durable.clone());
+        let (created, durable, volume) = (path.clone(), self.durable.clone(), self.volume.clone());
         let (file, direct) = blocking(move || {
+            volume.room()?;
             let file = create(&durable, &created)?;
             Ok((file, open_direct(&created)))
         })
         .await?;
-        let files = Arc::new(Files { file, direct, buffers: self.buffers.clone() });
+        let files =
+            Arc::new(Files { file, direct, volume: self.volume.clone(), buffers: self.buffers.clone() });
         Ok(Box::new(Upload { path, files, offset: 0 }))
     }
 
@@ -239,12 +246,14 @@ impl fmt::Debug for AlignedBuffers {
 struct Files {
     file: File,
     direct: Option<File>,
+    volume: Arc<Volume>,
     buffers: Arc<AlignedBuffers>,
 }
 
 impl Files {
     /// Writes `data` at `offset`: past the page cache as far as it is aligned.
     fn write(&self, data: &PutPayload, offset: u64) -> io::Result<()> {
+        self.volume.room()?;
         let length = data.content_length();
         let aligned = length - length % ALIGNMENT;
         let direct = self.direct.as_ref().filter(|_| aligned > 0 && offset.is_multiple_of(ALIGNMENT as u64));

@@ -5,6 +5,7 @@
 //! fsync too ([`writer`]); PostgreSQL does that grouping itself, so each write is a transaction of its own.
 
 mod migrate;
+mod reserve;
 mod writer;
 
 use std::path::Path;
@@ -16,6 +17,7 @@ use sqlx::any::AnyPoolOptions;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _};
 
+use self::reserve::Reserve;
 use crate::error::StorageError;
 use crate::fact_epochs::FactEpochs;
 
@@ -49,6 +51,8 @@ pub(crate) struct Database {
     /// The queue before SQLite's one writer.
     writer: Option<writer::Queue>,
     epochs: Arc<FactEpochs>,
+    /// Of SQLite's disk.
+    reserve: Option<Arc<Reserve>>,
 }
 
 impl Database {
@@ -68,8 +72,9 @@ impl Database {
             .after_connect(|conn, _| Box::pin(async move { conn.execute(SQLITE_PRAGMAS).await.map(|_| ()) }))
             .connect_lazy(&url)?;
         let epochs = Arc::new(FactEpochs::default());
-        let writer = Some(writer::Queue::start(conn, epochs.clone()));
-        Ok(Self { engine: Engine::Sqlite, pool, writer, epochs })
+        let reserve = Arc::new(Reserve::keep(path));
+        let writer = Some(writer::Queue::start(conn, epochs.clone(), reserve.clone()));
+        Ok(Self { engine: Engine::Sqlite, pool, writer, epochs, reserve: Some(reserve) })
     }
 
     /// Opens the existing SQLite file at `path` to read it, also while another process writes it.
@@ -88,7 +93,7 @@ impl Database {
             .connect(&sqlite_url(path, "ro")?)
             .await?;
         migrate::check(&mut *pool.acquire().await?).await?;
-        Ok(Self { engine: Engine::Sqlite, pool, writer: None, epochs: Arc::default() })
+        Ok(Self { engine: Engine::Sqlite, pool, writer: None, epochs: Arc::default(), reserve: None })
     }
 
     /// Connects to PostgreSQL.
@@ -100,7 +105,7 @@ impl Database {
             .connect(url)
             .await?;
         migrate::migrate(Engine::Postgres, &mut *pool.acquire().await?).await?;
-        Ok(Self { engine: Engine::Postgres, pool, writer: None, epochs: Arc::default() })
+        Ok(Self { engine: Engine::Postgres, pool, writer: None, epochs: Arc::default(), reserve: None })
     }
 
     pub(crate) fn engine(&self) -> Engine {
@@ -110,6 +115,14 @@ impl Database {
     /// Counts changes of what decisions are made on, where nobody else makes any.
     pub(crate) fn epochs(&self) -> Option<&FactEpochs> {
         self.writer.as_ref().map(|_| &*self.epochs)
+    }
+
+    /// Whether there is room for new content, as far as this process can tell.
+    ///
+    /// # Errors
+    /// [`StorageError::Full`].
+    pub(crate) fn room(&self) -> Result<(), StorageError> {
+        self.reserve.as_ref().map_or(Ok(()), |reserve| reserve.room())
     }
 
     /// A connection to read with.

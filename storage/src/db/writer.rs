@@ -13,7 +13,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::Write;
-use crate::error::StorageError;
+use super::reserve::Reserve;
+use crate::error::{StorageError, is_full};
 use crate::fact_epochs::{FactEpochs, noting};
 
 /// Most writes in one transaction: bounds how long the first one waits.
@@ -31,6 +32,8 @@ trait Job: Send {
 enum Outcome {
     Done,
     Tainted,
+    /// Tainted, because the disk is full.
+    Full,
 }
 
 struct TypedJob<I, T, C> {
@@ -53,9 +56,13 @@ where
         Box::pin(async move {
             let (result, changed) = noting((self.write)(conn, &self.input)).await;
             self.changed = changed;
-            let tainted = result.as_ref().is_err_and(StorageError::taints_transaction);
+            let outcome = match &result {
+                Err(error) if error.is_full() => Outcome::Full,
+                Err(error) if error.taints_transaction() => Outcome::Tainted,
+                _ => Outcome::Done,
+            };
             self.result = Some(result);
-            if tainted { Outcome::Tainted } else { Outcome::Done }
+            outcome
         })
     }
 
@@ -84,9 +91,9 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn start(conn: AnyConnection, epochs: Arc<FactEpochs>) -> Self {
+    pub(super) fn start(conn: AnyConnection, epochs: Arc<FactEpochs>, reserve: Arc<Reserve>) -> Self {
         let (sender, jobs) = mpsc::channel(1024);
-        let task = tokio::spawn(work(conn, jobs));
+        let task = tokio::spawn(work(conn, jobs, reserve));
         Self {
             sender: sender.downgrade(),
             jobs: Mutex::new(Some(sender)),
@@ -131,7 +138,7 @@ impl Queue {
     }
 }
 
-async fn work(mut conn: AnyConnection, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
+async fn work(mut conn: AnyConnection, mut jobs: mpsc::Receiver<Box<dyn Job>>, reserve: Arc<Reserve>) {
     while let Some(first) = jobs.recv().await {
         let mut batch = vec![first];
         while batch.len() < MAX_BATCH {
@@ -140,22 +147,24 @@ async fn work(mut conn: AnyConnection, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
                 Err(_) => break,
             }
         }
-        run_batch(&mut conn, batch).await;
+        run_batch(&mut conn, batch, &reserve).await;
     }
     if let Err(error) = conn.close().await {
         tracing::warn!(%error, "closing the database");
     }
 }
 
-async fn run_batch(conn: &mut AnyConnection, mut batch: Vec<Box<dyn Job>>) {
-    match transaction(conn, &mut batch).await {
+async fn run_batch(conn: &mut AnyConnection, mut batch: Vec<Box<dyn Job>>, reserve: &Reserve) {
+    match transaction(conn, &mut batch, reserve).await {
         Ok(Outcome::Done) => batch.into_iter().for_each(|job| job.finish(Ok(()))),
         // Alone in its transaction it has only itself to blame.
-        Ok(Outcome::Tainted) if batch.len() == 1 => batch.into_iter().for_each(|job| job.finish(Ok(()))),
-        Ok(Outcome::Tainted) => {
+        Ok(Outcome::Tainted | Outcome::Full) if batch.len() == 1 => {
+            batch.into_iter().for_each(|job| job.finish(Ok(())))
+        }
+        Ok(Outcome::Tainted | Outcome::Full) => {
             for job in batch {
                 let mut alone = vec![job];
-                let result = transaction(conn, &mut alone).await.map(|_| ());
+                let result = transaction(conn, &mut alone, reserve).await.map(|_| ());
                 finish_all(alone, result);
             }
         }
@@ -168,21 +177,44 @@ fn finish_all(batch: Vec<Box<dyn Job>>, result: Result<(), sqlx::Error>) {
         Ok(()) => batch.into_iter().for_each(|job| job.finish(Ok(()))),
         Err(error) => {
             tracing::error!(%error, writes = batch.len(), "a write transaction failed");
-            let text = error.to_string();
+            let (text, full) = (error.to_string(), is_full(&error));
             for job in batch {
-                job.finish(Err(StorageError::Database(sqlx::Error::Protocol(text.clone()))));
+                job.finish(Err(if full {
+                    StorageError::Full(format!("database: {text}"))
+                } else {
+                    StorageError::Database(sqlx::Error::Protocol(text.clone()))
+                }));
             }
         }
     }
 }
 
-/// Runs the batch in one transaction: committed if all went well, rolled back if one tainted it.
-async fn transaction(conn: &mut AnyConnection, batch: &mut [Box<dyn Job>]) -> Result<Outcome, sqlx::Error> {
+/// Runs the batch in one transaction: committed if all went well, rolled back if one tainted it. Once more where the disk
+/// is full and the reserve makes room.
+async fn transaction(
+    conn: &mut AnyConnection,
+    batch: &mut [Box<dyn Job>],
+    reserve: &Reserve,
+) -> Result<Outcome, sqlx::Error> {
+    let mut result = attempt(conn, batch).await;
+    let full = match &result {
+        Ok(outcome) => *outcome == Outcome::Full,
+        Err(error) => is_full(error),
+    };
+    if full && reserve.release() {
+        result = attempt(conn, batch).await;
+    }
+    result
+}
+
+async fn attempt(conn: &mut AnyConnection, batch: &mut [Box<dyn Job>]) -> Result<Outcome, sqlx::Error> {
     conn.execute("BEGIN IMMEDIATE").await?;
     for job in batch.iter_mut() {
-        if job.run(conn).await == Outcome::Tainted {
-            conn.execute("ROLLBACK").await?;
-            return Ok(Outcome::Tainted);
+        let outcome = job.run(conn).await;
+        if outcome != Outcome::Done {
+            // Best effort: a full disk has rolled back already.
+            let rolled_back = conn.execute("ROLLBACK").await;
+            return if outcome == Outcome::Full { Ok(outcome) } else { rolled_back.map(|_| outcome) };
         }
     }
     if let Err(error) = conn.execute("COMMIT").await {

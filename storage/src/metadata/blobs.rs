@@ -155,7 +155,8 @@ impl MetadataStore {
     /// quarantined, the given ones take its place.
     ///
     /// # Errors
-    /// [`StorageError::UnknownUpload`] if the session was closed or moved on meanwhile, or a database failure.
+    /// [`StorageError::UnknownUpload`] if the session was closed or moved on meanwhile, [`StorageError::Full`], or a
+    /// database failure.
     pub(crate) async fn commit_blob(
         &self,
         repository: &RepositoryName,
@@ -163,6 +164,7 @@ impl MetadataStore {
         upload: Option<(UploadId, u64)>,
         audit: Option<AuditEvent>,
     ) -> Result<(), StorageError> {
+        self.db.room()?;
         let cache = self.cache.clone();
         let held = match &upload {
             Some((id, _)) => self.claim(repository, id).await,

@@ -29,8 +29,9 @@ impl MetadataStore {
     /// the upstream was asked about the tags now.
     ///
     /// # Errors
-    /// A database failure.
+    /// [`StorageError::Full`], or a database failure.
     pub async fn cache_manifest(&self, new: NewManifest, upstream: &str) -> Result<(), StorageError> {
+        self.db.room()?;
         let cache = self.cache.clone();
         self.db
             .write(

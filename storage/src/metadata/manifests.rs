@@ -155,8 +155,10 @@ impl MetadataStore {
     /// Stores a manifest, what it refers to, and its tags, all or nothing.
     ///
     /// # Errors
-    /// [`StorageError::MissingReferences`], [`StorageError::ImmutableTag`], or a database failure.
+    /// [`StorageError::MissingReferences`], [`StorageError::SizeMismatch`], [`StorageError::ImmutableTag`],
+    /// [`StorageError::Full`], or a database failure.
     pub async fn put_manifest(&self, new: NewManifest) -> Result<(), StorageError> {
+        self.db.room()?;
         let new = Arc::new(new);
         let references = References::find(&mut *self.db.read().await?, &new).await?;
         match self.write_manifest(new.clone(), Some(references)).await {

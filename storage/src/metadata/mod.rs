@@ -147,13 +147,14 @@ impl MetadataStore {
         self.db.engine()
     }
 
-    /// Whether the database answers, to readers and to writers.
+    /// Whether the database answers, to readers and to writers, and has room.
     ///
     /// # Errors
     /// What it answers instead.
     pub async fn ping(&self) -> Result<(), StorageError> {
         sqlx::query("SELECT 1").execute(&mut *self.db.read().await?).await?;
-        self.db.write((), |_, ()| Box::pin(async { Ok(()) }), |(), ()| {}).await
+        self.db.write((), |_, ()| Box::pin(async { Ok(()) }), |(), ()| {}).await?;
+        self.db.room()
     }
 
     /// Logs and counts that stored content is not what was stored.

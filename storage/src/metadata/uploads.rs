@@ -52,12 +52,13 @@ impl MetadataStore {
     /// Opens a session.
     ///
     /// # Errors
-    /// A database failure.
+    /// [`StorageError::Full`], or a database failure.
     pub async fn begin_upload(
         &self,
         repository: &RepositoryName,
         algorithm: Algorithm,
     ) -> Result<UploadId, StorageError> {
+        self.db.room()?;
         let id = UploadId::random();
         if self.empty.as_ref().is_some_and(|empty| empty.open(id, repository, algorithm, now_ms())) {
             return Ok(id);
