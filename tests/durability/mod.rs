@@ -32,6 +32,7 @@ pub(crate) mod random;
 mod reclaim;
 pub(crate) mod server;
 mod store;
+mod stray;
 mod target;
 mod trouble;
 mod verify;

@@ -108,10 +108,34 @@ async fn a_store_that_hangs_holds_nothing_for_ever() {
         pull(&api, &repository, &blob).await;
         proxy.mend();
     }
+    // The same for what is written: few bytes, which are on their way before anybody takes them, and many.
+    for (seed, (size, target)) in (2..).zip([(SIZES[1], "/blobs/"), (SIZES[0], "partNumber")]) {
+        proxy.harm(Rule::new(Method::PUT, target, 1, Harm::Hang));
+        let blob = self::blob(size, seed);
+        api.push_blob(&repository, &blob).await;
+        proxy.mend();
+        pull(&api, &repository, &blob).await;
+    }
+    assert_eq!(proxy.harmed(), 5);
     // For ever: an error that says so.
     proxy.harm(Rule::new(Method::GET, "/blobs/", usize::MAX, Harm::Hang));
     unavailable(&registry, &path(&repository, &blob)).await;
     proxy.mend();
+    pull(&api, &repository, &blob).await;
+}
+
+/// A store that takes what is sent slowly is not one that hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_store_is_waited_for() {
+    let Some((registry, proxy)) = registry(&[("RREG_STORAGE__ANSWER_TIMEOUT", "2s")]).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let blob = blob(SIZES[0], 1);
+    proxy.harm(Rule::new(Method::PUT, "partNumber=1", 1, Harm::Sip));
+    let began = Instant::now();
+    api.push_blob(&repository, &blob).await;
+    assert_eq!(proxy.harmed(), 1);
+    assert!(began.elapsed() > Duration::from_secs(4), "it was not slow");
+    assert_eq!(proxy.count(&Method::PUT, "partNumber=1"), 1, "it was sent again");
     pull(&api, &repository, &blob).await;
 }
 

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -37,6 +38,8 @@ pub(crate) enum Harm {
     Flip,
     /// Half a second before each piece of the answer.
     Slow,
+    /// What is sent is taken slowly, a tenth of a second for each 64 KiB.
+    Sip,
 }
 
 /// Which requests, how many of them, and what befalls them.
@@ -161,7 +164,13 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         Some(Harm::Hang) => match std::future::pending::<Infallible>().await {},
         _ => {}
     }
-    let (parts, body) = pass_on(state.store, request).await.map_err(std::io::Error::other)?.into_parts();
+    let answer = if harm == Some(Harm::Sip) {
+        let (parts, body) = request.into_parts();
+        pass_on(state.store, Request::from_parts(parts, Full::new(sip(body).await))).await
+    } else {
+        pass_on(state.store, request).await
+    };
+    let (parts, body) = answer.map_err(std::io::Error::other)?.into_parts();
     if harm == Some(Harm::CutAfter) {
         drain(body).await;
         return Err(cut());
@@ -169,7 +178,11 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     Ok(Response::from_parts(parts, Harmed::new(body, harm)))
 }
 
-async fn pass_on(store: SocketAddr, request: Request<Incoming>) -> Result<Response<Incoming>, String> {
+async fn pass_on<B>(store: SocketAddr, request: Request<B>) -> Result<Response<Incoming>, String>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let stream = TcpStream::connect(store).await.map_err(|e| e.to_string())?;
     let _ = stream.set_nodelay(true);
     let (mut sender, connection) =
@@ -180,6 +193,16 @@ async fn pass_on(store: SocketAddr, request: Request<Incoming>) -> Result<Respon
 
 async fn drain(mut body: Incoming) {
     while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {}
+}
+
+async fn sip(mut body: Incoming) -> Bytes {
+    let mut all = Vec::new();
+    while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let piece = frame.into_data().unwrap_or_default();
+        all.extend_from_slice(&piece);
+        tokio::time::sleep(Duration::from_micros(100_000 * piece.len() as u64 / (64 << 10))).await;
+    }
+    all.into()
 }
 
 /// A body to which something happens.
