@@ -162,7 +162,8 @@ fn patience(config: &config::Storage) -> Result<Patience, StorageError> {
         let wrong =
             |why: String| StorageError::Setting(format!("storage.ca_file = {}: {why}", path.display()));
         let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-        authorities = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
+        authorities =
+            reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
         if authorities.is_empty() {
             return Err(wrong("it has no certificate".to_owned()));
         }
@@ -278,11 +279,8 @@ where
     let prefix = prefix.map(str::to_owned);
     // Azure forgets by itself what was never ended, and does not know ranges that count from the end.
     let azure = config.backend == Backend::Azure;
-    let blobs = if azure {
-        blobs
-    } else {
-        blobs.with_unfinished(store.clone(), client.clone(), prefix.clone())
-    };
+    let blobs =
+        if azure { blobs } else { blobs.with_unfinished(store.clone(), client.clone(), prefix.clone()) };
     Ok(if config.redirect {
         blobs.with_redirects(store, prefix, config.redirect_expiry.0, !azure)
     } else {

@@ -17,8 +17,8 @@
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
-use object_store::path::Path;
 use object_store::ObjectStoreExt as _;
+use object_store::path::Path;
 use rreg_oci::{Digest, RepositoryName, Tag};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

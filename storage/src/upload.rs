@@ -226,7 +226,9 @@ impl Storage {
                         hasher.update(&piece);
                     }
                     Some(Err(error)) => break StorageError::from(error),
-                    None => break StorageError::Corrupt(format!("an object of upload {} ends early", session.id)),
+                    None => {
+                        break StorageError::Corrupt(format!("an object of upload {} ends early", session.id));
+                    }
                 }
             };
             if at < segment.size && !std::mem::take(&mut moved) {

@@ -19,6 +19,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::durability::random::Random;
+
 /// What befalls a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Harm {
@@ -69,6 +71,8 @@ pub(crate) struct Proxy {
 struct State {
     store: SocketAddr,
     rules: Mutex<Vec<Rule>>,
+    /// Decides about the next request, where anything may befall any of them.
+    random: Mutex<Option<Random>>,
     /// Method, path and query of everything that came.
     seen: Mutex<Vec<(Method, String)>>,
     harmed: AtomicU64,
@@ -80,6 +84,7 @@ impl Proxy {
         let state = Arc::new(State {
             store,
             rules: Mutex::default(),
+            random: Mutex::default(),
             seen: Mutex::default(),
             harmed: AtomicU64::new(0),
         });
@@ -107,9 +112,15 @@ impl Proxy {
         self.state.rules.lock().unwrap().push(rule);
     }
 
+    /// From now on one request in some befalls something, as the seed has it.
+    pub(crate) fn storm(&self, seed: u64) {
+        *self.state.random.lock().unwrap() = Some(Random::new(seed));
+    }
+
     /// No more harm.
     pub(crate) fn mend(&self) {
         self.state.rules.lock().unwrap().clear();
+        *self.state.random.lock().unwrap() = None;
     }
 
     /// How many requests were harmed.
@@ -127,6 +138,10 @@ impl Proxy {
 impl State {
     fn fate(&self, method: &Method, target: &str) -> Option<Harm> {
         self.seen.lock().unwrap().push((method.clone(), target.to_owned()));
+        if let Some(harm) = self.random.lock().unwrap().as_mut().and_then(|random| any_harm(random, method)) {
+            self.harmed.fetch_add(1, Ordering::SeqCst);
+            return Some(harm);
+        }
         let mut rules = self.rules.lock().unwrap();
         let rule =
             rules.iter_mut().find(|r| r.times > 0 && r.method == *method && target.contains(r.target))?;
@@ -134,6 +149,26 @@ impl State {
         self.harmed.fetch_add(1, Ordering::SeqCst);
         Some(rule.harm)
     }
+}
+
+/// One in eight requests; silence, which takes time, is rare.
+fn any_harm(random: &mut Random, method: &Method) -> Option<Harm> {
+    if !random.one_in(8) {
+        return None;
+    }
+    let at = random.below(1 << 20);
+    let kind = random.below(if *method == Method::GET { 48 } else { 25 });
+    Some(match kind {
+        0..=7 => Harm::Status(404),
+        8..=11 => Harm::Status(500),
+        12..=15 => Harm::Status(503),
+        16..=19 => Harm::CutBefore,
+        20..=23 => Harm::CutAfter,
+        24 => Harm::Hang,
+        25..=35 => Harm::Truncate(at),
+        36 => Harm::Stall(at),
+        _ => Harm::Flip,
+    })
 }
 
 async fn serve(listener: TcpListener, state: Arc<State>) {
