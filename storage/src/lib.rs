@@ -19,6 +19,7 @@ mod claim;
 mod damage;
 mod db;
 mod error;
+mod extra_records;
 mod fact_epochs;
 mod metadata;
 mod records;
@@ -33,6 +34,7 @@ pub use blob::{BlobReader, BlobStore, FoundObject, FoundUpload};
 pub use cache::CacheLimits;
 pub use db::Engine;
 pub use error::StorageError;
+pub use extra_records::ListedRecord;
 pub use metadata::{
     AuditEvent, BlobContent, BlobRecord, CatalogPage, Content, Evicted, FailedSbom, FillLease, Holder,
     Membership, MetadataStore, NewBlob, NewCredential, NewDecision, NewManifest, PolicyTexts, Presence,

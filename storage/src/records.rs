@@ -137,7 +137,7 @@ impl BlobStore {
     }
 
     /// `None` if it has been deleted since it was listed.
-    async fn record(
+    pub(crate) async fn record(
         &self,
         at: &Path,
         size: u64,

@@ -227,7 +227,10 @@ impl Storage {
                     }
                     Some(Err(error)) => break StorageError::from(error),
                     None => {
-                        break StorageError::Corrupt(format!("an object of upload {} ends early", session.id));
+                        break StorageError::Corrupt(format!(
+                            "an object of upload {} ends early",
+                            session.id
+                        ));
                     }
                 }
             };

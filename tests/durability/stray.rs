@@ -232,3 +232,54 @@ async fn one_quarantine_does_not_keep_another() {
     proxy.mend();
     assert_eq!(quarantined(&["fsck"]), 1);
 }
+
+/// Records that no manifest has are named, and deleted where it is sure that nobody wants them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_of_what_is_gone() {
+    let Some(mut registry) = Registry::start_with(Backend::SqliteDirectory, &[]).await else { return };
+    let repository = registry.repository();
+    let images: Vec<Image> = (1..=2).map(|n| Image::layered(&format!("{repository}{n}"), 1)).collect();
+    registry.stop();
+    let data = registry.home().join("data");
+    for ending in ["", "-wal", "-shm"] {
+        let _ = std::fs::copy(data.join(format!("rreg.db{ending}")), data.join(format!("saved{ending}")));
+    }
+    registry.resume();
+    for (image, tag) in images.iter().zip(["1", "2"]) {
+        registry.api().push(&repository, image, Some(tag)).await;
+    }
+    registry.stop();
+    let record = |image: &Image| {
+        let digest = image.root().digest;
+        let place = format!("objects/manifests/{repository}/_{}/{}", digest.algorithm(), digest.hex());
+        data.join(place)
+    };
+    let saved: Vec<_> = images.iter().map(|image| std::fs::read(record(image)).unwrap()).collect();
+    registry.resume();
+    // The first is deleted, and its record comes back, as if the store had not done what it was told.
+    registry.api().delete(http::manifest(&repository, images[0].root().digest)).expect(202).await;
+    registry.stop();
+    assert!(!record(&images[0]).exists());
+    std::fs::write(record(&images[0]), &saved[0]).unwrap();
+    // What others keep there is nobody's record.
+    std::fs::write(data.join("objects/manifests/notes.txt"), "not ours").unwrap();
+    let extra = |arguments: &[&str]| {
+        let (found, _) = registry.rreg_json(arguments);
+        let findings = found["findings"].as_array().unwrap();
+        assert!(findings.iter().all(|finding| finding["damage"] == "extra-record"), "{found}");
+        findings.iter().map(|f| f["digest"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(extra(&["fsck"]), [images[0].root().digest.to_string()]);
+    assert_eq!(extra(&["fsck", "--heal"]), [""; 0]);
+    assert!(!record(&images[0]).exists() && record(&images[1]).exists());
+    // A database from a backup knows nothing of a deletion: the record stays, and gives the push back.
+    for ending in ["", "-wal", "-shm"] {
+        let (file, saved) = (data.join(format!("rreg.db{ending}")), data.join(format!("saved{ending}")));
+        let _ = std::fs::remove_file(&file);
+        let _ = std::fs::copy(&saved, &file);
+    }
+    assert_eq!(extra(&["fsck", "--heal"]), [images[1].root().digest.to_string()]);
+    let (rebuilt, _) = registry.rreg_json(&["fsck", "--rebuild"]);
+    assert_eq!(rebuilt["manifests"], 1, "{rebuilt}");
+    assert_eq!(extra(&["fsck"]), [""; 0]);
+}
