@@ -139,6 +139,38 @@ async fn a_slow_store_is_waited_for() {
     pull(&api, &repository, &blob).await;
 }
 
+/// Of all uploads together only so many bytes are on their way to a store that takes its time: 64 MiB, in parts of 5.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_uploads_share_the_memory() {
+    const PLACES: usize = 64 / 5;
+    let Some((registry, proxy)) = registry(&[]).await else { return };
+    let repository = registry.repository();
+    let parts = || proxy.count(&Method::PUT, "partNumber");
+    proxy.harm(Rule::new(Method::PUT, "partNumber", usize::MAX, Harm::Hold));
+    // Three parts of each could be on their way.
+    let pushes: Vec<_> = (1..=8)
+        .map(|seed| {
+            let (api, repository) = (registry.api(), repository.clone());
+            tokio::spawn(async move {
+                let blob = blob(20 << 20, seed);
+                api.push_blob(&repository, &blob).await;
+                blob
+            })
+        })
+        .collect();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while parts() < PLACES {
+        assert!(Instant::now() < deadline, "{} parts of {PLACES} are on their way", parts());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(parts(), PLACES);
+    proxy.mend();
+    for push in pushes {
+        pull(&registry.api(), &repository, &push.await.unwrap()).await;
+    }
+}
+
 /// An outage that is shorter than `storage.retry_for` is seen by nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_is_ridden_out() {

@@ -32,6 +32,8 @@ pub(crate) enum Harm {
     CutAfter,
     /// Nothing comes, ever.
     Hang,
+    /// Nothing goes on until there is no harm any more.
+    Hold,
     /// The answer stops after so many bytes of its body, and the connection ends.
     Truncate(usize),
     /// The answer stops after so many bytes of its body, and the connection stays.
@@ -136,6 +138,10 @@ impl Proxy {
 }
 
 impl State {
+    fn is_harmful(&self) -> bool {
+        !self.rules.lock().unwrap().is_empty()
+    }
+
     fn fate(&self, method: &Method, target: &str) -> Option<Harm> {
         self.seen.lock().unwrap().push((method.clone(), target.to_owned()));
         if let Some(harm) = self.random.lock().unwrap().as_mut().and_then(|random| any_harm(random, method)) {
@@ -196,6 +202,11 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
             return Ok(refused);
         }
         Some(Harm::CutBefore) => return Err(cut()),
+        Some(Harm::Hold) => {
+            while state.is_harmful() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
         Some(Harm::Hang) => match std::future::pending::<Infallible>().await {},
         _ => {}
     }
