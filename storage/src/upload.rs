@@ -182,7 +182,8 @@ impl Storage {
         Ok(Received { written, bytes, broken })
     }
 
-    /// The hash of what the session has. Under another algorithm than it was begun with everything is read again.
+    /// The hash of what the session has. Under another algorithm than it was begun with everything is read again, and
+    /// once more if that were not the bytes that came.
     async fn hasher_for(
         &self,
         session: &UploadSession,
@@ -191,12 +192,19 @@ impl Storage {
         if session.hasher.algorithm() == algorithm {
             return Ok(session.hasher.clone());
         }
-        let mut hasher = Hasher::new(algorithm);
-        for segment in &*session.segments {
-            self.read_segment(session, segment, &mut hasher).await?;
+        let came = session.hasher.clone().finish();
+        for _ in 0..2 {
+            let mut hashers = [Hasher::new(algorithm), Hasher::new(session.hasher.algorithm())];
+            for segment in &*session.segments {
+                self.read_segment(session, segment, &mut hashers).await?;
+            }
+            hashers.iter_mut().for_each(|hasher| hasher.update(&session.tail));
+            let [hasher, check] = hashers;
+            if check.finish() == came {
+                return Ok(hasher);
+            }
         }
-        hasher.update(&session.tail);
-        Ok(hasher)
+        Err(StorageError::Corrupt(format!("the bytes of upload {} are not those that came", session.id)))
     }
 
     /// Hashes one object of an upload. A connection that breaks is no reason to lose the upload: it is read on from
@@ -205,7 +213,7 @@ impl Storage {
         &self,
         session: &UploadSession,
         segment: &Segment,
-        hasher: &mut Hasher,
+        hashers: &mut [Hasher],
     ) -> Result<(), StorageError> {
         let (mut at, mut moved) = (0, true);
         while at < segment.size {
@@ -223,7 +231,7 @@ impl Storage {
                     Some(Ok(piece)) => {
                         at += piece.len() as u64;
                         moved = true;
-                        hasher.update(&piece);
+                        hashers.iter_mut().for_each(|hasher| hasher.update(&piece));
                     }
                     Some(Err(error)) => break StorageError::from(error),
                     None => {

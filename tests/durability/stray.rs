@@ -52,7 +52,7 @@ async fn an_upload_goes_on() {
     let (settings, proxy) = bucket();
     let Some(registry) = start(&settings).await else { return };
     let (api, repository) = (registry.api(), registry.repository());
-    for (seed, harm) in (1..).zip([Harm::Status(404), Harm::Truncate(300_000)]) {
+    for (seed, harm) in (1..).zip([Harm::Status(404), Harm::Truncate(300_000), Harm::Flip]) {
         let blob = blob(SIZES[1], seed);
         let digest = Digest::of(Algorithm::Sha512, &blob.bytes);
         let location = api.open_upload(&repository).await;
@@ -231,6 +231,22 @@ async fn one_quarantine_does_not_keep_another() {
     registry.rreg(&["fsck", "--heal"]);
     proxy.mend();
     assert_eq!(quarantined(&["fsck"]), 1);
+}
+
+/// Who only looks does not take another bucket's emptiness for damage.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_bucket_is_not_a_damaged_one() {
+    let (settings, _) = bucket();
+    let Some(mut registry) = start(&settings).await else { return };
+    let repository = registry.repository();
+    registry.api().push_blob(&repository, &blob(SIZES[1], 1)).await;
+    registry.stop();
+    let (others, _) = bucket();
+    let other = others.iter().find(|(name, _)| *name == "RREG_STORAGE__S3__BUCKET").unwrap();
+    registry.set(other.0, &other.1);
+    let output = registry.rreg(&["fsck"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("marker"), "{output:?}");
 }
 
 /// Records that no manifest has are named, and deleted where it is sure that nobody wants them.
