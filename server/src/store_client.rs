@@ -27,7 +27,7 @@ const PIECE: usize = 64 << 10;
 /// What was handed on may still lie in buffers of both systems, which are no larger than this, while a slow store reads
 /// it: nothing is seen of that.
 const BUFFERED: u64 = 8 << 20;
-/// A store is waited for so many bytes' time again, `storage.answer_timeout` for each.
+/// For each so many bytes of them a store is waited for `storage.answer_timeout` again.
 const AGAIN: u32 = 1 << 20;
 /// Before a write that is answered by "not found" is sent again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -44,6 +44,12 @@ impl Silence {
     fn error(after: Duration, setting: &'static str) -> HttpError {
         HttpError::new(HttpErrorKind::Timeout, Self { after, setting })
     }
+}
+
+/// Whether nothing came or went, rather than too slowly.
+fn is_silence(error: &HttpError) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Silence>());
+    source.is_some_and(|silence| silence.setting == ANSWER)
 }
 
 const ANSWER: &str = "storage.answer_timeout";
@@ -101,7 +107,7 @@ impl HttpService for Service {
             }
             // Until it is known that a write hangs `storage.retry_for` may be over. Every write here may be sent twice:
             // keys are random, parts are numbered, and what is there already is asked for.
-            (Err(error), Some(request)) if error.kind() == HttpErrorKind::Timeout => self.send(request).await,
+            (Err(error), Some(request)) if is_silence(error) => self.send(request).await,
             _ => answer,
         }
     }
