@@ -19,13 +19,15 @@
 //! [`rebuild`] restores a database that was lost. Not here: retention rules over tags, repair of what fsck finds.
 
 mod fsck;
+mod fsck_records;
 mod plan;
 mod rebuild;
 mod work;
 
 use std::time::Duration;
 
-pub use fsck::{Damage, Depth, Extra, Finding, Inspection, fsck, heal_records};
+pub use fsck::{Damage, Depth, Extra, Finding, Inspection, fsck};
+pub use fsck_records::heal_records;
 pub use plan::{Candidate, Plan, plan};
 pub use rebuild::{Incomplete, Rebuild, Rebuilt, rebuild};
 pub use work::{Report, abort_unfinished, run, sweep, write_records};

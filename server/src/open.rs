@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
-use object_store::client::HttpConnector as _;
+use object_store::client::{HttpClient, HttpConnector as _};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::prefix::PrefixStore;
 use object_store::signer::Signer;
@@ -78,7 +78,7 @@ pub async fn open_to_read(config: &Config) -> Result<Storage, StorageError> {
         }
         DatabaseUrl::Sqlite(path) => MetadataStore::sqlite_to_read(&path).await?,
     };
-    join(config, metadata)
+    join(config, metadata)?.as_named().await
 }
 
 fn join(config: &Config, metadata: MetadataStore) -> Result<Storage, StorageError> {
@@ -153,35 +153,28 @@ fn lock(directory: &Path) -> Result<File, StorageError> {
     }
 }
 
-/// Time for a connection to the store.
-const CONNECT: Duration = Duration::from_secs(10);
-
-fn client_options(config: &config::Storage) -> Result<ClientOptions, StorageError> {
-    let mut options = ClientOptions::new().with_connect_timeout(CONNECT);
+/// How the store is spoken to: what is waited for, and whose certificates are believed besides those of the system's
+/// authorities.
+fn patience(config: &config::Storage) -> Result<Patience, StorageError> {
+    let (request, answer) = (config.request_timeout.0, config.answer_timeout.0);
+    let mut authorities = Vec::new();
     if let Some(path) = &config.ca_file {
         let wrong =
             |why: String| StorageError::Setting(format!("storage.ca_file = {}: {why}", path.display()));
         let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-        let found =
-            object_store::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
-        if found.is_empty() {
+        authorities =
+            reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
+        if authorities.is_empty() {
             return Err(wrong("it has no certificate".to_owned()));
         }
-        for certificate in found {
-            options = options.with_root_certificate(certificate);
-        }
     }
-    Ok(options)
+    Ok(Patience { request, answer, authorities })
 }
 
 /// An outage is ridden out: as many tries as the time allows.
 fn retry(config: &config::Storage) -> RetryConfig {
     let backoff = BackoffConfig { max_backoff: Duration::from_secs(5), ..BackoffConfig::default() };
     RetryConfig { backoff, max_retries: usize::MAX, retry_timeout: config.retry_for.0 }
-}
-
-fn patience(config: &config::Storage) -> Patience {
-    Patience { request: config.request_timeout.0, answer: config.answer_timeout.0 }
 }
 
 fn is_http(endpoint: Option<&str>) -> bool {
@@ -200,7 +193,7 @@ fn hosted(endpoint: &str, s3: &config::S3) -> String {
 }
 
 fn blob_store(config: &config::Storage) -> Result<BlobStore, StorageError> {
-    let client = client_options(config)?;
+    let (client, patience) = (ClientOptions::new(), patience(config)?);
     match config.backend {
         Backend::Directory => BlobStore::directory(config.data.join("objects"), config.verify_interval.0),
         Backend::S3 => {
@@ -210,7 +203,7 @@ fn blob_store(config: &config::Storage) -> Result<BlobStore, StorageError> {
             let mut builder = AmazonS3Builder::from_env()
                 .with_client_options(client.clone())
                 .with_retry(retry(config))
-                .with_http_connector(patience(config))
+                .with_http_connector(patience.clone())
                 .with_virtual_hosted_style_request(s3.virtual_hosted)
                 .with_bucket_name(s3.bucket.as_deref().unwrap_or_default());
             if let Some(region) = &s3.region {
@@ -227,7 +220,7 @@ fn blob_store(config: &config::Storage) -> Result<BlobStore, StorageError> {
             if let Some(token) = &s3.session_token {
                 builder = builder.with_token(token.expose());
             }
-            remote(config, builder.build()?, s3.prefix.as_deref(), &client)
+            remote(config, builder.build()?, s3.prefix.as_deref(), &patience.connect(&client)?)
         }
         Backend::Gcs => {
             let gcs = &config.gcs;
@@ -235,7 +228,7 @@ fn blob_store(config: &config::Storage) -> Result<BlobStore, StorageError> {
             let mut builder = GoogleCloudStorageBuilder::from_env()
                 .with_client_options(client.clone())
                 .with_retry(retry(config))
-                .with_http_connector(patience(config))
+                .with_http_connector(patience.clone())
                 .with_bucket_name(gcs.bucket.as_deref().unwrap_or_default());
             if let Some(path) = &gcs.service_account_path {
                 builder = builder.with_service_account_path(path.display().to_string());
@@ -243,7 +236,7 @@ fn blob_store(config: &config::Storage) -> Result<BlobStore, StorageError> {
             if let Some(endpoint) = &gcs.endpoint {
                 builder = builder.with_base_url(endpoint);
             }
-            remote(config, builder.build()?, gcs.prefix.as_deref(), &client)
+            remote(config, builder.build()?, gcs.prefix.as_deref(), &patience.connect(&client)?)
         }
         Backend::Azure => {
             let azure = &config.azure;
@@ -251,7 +244,7 @@ fn blob_store(config: &config::Storage) -> Result<BlobStore, StorageError> {
             let mut builder = MicrosoftAzureBuilder::from_env()
                 .with_client_options(client.clone())
                 .with_retry(retry(config))
-                .with_http_connector(patience(config))
+                .with_http_connector(patience.clone())
                 .with_account(azure.account.as_deref().unwrap_or_default())
                 .with_container_name(azure.container.as_deref().unwrap_or_default());
             if let Some(key) = &azure.access_key {
@@ -260,7 +253,7 @@ fn blob_store(config: &config::Storage) -> Result<BlobStore, StorageError> {
             if let Some(endpoint) = &azure.endpoint {
                 builder = builder.with_endpoint(endpoint.clone());
             }
-            remote(config, builder.build()?, azure.prefix.as_deref(), &client)
+            remote(config, builder.build()?, azure.prefix.as_deref(), &patience.connect(&client)?)
         }
     }
 }
@@ -270,7 +263,7 @@ fn remote<S>(
     config: &config::Storage,
     store: S,
     prefix: Option<&str>,
-    client: &ClientOptions,
+    client: &HttpClient,
 ) -> Result<BlobStore, StorageError>
 where
     S: ObjectStore + Signer,
@@ -286,11 +279,8 @@ where
     let prefix = prefix.map(str::to_owned);
     // Azure forgets by itself what was never ended, and does not know ranges that count from the end.
     let azure = config.backend == Backend::Azure;
-    let blobs = if azure {
-        blobs
-    } else {
-        blobs.with_unfinished(store.clone(), patience(config).connect(client)?, prefix.clone())
-    };
+    let blobs =
+        if azure { blobs } else { blobs.with_unfinished(store.clone(), client.clone(), prefix.clone()) };
     Ok(if config.redirect {
         blobs.with_redirects(store, prefix, config.redirect_expiry.0, !azure)
     } else {

@@ -15,9 +15,11 @@
 
 mod blob;
 mod cache;
+mod claim;
 mod damage;
 mod db;
 mod error;
+mod extra_records;
 mod fact_epochs;
 mod metadata;
 mod records;
@@ -33,6 +35,7 @@ pub use blob::{BlobReader, BlobStore, FoundObject, FoundUpload};
 pub use cache::CacheLimits;
 pub use db::Engine;
 pub use error::StorageError;
+pub use extra_records::ListedRecord;
 pub use metadata::{
     AuditEvent, BlobContent, BlobRecord, CatalogPage, Content, Evicted, FailedSbom, FillLease, Holder,
     Membership, MetadataStore, NewBlob, NewCredential, NewDecision, NewManifest, PolicyTexts, Presence,
@@ -76,68 +79,6 @@ impl Storage {
         Self { blobs, metadata, options, damage }
     }
 
-    /// Makes sure that database and object store belong together, by the marker that the store has. `adopt`: an empty
-    /// database takes the store's name, to be rebuilt from it.
-    ///
-    /// # Errors
-    /// [`StorageError::Setting`] when the store is another registry's or none of any; a failure of either.
-    pub async fn claimed(mut self, adopt: bool) -> Result<Self, StorageError> {
-        let wrong = |why: &str| {
-            StorageError::Setting(format!(
-                "the object store does not belong to this database: {why}. Look at storage.* and database.url: another \
-                 bucket or prefix, a directory that is not mounted, or a database that is not this store's"
-            ))
-        };
-        let (known, found) = (self.metadata.installation().await?, self.blobs.marker().await?);
-        let name = match (known, found) {
-            (Some(known), Some(found)) if known == found => known,
-            (Some(_), Some(_)) => return Err(wrong("its marker is that of another registry")),
-            (Some(known), None) => {
-                self.recognise(&wrong).await?;
-                self.blobs.mark(&known).await?;
-                known
-            }
-            (None, Some(found)) if adopt || self.recognise(&wrong).await? => {
-                self.metadata.name_installation(found).await?
-            }
-            (None, Some(_)) => {
-                return Err(wrong(
-                    "it has the marker of a registry, and this database knows of none; `rreg fsck --rebuild` restores a \
-                     database that is lost, `rreg fsck --adopt` begins anew",
-                ));
-            }
-            (None, None) => {
-                self.recognise(&wrong).await?;
-                let name = self.metadata.name_installation(uuid::Uuid::new_v4().to_string()).await?;
-                self.blobs.mark(&name).await?;
-                name
-            }
-        };
-        // Another replica may have been first.
-        let marker = self.blobs.marker().await?;
-        if marker.as_deref() != Some(&*name) {
-            return Err(wrong("its marker is that of another registry"));
-        }
-        self.blobs = self.blobs.of_installation(name);
-        Ok(self)
-    }
-
-    /// Whether objects that the database knows are in the store; `false` where it knows none.
-    async fn recognise(&self, wrong: &dyn Fn(&str) -> StorageError) -> Result<bool, StorageError> {
-        const SAMPLE: usize = 5;
-        let known = self.metadata.some_objects(SAMPLE).await?;
-        for segment in &known {
-            if self.blobs.size_of(&segment.key).await? == Some(segment.size) {
-                return Ok(true);
-            }
-        }
-        if known.is_empty() {
-            Ok(false)
-        } else {
-            Err(wrong("none of the objects that the database knows is in it"))
-        }
-    }
-
     /// Reads a quarantined blob. Where its bytes are right it is served again: `true`.
     ///
     /// # Errors
@@ -162,27 +103,31 @@ impl Storage {
         Ok(good)
     }
 
-    /// Reads what is quarantined, up to `limit` bytes' worth of blobs in number, and ends the quarantine of what is right.
-    /// Gives how many those were, and how many stay.
+    /// Reads what is quarantined, up to `limit` blobs, and ends the quarantine of what is right. Gives how many those were,
+    /// and how many stay.
     ///
     /// # Errors
-    /// When the store or the database fails.
+    /// When the store or the database fails; the others are read all the same.
     pub async fn heal_all(&self, limit: usize) -> Result<(usize, usize), StorageError> {
-        let (mut healed, mut left, mut after) = (0, 0, -1);
+        let (mut healed, mut left, mut after, mut failure) = (0, 0, -1, None);
         while healed + left < limit {
             let page = self.metadata.quarantined(after, 100).await?;
             let Some((last, _)) = page.last() else { break };
             after = *last;
             for (_, digest) in &page {
-                if self.heal(digest).await? {
-                    healed += 1;
-                } else {
-                    left += 1;
+                match self.heal(digest).await {
+                    Ok(true) => healed += 1,
+                    Ok(false) => left += 1,
+                    // One that cannot be read must not keep the others from being served.
+                    Err(error) => {
+                        left += 1;
+                        failure = failure.or(Some(error));
+                    }
                 }
             }
         }
         self.metadata.note_quarantine(left > 0);
-        Ok((healed, left))
+        failure.map_or(Ok((healed, left)), Err)
     }
 
     /// The rows.

@@ -17,8 +17,8 @@
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
+use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
-use object_store::{Error, ObjectStoreExt as _};
 use rreg_oci::{Digest, RepositoryName, Tag};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -137,7 +137,7 @@ impl BlobStore {
     }
 
     /// `None` if it has been deleted since it was listed.
-    async fn record(
+    pub(crate) async fn record(
         &self,
         at: &Path,
         size: u64,
@@ -145,16 +145,9 @@ impl BlobStore {
         if size > MAX_RECORD {
             return Ok(Some(Err(format!("{at}: {size} bytes are too many for a record"))));
         }
-        let bytes = match self.objects().get(at).await {
-            Ok(found) => found.bytes().await?,
-            // Deleted, or a wrong answer: what is passed over here is lost to `--rebuild`.
-            Err(Error::NotFound { .. }) => match self.meta(at.as_ref()).await? {
-                Some(_) => self.objects().get(at).await?.bytes().await?,
-                None => return Ok(None),
-            },
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Some(understand(at, &bytes)))
+        // What is passed over here is lost to `--rebuild`.
+        let Some(found) = self.get(at.as_ref(), None).await? else { return Ok(None) };
+        Ok(Some(understand(at, &found.bytes().await?)))
     }
 }
 

@@ -182,7 +182,8 @@ impl Storage {
         Ok(Received { written, bytes, broken })
     }
 
-    /// The hash of what the session has. Under another algorithm than it was begun with everything is read again.
+    /// The hash of what the session has. Under another algorithm than it was begun with everything is read again, and
+    /// once more if that were not the bytes that came.
     async fn hasher_for(
         &self,
         session: &UploadSession,
@@ -191,41 +192,61 @@ impl Storage {
         if session.hasher.algorithm() == algorithm {
             return Ok(session.hasher.clone());
         }
-        let mut hasher = Hasher::new(algorithm);
-        if !session.segments.is_empty() {
-            let mut again = self.read_segments(session);
-            while let Some(piece) = again.next().await {
-                hasher.update(&piece.map_err(|error| match error {
-                    // Cancelled or expired meanwhile.
-                    StorageError::Object(object_store::Error::NotFound { .. }) => {
-                        StorageError::UnknownUpload(session.id)
-                    }
-                    error => error,
-                })?);
+        let came = session.hasher.clone().finish();
+        for _ in 0..2 {
+            let mut hashers = [Hasher::new(algorithm), Hasher::new(session.hasher.algorithm())];
+            for segment in &*session.segments {
+                self.read_segment(session, segment, &mut hashers).await?;
+            }
+            hashers.iter_mut().for_each(|hasher| hasher.update(&session.tail));
+            let [hasher, check] = hashers;
+            if check.finish() == came {
+                return Ok(hasher);
             }
         }
-        hasher.update(&session.tail);
-        Ok(hasher)
+        Err(StorageError::Corrupt(format!("the bytes of upload {} are not those that came", session.id)))
     }
 
-    fn read_segments(
+    /// Hashes one object of an upload. A connection that breaks is no reason to lose the upload: it is read on from
+    /// where it broke, as long as something comes.
+    async fn read_segment(
         &self,
         session: &UploadSession,
-    ) -> impl Stream<Item = Result<Bytes, StorageError>> + Unpin {
-        use object_store::ObjectStoreExt as _;
-        let (store, segments) = (self.blobs.clone(), session.segments.clone());
-        Box::pin(futures_util::stream::iter(segments).then(move |segment| {
-            let store = store.clone();
-            async move {
-                let path = object_store::path::Path::from(segment.key.as_str());
-                let pieces = store.objects().get(&path).await?.into_stream();
-                Ok::<_, StorageError>(pieces.map(|piece| piece.map_err(StorageError::from)))
+        segment: &Segment,
+        hashers: &mut [Hasher],
+    ) -> Result<(), StorageError> {
+        let (mut at, mut moved) = (0, true);
+        while at < segment.size {
+            let Some(found) = self.blobs.get(&segment.key, Some(at..segment.size)).await? else {
+                // Cancelled or expired meanwhile.
+                return Err(StorageError::UnknownUpload(session.id));
+            };
+            if found.meta.size != segment.size {
+                let sizes = format!("{} bytes instead of {}", found.meta.size, segment.size);
+                return Err(StorageError::Corrupt(format!("an object of upload {} has {sizes}", session.id)));
             }
-        }))
-        .flat_map(|opened| match opened {
-            Ok(pieces) => pieces.left_stream(),
-            Err(error) => futures_util::stream::iter([Err(error)]).right_stream(),
-        })
+            let mut pieces = found.into_stream();
+            let broken = loop {
+                match pieces.next().await {
+                    Some(Ok(piece)) => {
+                        at += piece.len() as u64;
+                        moved = true;
+                        hashers.iter_mut().for_each(|hasher| hasher.update(&piece));
+                    }
+                    Some(Err(error)) => break StorageError::from(error),
+                    None => {
+                        break StorageError::Corrupt(format!(
+                            "an object of upload {} ends early",
+                            session.id
+                        ));
+                    }
+                }
+            };
+            if at < segment.size && !std::mem::take(&mut moved) {
+                return Err(broken);
+            }
+        }
+        Ok(())
     }
 
     /// Judges what was received and enters it into the database.

@@ -33,7 +33,12 @@ macro_rules! on_each_store {
     )*};
 }
 
-on_each_store!(everyday, answers_are_lost, uploads_that_were_never_ended_are_found);
+on_each_store!(
+    everyday,
+    answers_are_lost,
+    uploads_that_were_never_ended_are_found,
+    uploads_that_were_never_ended_are_aborted
+);
 
 async fn with(maker: Maker, test: impl AsyncFnOnce(Registry, &Store)) {
     let Some(store) = Store::start(maker).await else { return };
@@ -99,7 +104,7 @@ async fn answers_are_lost(mut registry: Registry, store: &Store) {
 }
 
 /// `kill -9` in the middle of an upload.
-async fn uploads_that_were_never_ended_are_found(mut registry: Registry, store: &Store) {
+async fn die_while_uploading(registry: &mut Registry, store: &Store) {
     let repository = registry.repository();
     let location = registry.api().open_upload(&repository).await;
     let location = location.split_once("/v2/").map(|(_, rest)| format!("/v2/{rest}")).unwrap();
@@ -113,6 +118,37 @@ async fn uploads_that_were_never_ended_are_found(mut registry: Registry, store: 
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     registry.kill();
+}
+
+/// A server aborts them when it starts and every hour, once they are so old that nobody can be at work on them.
+async fn uploads_that_were_never_ended_are_aborted(mut registry: Registry, store: &Store) {
+    if !store.keeps_unfinished() {
+        return;
+    }
+    die_while_uploading(&mut registry, store).await;
+    let (lists, aborts) =
+        (store.proxy.count(&Method::GET, "uploads"), store.proxy.count(&Method::DELETE, "uploadId"));
+    registry.resume();
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while store.proxy.count(&Method::GET, "uploads") == lists {
+        assert!(std::time::Instant::now() < deadline, "nobody looked for them");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    if store.is_long_ago() {
+        while store.proxy.count(&Method::DELETE, "uploadId") == aborts {
+            assert!(std::time::Instant::now() < deadline, "nobody aborted it");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    registry.stop();
+    let (found, _) = registry.rreg_json(&["fsck", "--extra-after", "0s"]);
+    let findings = found["findings"].as_array().unwrap();
+    let left = findings.iter().filter(|finding| finding["damage"] == "unfinished").count();
+    assert_eq!(left, usize::from(!store.is_long_ago()), "{found}");
+}
+
+async fn uploads_that_were_never_ended_are_found(mut registry: Registry, store: &Store) {
+    die_while_uploading(&mut registry, store).await;
     let look = |more: &[&str]| {
         let arguments = [&["fsck", "--extra-after", "0s"], more].concat();
         let (found, _) = registry.rreg_json(&arguments);
@@ -124,4 +160,32 @@ async fn uploads_that_were_never_ended_are_found(mut registry: Registry, store: 
     assert_eq!(look(&[]), expected);
     assert_eq!(look(&["--reclaim-extra"]), expected);
     assert_eq!(look(&[]), 0);
+}
+
+/// A store with a certificate of a private authority, which has to be named.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_authority_is_named() {
+    let Some(store) = Store::start_with_tls().await else { return };
+    let settings = store.settings();
+    let mut all: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    all.extend([("RREG_STORAGE__RETRY_FOR", "1s"), ("RREG_STORAGE__PART_SIZE", "5MiB")]);
+    let data = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rreg"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data.path());
+    let output = command.env_clear().envs(all.iter().copied()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("certificate"), "{text}");
+    let authority = store.authority().unwrap().display().to_string();
+    all.push(("RREG_STORAGE__CA_FILE", &authority));
+    let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &all).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    for (seed, size) in (1..).zip(SIZES) {
+        let blob = blob(size, seed);
+        api.push_blob(&repository, &blob).await;
+        pull(&api, &repository, &blob).await;
+    }
+    // Also by the client that looks for unfinished uploads.
+    let (found, code) = registry.rreg_json(&["fsck", "--deep"]);
+    assert_eq!((found["count"].as_u64(), code), (Some(0), 0), "{found}");
+    assert!(found["unlisted"].is_null(), "{found}");
 }

@@ -6,6 +6,8 @@
 //!   nothing is left that nothing refers to, and the database is lost and rebuilt.
 //! * [`damage`]: stored bytes are truncated, flipped and removed behind the server's back.
 //! * [`trouble`]: `rreg serve` over a bucket behind a proxy that loses, breaks, delays and invents answers.
+//! * [`stray`]: the same with one wrong answer at a time.
+//! * [`storm`]: the random clients over such a bucket, with trouble of every kind from a seed.
 //! * [`foreign`]: the same over stores that were written by others, where they are installed.
 //! * [`disconnect`]: clients that leave in the middle, and a server that is asked to stop.
 //!
@@ -32,6 +34,8 @@ pub(crate) mod random;
 mod reclaim;
 pub(crate) mod server;
 mod store;
+mod storm;
+mod stray;
 mod target;
 mod trouble;
 mod verify;

@@ -108,11 +108,67 @@ async fn a_store_that_hangs_holds_nothing_for_ever() {
         pull(&api, &repository, &blob).await;
         proxy.mend();
     }
+    // The same for what is written: few bytes, which are on their way before anybody takes them, and many.
+    for (seed, (size, target)) in (2..).zip([(SIZES[1], "/blobs/"), (SIZES[0], "partNumber")]) {
+        proxy.harm(Rule::new(Method::PUT, target, 1, Harm::Hang));
+        let blob = self::blob(size, seed);
+        api.push_blob(&repository, &blob).await;
+        proxy.mend();
+        pull(&api, &repository, &blob).await;
+    }
+    assert_eq!(proxy.harmed(), 5);
     // For ever: an error that says so.
     proxy.harm(Rule::new(Method::GET, "/blobs/", usize::MAX, Harm::Hang));
     unavailable(&registry, &path(&repository, &blob)).await;
     proxy.mend();
     pull(&api, &repository, &blob).await;
+}
+
+/// A store that takes what is sent slowly is not one that hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_store_is_waited_for() {
+    let Some((registry, proxy)) = registry(&[("RREG_STORAGE__ANSWER_TIMEOUT", "2s")]).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let blob = blob(SIZES[0], 1);
+    proxy.harm(Rule::new(Method::PUT, "partNumber=1", 1, Harm::Sip));
+    let began = Instant::now();
+    api.push_blob(&repository, &blob).await;
+    assert_eq!(proxy.harmed(), 1);
+    assert!(began.elapsed() > Duration::from_secs(4), "it was not slow");
+    assert_eq!(proxy.count(&Method::PUT, "partNumber=1"), 1, "it was sent again");
+    pull(&api, &repository, &blob).await;
+}
+
+/// Of all uploads together only so many bytes are on their way to a store that takes its time: 64 MiB, in parts of 5.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_uploads_share_the_memory() {
+    const PLACES: usize = 64 / 5;
+    let Some((registry, proxy)) = registry(&[]).await else { return };
+    let repository = registry.repository();
+    let parts = || proxy.count(&Method::PUT, "partNumber");
+    proxy.harm(Rule::new(Method::PUT, "partNumber", usize::MAX, Harm::Hold));
+    // Three parts of each could be on their way.
+    let pushes: Vec<_> = (1..=8)
+        .map(|seed| {
+            let (api, repository) = (registry.api(), repository.clone());
+            tokio::spawn(async move {
+                let blob = blob(20 << 20, seed);
+                api.push_blob(&repository, &blob).await;
+                blob
+            })
+        })
+        .collect();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while parts() < PLACES {
+        assert!(Instant::now() < deadline, "{} parts of {PLACES} are on their way", parts());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(parts(), PLACES);
+    proxy.mend();
+    for push in pushes {
+        pull(&registry.api(), &repository, &push.await.unwrap()).await;
+    }
 }
 
 /// An outage that is shorter than `storage.retry_for` is seen by nobody.

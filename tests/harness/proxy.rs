@@ -11,12 +11,15 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::durability::random::Random;
 
 /// What befalls a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub(crate) enum Harm {
     CutAfter,
     /// Nothing comes, ever.
     Hang,
+    /// Nothing goes on until there is no harm any more.
+    Hold,
     /// The answer stops after so many bytes of its body, and the connection ends.
     Truncate(usize),
     /// The answer stops after so many bytes of its body, and the connection stays.
@@ -37,6 +42,8 @@ pub(crate) enum Harm {
     Flip,
     /// Half a second before each piece of the answer.
     Slow,
+    /// What is sent is taken slowly, a tenth of a second for each 64 KiB.
+    Sip,
 }
 
 /// Which requests, how many of them, and what befalls them.
@@ -66,6 +73,8 @@ pub(crate) struct Proxy {
 struct State {
     store: SocketAddr,
     rules: Mutex<Vec<Rule>>,
+    /// Decides about the next request, where anything may befall any of them.
+    random: Mutex<Option<Random>>,
     /// Method, path and query of everything that came.
     seen: Mutex<Vec<(Method, String)>>,
     harmed: AtomicU64,
@@ -77,6 +86,7 @@ impl Proxy {
         let state = Arc::new(State {
             store,
             rules: Mutex::default(),
+            random: Mutex::default(),
             seen: Mutex::default(),
             harmed: AtomicU64::new(0),
         });
@@ -104,9 +114,15 @@ impl Proxy {
         self.state.rules.lock().unwrap().push(rule);
     }
 
+    /// From now on one request in some befalls something, as the seed has it.
+    pub(crate) fn storm(&self, seed: u64) {
+        *self.state.random.lock().unwrap() = Some(Random::new(seed));
+    }
+
     /// No more harm.
     pub(crate) fn mend(&self) {
         self.state.rules.lock().unwrap().clear();
+        *self.state.random.lock().unwrap() = None;
     }
 
     /// How many requests were harmed.
@@ -122,8 +138,16 @@ impl Proxy {
 }
 
 impl State {
+    fn is_harmful(&self) -> bool {
+        !self.rules.lock().unwrap().is_empty()
+    }
+
     fn fate(&self, method: &Method, target: &str) -> Option<Harm> {
         self.seen.lock().unwrap().push((method.clone(), target.to_owned()));
+        if let Some(harm) = self.random.lock().unwrap().as_mut().and_then(|random| any_harm(random, method)) {
+            self.harmed.fetch_add(1, Ordering::SeqCst);
+            return Some(harm);
+        }
         let mut rules = self.rules.lock().unwrap();
         let rule =
             rules.iter_mut().find(|r| r.times > 0 && r.method == *method && target.contains(r.target))?;
@@ -131,6 +155,26 @@ impl State {
         self.harmed.fetch_add(1, Ordering::SeqCst);
         Some(rule.harm)
     }
+}
+
+/// One in eight requests; silence, which takes time, is rare.
+fn any_harm(random: &mut Random, method: &Method) -> Option<Harm> {
+    if !random.one_in(8) {
+        return None;
+    }
+    let at = random.below(1 << 20);
+    let kind = random.below(if *method == Method::GET { 48 } else { 25 });
+    Some(match kind {
+        0..=7 => Harm::Status(404),
+        8..=11 => Harm::Status(500),
+        12..=15 => Harm::Status(503),
+        16..=19 => Harm::CutBefore,
+        20..=23 => Harm::CutAfter,
+        24 => Harm::Hang,
+        25..=35 => Harm::Truncate(at),
+        36 => Harm::Stall(at),
+        _ => Harm::Flip,
+    })
 }
 
 async fn serve(listener: TcpListener, state: Arc<State>) {
@@ -158,10 +202,21 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
             return Ok(refused);
         }
         Some(Harm::CutBefore) => return Err(cut()),
+        Some(Harm::Hold) => {
+            while state.is_harmful() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
         Some(Harm::Hang) => match std::future::pending::<Infallible>().await {},
         _ => {}
     }
-    let (parts, body) = pass_on(state.store, request).await.map_err(std::io::Error::other)?.into_parts();
+    let answer = if harm == Some(Harm::Sip) {
+        let (parts, body) = request.into_parts();
+        pass_on(state.store, Request::from_parts(parts, Full::new(sip(body).await))).await
+    } else {
+        pass_on(state.store, request).await
+    };
+    let (parts, body) = answer.map_err(std::io::Error::other)?.into_parts();
     if harm == Some(Harm::CutAfter) {
         drain(body).await;
         return Err(cut());
@@ -169,7 +224,11 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     Ok(Response::from_parts(parts, Harmed::new(body, harm)))
 }
 
-async fn pass_on(store: SocketAddr, request: Request<Incoming>) -> Result<Response<Incoming>, String> {
+async fn pass_on<B>(store: SocketAddr, request: Request<B>) -> Result<Response<Incoming>, String>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let stream = TcpStream::connect(store).await.map_err(|e| e.to_string())?;
     let _ = stream.set_nodelay(true);
     let (mut sender, connection) =
@@ -180,6 +239,16 @@ async fn pass_on(store: SocketAddr, request: Request<Incoming>) -> Result<Respon
 
 async fn drain(mut body: Incoming) {
     while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {}
+}
+
+async fn sip(mut body: Incoming) -> Bytes {
+    let mut all = Vec::new();
+    while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let piece = frame.into_data().unwrap_or_default();
+        all.extend_from_slice(&piece);
+        tokio::time::sleep(Duration::from_micros(100_000 * piece.len() as u64 / (64 << 10))).await;
+    }
+    all.into()
 }
 
 /// A body to which something happens.

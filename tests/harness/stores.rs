@@ -1,6 +1,7 @@
 //! Object stores that were written by others, each started with a fresh bucket where it is installed.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +9,6 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use object_store::aws::AmazonS3Builder;
-use object_store::path::Path;
 use object_store::signer::Signer as _;
 use rustix::process::Signal;
 
@@ -35,13 +35,24 @@ pub(crate) enum Maker {
 pub(crate) struct Store {
     maker: Maker,
     pub(crate) proxy: Proxy,
+    /// Where it is spoken to, if not through the proxy, which knows no TLS.
+    direct: Option<SocketAddr>,
     _process: Child,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 impl Store {
     /// `None` where it is not installed.
     pub(crate) async fn start(maker: Maker) -> Option<Self> {
+        Self::start_as(maker, false).await
+    }
+
+    /// One that speaks TLS, with a certificate of an authority that nobody else knows.
+    pub(crate) async fn start_with_tls() -> Option<Self> {
+        Self::start_as(Maker::Versity, true).await
+    }
+
+    async fn start_as(maker: Maker, tls: bool) -> Option<Self> {
         let program = maker.program();
         let Some(file) = tool::find(program) else {
             tool::skip(&format!("{program} is not installed"));
@@ -56,8 +67,10 @@ impl Store {
             Maker::Versity => command
                 .env("ROOT_ACCESS_KEY", ACCESS_KEY)
                 .env("ROOT_SECRET_KEY", SECRET_KEY)
-                .args(["--port", &address.to_string(), "posix"])
-                .arg(home.path()),
+                .args(["--port", &address.to_string()])
+                .args(if tls { identity(home.path()) } else { Vec::new() })
+                .arg("posix")
+                .arg(objects(home.path())),
             Maker::Moto => command.args(["-H", "127.0.0.1", "-p", &port]),
             Maker::Azurite => command
                 .args(["--blobHost", "127.0.0.1", "--blobPort", &port, "--skipApiVersionCheck", "--silent"])
@@ -67,19 +80,22 @@ impl Store {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = Child::spawn(&mut command, Signal::TERM);
         wait_until(program, || TcpStream::connect(address).is_ok());
-        let store = Self { maker, proxy: Proxy::before(address), _process: process, _home: home };
+        let direct = tls.then_some(address);
+        let store = Self { maker, proxy: Proxy::before(address), direct, _process: process, home };
         store.make_bucket("images", address).await;
         Some(store)
     }
 
     /// Makes another bucket.
     async fn make_bucket(&self, name: &str, address: SocketAddr) {
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        let pem = self.authority().map(|path| std::fs::read(path).unwrap());
+        let authorities = pem.map(|pem| reqwest::Certificate::from_pem(&pem).unwrap());
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only(authorities).build().unwrap();
         let request = match self.maker {
             Maker::Versity | Maker::Moto => {
                 let signer = AmazonS3Builder::new()
                     .with_region("us-east-1")
-                    .with_endpoint(format!("http://{address}"))
+                    .with_endpoint(format!("{}://{address}", self.scheme()))
                     .with_allow_http(true)
                     .with_access_key_id(ACCESS_KEY)
                     .with_secret_access_key(SECRET_KEY)
@@ -87,7 +103,10 @@ impl Store {
                     .build()
                     .unwrap();
                 let expiry = Duration::from_secs(60);
-                let address = signer.signed_url(reqwest::Method::PUT, &Path::from(""), expiry).await.unwrap();
+                let address = signer
+                    .signed_url(reqwest::Method::PUT, &object_store::path::Path::from(""), expiry)
+                    .await
+                    .unwrap();
                 client.put(address).header("content-length", "0")
             }
             Maker::Azurite => {
@@ -114,7 +133,7 @@ impl Store {
 
     /// The settings of a registry that keeps its bytes there.
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
-        let endpoint = format!("http://{}", self.proxy.address());
+        let endpoint = format!("{}://{}", self.scheme(), self.direct.unwrap_or(self.proxy.address()));
         match self.maker {
             Maker::Versity | Maker::Moto => vec![
                 ("RREG_STORAGE__BACKEND", "s3".into()),
@@ -137,10 +156,52 @@ impl Store {
         }
     }
 
+    fn scheme(&self) -> &'static str {
+        if self.direct.is_some() { "https" } else { "http" }
+    }
+
+    /// The file with the authority of its certificate, where it has one.
+    pub(crate) fn authority(&self) -> Option<PathBuf> {
+        self.direct.map(|_| self.home.path().join("authority.pem"))
+    }
+
+    /// Whether it says of every upload that it was begun years ago.
+    pub(crate) fn is_long_ago(&self) -> bool {
+        self.maker == Maker::Moto
+    }
+
     /// Whether it keeps parts of uploads that were never ended for ever.
     pub(crate) fn keeps_unfinished(&self) -> bool {
         self.maker != Maker::Azurite
     }
+}
+
+/// Where the objects are.
+fn objects(home: &Path) -> PathBuf {
+    let objects = home.join("objects");
+    std::fs::create_dir(&objects).unwrap();
+    objects
+}
+
+/// Makes an authority and a certificate of it; the arguments that name the latter.
+fn identity(home: &Path) -> Vec<String> {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = parameters.self_signed(&authority_key).unwrap();
+    let issuer = rcgen::Issuer::new(parameters, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let own = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = own.signed_by(&key, &issuer).unwrap();
+    let write = |name: &str, text: String| {
+        let path = home.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    write("authority.pem", authority.pem());
+    let (certificate, key) =
+        (write("certificate.pem", certificate.pem()), write("key.pem", key.serialize_pem()));
+    vec!["--cert".to_owned(), certificate, "--key".to_owned(), key]
 }
 
 impl Maker {

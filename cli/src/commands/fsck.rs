@@ -27,8 +27,9 @@ pub(crate) struct Fsck {
     /// Take the store for that of this database, which is empty, and restore nothing: to begin anew beside what is in it
     #[arg(long, conflicts_with = "rebuild")]
     adopt: bool,
-    /// Read what is quarantined, and serve again what is right; write again records that are wrong. With the embedded database stop the server before; a
-    /// running one does so by itself every few minutes
+    /// Read what is quarantined, and serve again what is right; write again records that are wrong, and delete those
+    /// whose manifest is known to have been deleted. With the embedded database stop the server before; a running one
+    /// reads what is quarantined by itself every minute
     #[arg(long)]
     heal: bool,
     /// Name at most so many findings
@@ -63,6 +64,7 @@ impl<'a> From<&'a Finding> for FindingView<'a> {
             Damage::Extra => "extra",
             Damage::Quarantined => "quarantined",
             Damage::Record => "record",
+            Damage::ExtraRecord => "extra-record",
             Damage::Unfinished => "unfinished",
         };
         Self { damage, digest: finding.digest, object: finding.object.as_deref(), bytes: finding.size }

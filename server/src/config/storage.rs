@@ -64,8 +64,9 @@ section! {
         redirect_expiry: HumanDuration = HumanDuration::seconds(15 * 60),
         /// Longest time of one request that brings bytes to an object store: 8 MiB at 14 kB/s by default. 1s to 1d.
         request_timeout: HumanDuration = HumanDuration::seconds(600),
-        /// Longest silence of an object store: before it answers a request without bytes, and between two pieces of
-        /// an answer. The request is tried again then, as after any failure. 1s to 1h.
+        /// Longest silence of an object store: before it answers, while it takes nothing of what is sent (and as long
+        /// again for each MiB on its way, which it may be reading), and between two pieces of an answer. The request is
+        /// tried again then, as after any failure. 1s to 1h.
         answer_timeout: HumanDuration = HumanDuration::seconds(30),
         /// How long a request to an object store that fails is tried again: outages shorter than that are ridden out. 0 to
         /// 1h.

@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::{Stream, StreamExt as _};
 use object_store::path::Path;
-use object_store::{Error, ObjectStoreExt as _};
 use rreg_oci::{Algorithm, Digest, Hasher};
 
 use super::BlobStore;
@@ -41,15 +40,8 @@ impl BlobStore {
     ) -> Result<Option<Digest>, StorageError> {
         let mut hasher = Hasher::new(algorithm);
         for key in keys {
-            let mut pieces = match self.objects.get(&Path::from(*key)).await {
-                Ok(found) => found.into_stream(),
-                // Once more, if the store has it when it is asked.
-                Err(Error::NotFound { .. }) => match self.meta(key).await? {
-                    Some(_) => self.objects.get(&Path::from(*key)).await?.into_stream(),
-                    None => return Ok(None),
-                },
-                Err(error) => return Err(error.into()),
-            };
+            let Some(found) = self.get(key, None).await? else { return Ok(None) };
+            let mut pieces = found.into_stream();
             while let Some(piece) = pieces.next().await {
                 hasher.update(&piece?);
             }

@@ -1,30 +1,43 @@
 //! The marker: an object that says whose store this is. That an object is missing is believed only of the right store.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{Error, ObjectMeta, ObjectStoreExt as _, PutMode, PutOptions};
+use object_store::{Error, ObjectStoreExt as _, PutMode, PutOptions};
 
 use super::BlobStore;
+use super::presence::PAUSE;
 use crate::error::StorageError;
 
 /// Its key.
 const KEY: &str = "rreg-installation";
-/// Before an absence is asked about a second time.
-const PAUSE: Duration = Duration::from_millis(250);
+
+/// Whose store it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Us,
+    Others,
+    /// There is no marker.
+    Nobody,
+}
 
 impl BlobStore {
     /// From now on the store is that of this registry.
     #[must_use]
     pub(crate) fn of_installation(mut self, name: String) -> Self {
-        self.installation = Some(Arc::from(name));
+        self.installation = Some(name.into());
         self
     }
 
-    /// Whose store it is, by its marker.
+    /// What the marker says; that there is none is asked twice.
     pub(crate) async fn marker(&self) -> Result<Option<String>, StorageError> {
+        if let Some(found) = self.read_marker().await? {
+            return Ok(Some(found));
+        }
+        tokio::time::sleep(PAUSE).await;
+        self.read_marker().await
+    }
+
+    async fn read_marker(&self) -> Result<Option<String>, StorageError> {
         match self.objects.get(&Path::from(KEY)).await {
             Ok(found) => {
                 let bytes = found.bytes().await?;
@@ -35,18 +48,40 @@ impl BlobStore {
         }
     }
 
-    /// Writes the marker, unless there is one.
+    /// Whose store it is, to the registry of this name; that it is not ours is asked twice.
+    pub(crate) async fn owner(&self, name: &str) -> Result<Owner, StorageError> {
+        if self.read_marker().await?.is_some_and(|found| found == name) {
+            return Ok(Owner::Us);
+        }
+        tokio::time::sleep(PAUSE).await;
+        Ok(match self.read_marker().await? {
+            Some(found) if found == name => Owner::Us,
+            Some(_) => Owner::Others,
+            None => Owner::Nobody,
+        })
+    }
+
+    /// Writes the marker, unless there is one. Whose it is then has to be asked.
     pub(crate) async fn mark(&self, name: &str) -> Result<(), StorageError> {
         let body = Bytes::from(format!("{name}\n"));
         let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.objects.put_opts(&Path::from(KEY), body.clone().into(), create).await {
-            Ok(_) | Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(()),
-            Err(Error::NotImplemented { .. } | Error::NotSupported { .. }) => {
-                self.objects.put(&Path::from(KEY), body.into()).await?;
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
+        let error = match self.objects.put_opts(&Path::from(KEY), body.clone().into(), create).await {
+            Ok(_) | Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => return Ok(()),
+            Err(error) => error,
+        };
+        match error {
+            // Stores that have no writes which only create say so in many ways.
+            Error::NotImplemented { .. } | Error::NotSupported { .. } | Error::Generic { .. } => {}
+            error => return Err(error.into()),
         }
+        if self.marker().await?.is_some() {
+            return Ok(());
+        }
+        tracing::debug!(%error, "the marker is written by a plain write");
+        self.objects.put(&Path::from(KEY), body.into()).await?;
+        // Somebody else may be doing the same at this moment: whoever writes last is told apart from who asks now.
+        tokio::time::sleep(PAUSE).await;
+        Ok(())
     }
 
     /// Whether the store answers and is this registry's.
@@ -60,26 +95,12 @@ impl BlobStore {
                 error => Err(error.into()),
             });
         };
-        match self.marker().await? {
-            Some(found) if *found == **own => Ok(()),
-            Some(_) => Err(StorageError::OtherStore("it has the marker of another registry")),
-            None => Err(StorageError::OtherStore(
+        match self.owner(own).await? {
+            Owner::Us => Ok(()),
+            Owner::Others => Err(StorageError::OtherStore("it has the marker of another registry")),
+            Owner::Nobody => Err(StorageError::OtherStore(
                 "the marker of this registry is not in it: is it the right bucket and prefix, is the directory mounted?",
             )),
         }
-    }
-
-    /// The object's description; `None` where it is not there, which is asked twice and believed of the right store only.
-    pub(crate) async fn meta(&self, key: &str) -> Result<Option<ObjectMeta>, StorageError> {
-        for last in [false, true] {
-            match self.objects.head(&Path::from(key)).await {
-                Ok(meta) => return Ok(Some(meta)),
-                Err(Error::NotFound { .. }) if last => break,
-                Err(Error::NotFound { .. }) => tokio::time::sleep(PAUSE).await,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.ping().await?;
-        Ok(None)
     }
 }

@@ -12,6 +12,7 @@ mod directory;
 mod hashing;
 mod inspect;
 mod marker;
+mod presence;
 mod reader;
 mod unfinished;
 mod verified;
@@ -29,6 +30,7 @@ use rreg_oci::Hasher;
 use tokio::sync::Semaphore;
 
 pub use inspect::FoundObject;
+pub(crate) use marker::Owner;
 pub use reader::BlobReader;
 pub use unfinished::FoundUpload;
 pub(crate) use writer::{SegmentWriter, Written, WrittenContent};
@@ -179,19 +181,6 @@ impl BlobStore {
             }
         }
         true
-    }
-
-    /// Deletes an object. One that is gone already is no error.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn delete(&self, key: &str) -> Result<(), StorageError> {
-        match self.objects.delete(&Path::from(key)).await {
-            Ok(()) => Ok(()),
-            // Of the right store only: in another one it is not gone, only out of sight.
-            Err(object_store::Error::NotFound { .. }) => self.ping().await,
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// A signed address of the whole blob at the store itself, where redirects are on, it is one object, and the store

@@ -15,8 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
-use object_store::path::Path;
-use object_store::{GetOptions, GetRange, GetResultPayload};
+use object_store::GetResultPayload;
 use rreg_oci::Hasher;
 use rustix::fs::Advice;
 use rustix::io::ReadWriteFlags;
@@ -204,18 +203,8 @@ impl BlobReader {
             self.source = Source::Nothing;
             return Ok(());
         };
-        let path = Path::from(segment.key.as_str());
-        let get = || {
-            let range = Some(GetRange::Bounded(range.clone()));
-            self.store.objects().get_opts(&path, GetOptions { range, ..GetOptions::default() })
-        };
-        let result = match get().await {
-            // It was there a moment ago. Once more, if the store goes on to say that it has it.
-            Err(object_store::Error::NotFound { .. }) => match self.store.meta(&segment.key).await? {
-                Some(_) => get().await?,
-                None => return Err(self.damage.report(&self.record, "an object is missing")),
-            },
-            result => result?,
+        let Some(result) = self.store.get(&segment.key, Some(range.clone())).await? else {
+            return Err(self.damage.report(&self.record, "an object is missing"));
         };
         if result.meta.size != segment.size || result.range != range {
             let what = format!("an object has {} bytes instead of {}", result.meta.size, segment.size);

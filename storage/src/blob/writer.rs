@@ -163,8 +163,8 @@ impl BlobStore {
         if self.local {
             return Err(error.into());
         }
-        match self.objects().head(&Path::from(segment.key.as_str())).await {
-            Ok(meta) if meta.size == segment.size => {
+        match self.meta(&segment.key).await {
+            Ok(Some(meta)) if meta.size == segment.size => {
                 tracing::debug!(%error, key = segment.key, "written although its answer was lost");
                 Ok(())
             }

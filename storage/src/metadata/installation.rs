@@ -41,6 +41,25 @@ impl MetadataStore {
             .await
     }
 
+    /// Takes this name away again, if it is the registry's.
+    pub(crate) async fn unname_installation(&self, name: String) -> Result<(), StorageError> {
+        self.db
+            .write(
+                name,
+                |conn, name| {
+                    Box::pin(async move {
+                        sqlx::query("DELETE FROM installation WHERE id = 1 AND name = $1")
+                            .bind(name.as_str())
+                            .execute(conn)
+                            .await?;
+                        Ok(())
+                    })
+                },
+                |_, ()| {},
+            )
+            .await
+    }
+
     /// Up to `limit` objects that blobs are in.
     pub(crate) async fn some_objects(&self, limit: usize) -> Result<Vec<Segment>, StorageError> {
         let rows = sqlx::query("SELECT object_key, size FROM blob_segments ORDER BY blob_id DESC LIMIT $1")

@@ -12,6 +12,7 @@ mod changed_facts;
 mod decisions;
 mod due_decisions;
 mod evictions;
+mod extra_records;
 mod inspect;
 mod installation;
 mod judge;

@@ -1,0 +1,65 @@
+//! Whether an object is there. One "not found" is believed of no store: it is asked twice, and the store has to be the
+//! right one.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use object_store::path::Path;
+use object_store::{Error, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStoreExt as _};
+
+use super::BlobStore;
+use crate::error::StorageError;
+
+/// Before an absence is asked about a second time.
+pub(super) const PAUSE: Duration = Duration::from_millis(250);
+
+impl BlobStore {
+    /// The object's description; `None` where it is not there, which is asked twice and believed of the right store only.
+    pub(crate) async fn meta(&self, key: &str) -> Result<Option<ObjectMeta>, StorageError> {
+        for last in [false, true] {
+            match self.objects.head(&Path::from(key)).await {
+                Ok(meta) => return Ok(Some(meta)),
+                Err(Error::NotFound { .. }) if last => break,
+                Err(Error::NotFound { .. }) => tokio::time::sleep(PAUSE).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.ping().await?;
+        Ok(None)
+    }
+
+    /// Opens the object, or this range of it; `None` as from [`BlobStore::meta`].
+    pub(crate) async fn get(
+        &self,
+        key: &str,
+        range: Option<Range<u64>>,
+    ) -> Result<Option<GetResult>, StorageError> {
+        let path = Path::from(key);
+        let get = || {
+            let range = range.clone().map(GetRange::Bounded);
+            self.objects.get_opts(&path, GetOptions { range, ..GetOptions::default() })
+        };
+        match get().await {
+            Err(Error::NotFound { .. }) => match self.meta(key).await? {
+                Some(_) => Ok(Some(get().await?)),
+                None => Ok(None),
+            },
+            result => Ok(Some(result?)),
+        }
+    }
+
+    /// Deletes an object. One that is gone already is no error.
+    ///
+    /// # Errors
+    /// When the store fails, or is not the right one: there an object is not gone, only out of sight.
+    pub async fn delete(&self, key: &str) -> Result<(), StorageError> {
+        let path = Path::from(key);
+        match self.objects.delete(&path).await {
+            Err(Error::NotFound { .. }) => match self.meta(key).await? {
+                Some(_) => Ok(self.objects.delete(&path).await?),
+                None => Ok(()),
+            },
+            result => Ok(result?),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Records in the store that no manifest has: their manifest was deleted, and their own deletion never came to pass. A
+//! database that is rebuilt would have the manifest again.
+
+use futures_util::{Stream, StreamExt as _};
+use object_store::path::Path;
+use rreg_oci::{Digest, RepositoryName};
+
+use crate::Storage;
+use crate::blob::BlobStore;
+use crate::error::StorageError;
+use crate::records::RecordedContent;
+
+/// Clocks of store and registry differ by so many milliseconds at most, as far as is believed here.
+const CLOCKS_MS: i64 = 5 * 60_000;
+
+/// A record, as it is listed.
+#[derive(Clone, Debug)]
+pub struct ListedRecord {
+    /// Its key.
+    pub key: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// Of which repository.
+    pub repository: RepositoryName,
+    /// Of which manifest.
+    pub digest: Digest,
+    /// When it was written, in milliseconds since the Unix epoch.
+    written: i64,
+}
+
+impl BlobStore {
+    /// Every record in the store, without reading it. What others keep beside them is passed over.
+    pub fn list_records(&self) -> impl Stream<Item = Result<ListedRecord, StorageError>> + Send + use<> {
+        self.objects()
+            .list(Some(&Path::from("manifests")))
+            .map(|found| {
+                let meta = found?;
+                Ok(name(meta.location.as_ref()).map(|(repository, digest)| ListedRecord {
+                    key: meta.location.to_string(),
+                    size: meta.size,
+                    repository,
+                    digest,
+                    written: meta.last_modified.timestamp_millis(),
+                }))
+            })
+            .filter_map(|found| std::future::ready(found.transpose()))
+    }
+}
+
+/// Whose record it is, by its key.
+fn name(key: &str) -> Option<(RepositoryName, Digest)> {
+    let (rest, hex) = key.strip_prefix("manifests/")?.rsplit_once('/')?;
+    let (repository, algorithm) = rest.rsplit_once("/_")?;
+    Some((repository.parse().ok()?, format!("{algorithm}:{hex}").parse().ok()?))
+}
+
+impl Storage {
+    /// Those of the records that no row knows and that nobody is about to delete.
+    ///
+    /// # Errors
+    /// When database or store fail.
+    pub async fn extra_records(&self, page: Vec<ListedRecord>) -> Result<Vec<ListedRecord>, StorageError> {
+        let mut extra = Vec::new();
+        for record in page {
+            if self.metadata().knows_record(&record.repository, &record.digest).await? {
+                continue;
+            }
+            // The row may have gone since the record was listed, and the record with it; or it was pushed again.
+            if self.blobs().meta(&record.key).await?.is_some()
+                && !self.metadata().knows_record(&record.repository, &record.digest).await?
+            {
+                extra.push(record);
+            }
+        }
+        Ok(extra)
+    }
+
+    /// Deletes an extra record if it is sure that nobody wants it: the trail says that its manifest was deleted after it
+    /// was written, or content that it names is gone, so that nothing can come of it. Otherwise the database may be from
+    /// a backup, and the record all that is left. Tells whether it was deleted.
+    ///
+    /// # Errors
+    /// When database or store fail.
+    pub async fn drop_record(&self, record: &ListedRecord) -> Result<bool, StorageError> {
+        let since = record.written.saturating_sub(CLOCKS_MS);
+        let deleted = self.metadata().was_deleted(&record.repository, &record.digest, since).await?;
+        if !deleted && !self.lacks_objects(record).await? {
+            return Ok(false);
+        }
+        self.blobs().delete(&record.key).await?;
+        // It may have been pushed again in this moment.
+        self.metadata().record_if_known(&record.repository, &record.digest).await?;
+        Ok(true)
+    }
+
+    async fn lacks_objects(&self, record: &ListedRecord) -> Result<bool, StorageError> {
+        let at = Path::from(record.key.as_str());
+        let Some(Ok(said)) = self.blobs().record(&at, record.size).await? else { return Ok(false) };
+        for blob in said.blobs {
+            let RecordedContent::Objects(objects) = blob.content else { continue };
+            for object in objects {
+                if self.blobs().meta(&object.key).await?.is_none() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_records() {
+        let hex = "a".repeat(64);
+        let (repository, digest) = name(&format!("manifests/team/app/_sha256/{hex}")).unwrap();
+        assert_eq!((repository.as_str(), digest.hex()), ("team/app", hex));
+        for other in
+            ["manifests/notes.txt", "manifests/app/sha256/ab", "blobs/ab/cd", "manifests/app/_sha256/ab"]
+        {
+            assert!(name(other).is_none(), "{other}");
+        }
+    }
+}
