@@ -10,6 +10,7 @@ use crate::harness::{Backend, Registry};
 on_each_backend!(
     every_kind_round_trips,
     large_manifest,
+    lengths_are_those_of_the_content,
     sha512_throughout,
     tag_parameters,
     tags_move,
@@ -111,6 +112,33 @@ async fn large_manifest(registry: Registry) {
         assert!(message.contains("4194304") || message.contains("4 MiB"), "names the limit: {answer}");
         api.get_manifest(&repository, "larger").expect(404).await;
     }
+}
+
+/// A policy judges an image by the lengths that it states.
+async fn lengths_are_those_of_the_content(registry: Registry) {
+    let (api, repository) = (registry.api(), registry.repository());
+    if !api.is_strict() {
+        return;
+    }
+    let honest = Image::layered(&repository, 2);
+    api.push(&repository, &honest, Some("honest")).await;
+    let layers = ["/config/size", "/layers/0/size", "/layers/1/size"];
+    for (place, by) in layers.into_iter().flat_map(|place| [(place, -1), (place, 1)]) {
+        let lie = honest.clone().edited(|m| {
+            let size = m.pointer_mut(place).unwrap();
+            *size = json!(size.as_i64().unwrap() + by);
+        });
+        let answer = api.put_manifest(&repository, "lie", lie.root()).expect(400).await;
+        assert_eq!(answer.json()["errors"][0]["code"], "MANIFEST_INVALID", "{place} {by}: {answer}");
+        api.get_manifest(&repository, "lie").expect(404).await;
+    }
+    // One blob with two lengths, of which one is right.
+    let twice = honest.clone().edited(|m| {
+        let mut layer = m["layers"][0].clone();
+        layer["size"] = json!(1);
+        m["layers"].as_array_mut().unwrap().push(layer);
+    });
+    api.put_manifest(&repository, "lie", twice.root()).expect(400).await;
 }
 
 async fn sha512_throughout(registry: Registry) {

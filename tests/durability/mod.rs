@@ -9,6 +9,7 @@
 //! * [`stray`]: the same with one wrong answer at a time.
 //! * [`storm`]: the random clients over such a bucket, with trouble of every kind from a seed.
 //! * [`foreign`]: the same over stores that were written by others, where they are installed.
+//! * [`full`]: a disk without room.
 //! * [`disconnect`]: clients that leave in the middle, and a server that is asked to stop.
 //!
 //! `RREG_TEST_ROUNDS` is the number of rounds of the random tests, `RREG_TEST_SEED` where they begin. A failure
@@ -27,6 +28,7 @@ mod direct;
 mod disconnect;
 pub(crate) mod faults;
 mod foreign;
+mod full;
 mod kill;
 mod manifests;
 mod model;

@@ -37,6 +37,7 @@ pub(crate) use writer::{SegmentWriter, Written, WrittenContent};
 
 use crate::error::StorageError;
 use crate::metadata::{BlobContent, BlobRecord, Segment};
+use crate::room::Volume;
 use verified::Verified;
 
 /// Part size on a local directory: small, so that writing starts early and buffers stay few.
@@ -72,6 +73,8 @@ pub struct BlobStore {
     local: bool,
     verified: Verified,
     buffers: buffers::Buffers,
+    /// The disk with the directory that it is.
+    volume: Option<Arc<Volume>>,
     /// Whose store it has to be.
     installation: Option<Arc<str>>,
 }
@@ -83,11 +86,13 @@ impl BlobStore {
     /// When it cannot be made.
     pub fn directory(root: PathBuf, verify_interval: Duration) -> Result<Self, StorageError> {
         std::fs::create_dir_all(&root).map_err(StorageError::io(format!("creating {}", root.display())))?;
+        let volume = Some(Arc::new(Volume(root.clone())));
         let objects = Arc::new(directory::Directory::new(root)?);
         Ok(Self {
             part_size: DIRECTORY_PART,
             places: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             local: true,
+            volume,
             ..Self::new(objects, DIRECTORY_PART, verify_interval)
         })
     }
@@ -105,6 +110,7 @@ impl BlobStore {
             local: false,
             verified: Verified::new(verify_interval),
             buffers: buffers::Buffers::default(),
+            volume: None,
             installation: None,
         }
     }
