@@ -5,9 +5,9 @@ use std::fs;
 use rreg_oci::media_type;
 use serde_json::{Value, json};
 
-use crate::harness::http::{Client, manifest};
+use crate::harness::http::{Api, manifest};
 use crate::harness::image::{Blob, Image, Stored};
-use crate::harness::{Backend, Registry};
+use crate::harness::{Backend, Registry, tool};
 use crate::trust::rreg;
 
 use super::{Desk, refusal};
@@ -24,7 +24,7 @@ fn bom(license: &str) -> Value {
 }
 
 /// Attaches content of a kind, which nobody signs.
-async fn attach(api: &Client, repository: &str, image: &Image, kind: &str, content: Vec<u8>) {
+async fn attach(api: &Api, repository: &str, image: &Image, kind: &str, content: Vec<u8>) {
     let (blob, config) = (Blob::new(content), Blob::new("{}"));
     for blob in [&blob, &config] {
         api.push_blob(repository, blob).await;
@@ -173,4 +173,50 @@ async fn more_than_is_looked_at_lets_nothing_through() {
     }
     let message = agreed(&desk, &registry, &repository).await.unwrap();
     assert!(message.contains("not every document was looked at"), "{message}");
+}
+
+/// `mode: warn` reaches people: in clients, in the trail and in the metrics.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn warnings_are_shown() {
+    let desk = Desk::new();
+    let text = super::signed("warn", "pull, promote, run");
+    desk.set("signed", &text);
+    let Some(registry) = desk.registry(Backend::SqliteDirectory).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let image = Image::layered(&repository, 1);
+    api.push(&repository, &image, None).await;
+    let stored = api.put_manifest(&repository, "v1", image.root()).expect(201).await;
+    assert!(stored.header("warning").contains("not signed"), "{stored}");
+    let name = format!("{}/{repository}:v1", registry.address());
+    let out = desk.home.path("out").display().to_string();
+    let policies = desk.policies.display().to_string();
+    let fix = "sign the digest with the private key that belongs to team.pub";
+    let pull: &[&str] = &["pull", &name, &out];
+    let gate: &[&str] = &["gate", &name, "--policy", &policies, "--format", "json"];
+    for arguments in [pull, gate] {
+        let ran = desk.home.command(env!("CARGO_BIN_EXE_rreg")).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(ran.status.success(), "{arguments:?}: {said}");
+        let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("warning: ")).collect();
+        assert!(lines.iter().any(|line| line.contains("not signed") && line.ends_with(fix)), "{said}");
+        let quiet = desk.home.command(env!("CARGO_BIN_EXE_rreg")).arg("-q").args(arguments).output().unwrap();
+        assert!(!String::from_utf8_lossy(&quiet.stderr).contains("warning: "), "{quiet:?}");
+    }
+    // The form that the specification gives, which other clients show too.
+    if tool::have(&["oras"]) {
+        let mut oras = desk.home.command("oras");
+        let ran = oras.args(["manifest", "fetch", "--plain-http", &name]).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(said.contains("not signed") && said.contains(fix), "{said}");
+    }
+    let metrics = String::from_utf8_lossy(&api.get("/metrics").expect(200).await.body).into_owned();
+    for point in ["pull", "promote"] {
+        let line = format!("rreg_policy_warnings_total{{point=\"{point}\",policy=\"signed\"}}");
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+    let (trail, code) = registry.rreg_json(&["audit"]);
+    assert_eq!(code, 0);
+    let trail = trail.to_string();
+    assert!(trail.contains("warn at pull") && trail.contains("warned by signed"), "{trail}");
+    assert!(registry.log().contains("allowed with a warning"), "the log says nothing");
 }

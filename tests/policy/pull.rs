@@ -116,7 +116,7 @@ async fn another_policy_holds_within_seconds() {
     desk.set("signed", &signed("warn", "pull"));
     let answer = soon(&registry, &repository, "v1", 200).await;
     let warning = answer.find_header("warning").unwrap();
-    assert!(warning.starts_with("299 rreg \"") && warning.contains("not signed"), "{warning}");
+    assert!(warning.starts_with("299 - \"") && warning.contains("not signed"), "{warning}");
     desk.set("signed", &signed("enforce", "pull"));
     soon(&registry, &repository, "v1", 403).await;
     // A policy that cannot be read changes nothing.

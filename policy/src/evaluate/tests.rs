@@ -91,6 +91,7 @@ fn the_hardest_policy_counts_and_none_allows() {
         "{}",
         decision.message()
     );
+    assert_eq!(decision.warnings().len(), 1, "only what warns warns");
     let push = evaluate(&set, &facts, Point::Push, &context);
     assert_eq!((push.outcome, push.policies.len()), (Outcome::Allow, 0));
 }
@@ -113,6 +114,16 @@ fn what_strangers_wrote_is_shown_as_text_and_cut() {
     let message = decision.message();
     assert!(message.len() <= 4096 && message.ends_with('…') && !message.contains(char::is_control));
     assert_eq!(crate::decision::plain("as it is", 8), "as it is");
+}
+
+#[test]
+fn a_warning_ends_with_what_to_do() {
+    let facts = json!({"image": {"registry": "r".repeat(2000)}});
+    let long = "image: {allowedRegistries: a}\n    message: do this";
+    let decision = decide(policy(long, "mode: warn"), facts);
+    let warnings = decision.warnings();
+    assert!(warnings[0].ends_with("; do this") && warnings[0].len() < 600, "{warnings:?}");
+    assert!(decide(policy(long, ""), json!({"image": {"registry": "b"}})).warnings().is_empty());
 }
 
 #[test]

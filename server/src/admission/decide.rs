@@ -246,6 +246,17 @@ fn json(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|error| Failure::Other(error.to_string()))
 }
 
+/// A point by its name in policies.
+pub(super) fn point_word(point: Point) -> &'static str {
+    match point {
+        Point::Push => "push",
+        Point::Promote => "promote",
+        Point::Pull => "pull",
+        Point::Admit => "admit",
+        Point::Run => "run",
+    }
+}
+
 fn word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Allow => "allow",
@@ -334,9 +345,8 @@ fn event(about: &Undecided, now: &Decision, was: Option<Outcome>, by_digest: boo
     let decided =
         now.with_outcome(now.outcome).map(|policy| format!("{}@{}", policy.policy, policy.revision));
     let by: Vec<String> = decided.collect();
-    let at = json(&now.at).unwrap_or_default();
     let how = if by_digest { "" } else { " by tag" };
-    let rule = format!("{} at {}{how}: {}", word(now.outcome), at.trim_matches('"'), by.join(", "));
+    let rule = format!("{} at {}{how}: {}", word(now.outcome), point_word(now.at), by.join(", "));
     let mut event = AuditEvent::new(name, outcome, rule.trim_end_matches(": ").to_owned());
     event.actor = DECIDER.to_owned();
     event.repository = Some(about.repository.to_string());
@@ -352,6 +362,12 @@ impl super::Admission {
             let reason = decisions.pull(true).message();
             let (repository, digest, rule) = (&about.repository, &about.digest, &event.rule);
             tracing::warn!(%repository, %digest, rule, reason, "no longer allowed");
+        }
+        for event in audit.iter().filter(|event| event.rule.starts_with(word(Outcome::Warn))) {
+            let (repository, digest, rule) = (&about.repository, &about.digest, &event.rule);
+            let all = decisions.all().into_iter().flat_map(Decision::warnings);
+            let reason = all.take(1).collect::<String>();
+            tracing::warn!(%repository, %digest, rule, reason, "allowed with a warning");
         }
     }
 }

@@ -18,7 +18,8 @@ mod sources;
 mod what_if;
 mod worker;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use quick_cache::Weighter;
@@ -51,6 +52,9 @@ const TOLD: u64 = 8 << 20;
 /// What is remembered of one decision besides the name of its repository, in bytes.
 const EACH: u64 = 400;
 
+/// Policies whose warnings are counted by name: metrics must not grow with names that come and go.
+const WARNED_OF: usize = 200;
+
 /// Decisions that requests wait for and that are made at the same time.
 const AT_ONCE: usize = 16;
 
@@ -67,6 +71,8 @@ pub(crate) struct Admission {
     limits: Limits,
     revocations: Revocations,
     pub(crate) metrics: PolicyMetrics,
+    /// Names that warnings are counted by.
+    warned_of: Mutex<BTreeSet<String>>,
     /// Something is to be decided again.
     wake: Notify,
     reading: tokio::sync::Mutex<()>,
@@ -163,6 +169,7 @@ impl Admission {
             limits: Limits::default(),
             revocations: Revocations::new(config.revocation),
             metrics,
+            warned_of: Mutex::default(),
             wake: Notify::new(),
             reading: tokio::sync::Mutex::default(),
             flights: Flights::default(),
@@ -401,6 +408,23 @@ impl Admission {
         };
         tracing::warn!(%repository, %digest, why, "decided without facts");
         Ok(decide::without_facts(&about, active, why))
+    }
+
+    /// Counts what a request is warned of. Of names there are no more than of policies that hold or that held a while ago;
+    /// those past that are counted together.
+    pub(crate) fn warned(&self, decision: &Decision) {
+        let point = decide::point_word(decision.at);
+        for policy in decision.with_outcome(Outcome::Warn) {
+            let name = policy.policy.as_str();
+            let mut known = self.warned_of.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_new = !known.contains(name);
+            if is_new && known.len() < WARNED_OF {
+                known.insert(name.to_owned());
+            }
+            let name = if is_new && !known.contains(name) { "other" } else { name };
+            drop(known);
+            self.metrics.warnings.with_label_values(&[name, point]).inc();
+        }
     }
 
     /// Whether a manifest may be stored, and tagged where it is to be.
