@@ -140,6 +140,14 @@ async fn what_may_not_be_pulled_may_be_pushed() {
         refused(home.command("crane").args(["manifest", "--insecure", &name]));
         refused(home.command("oras").args(["manifest", "fetch", "--plain-http", &name]));
     }
+}
+
+/// Who may push reads with a token that is for pushing; and whatever a program calls itself, who may not push reads nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_not_be_pulled_is_read_in_order_to_push() {
+    let Some(scene) = Scene::new(&[], &[]).await else { return };
+    let [(_, image), ..] = shapes("refused");
+    scene.push("image", &image, "team/app:v1");
     let api = scene.registry.api();
     // Whatever a program calls itself, who may not push reads nothing by it.
     for agent in ["cosign/v3.1.3", "notation/1.3.2", "rreg/0.1.0 (evidence)"] {
@@ -154,8 +162,7 @@ async fn what_may_not_be_pulled_may_be_pushed() {
     }
     // With a token that is for pushing any program reads, and it is in the trail.
     let token = async |person: &str, actions: &str| {
-        let asked =
-            format!("/token?service={}&scope=repository:team/app:{actions}", scene.registry.address());
+        let asked = format!("/v2/token?service=rreg&scope=repository:team/app:{actions}");
         let answer =
             api.get(asked).header("authorization", &basic(person, PASSWORD)).expect(200).await.json();
         format!("Bearer {}", answer["token"].as_str().unwrap())

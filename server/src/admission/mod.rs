@@ -15,6 +15,7 @@ mod facts;
 mod kept;
 pub(crate) mod review;
 mod sources;
+mod told;
 mod what_if;
 mod worker;
 
@@ -51,9 +52,6 @@ const REMEMBERED: u64 = 24 << 20;
 const TOLD: u64 = 8 << 20;
 /// What is remembered of one decision besides the name of its repository, in bytes.
 const EACH: u64 = 400;
-
-/// Policies whose warnings are counted by name: metrics must not grow with names that come and go.
-const WARNED_OF: usize = 200;
 
 /// Decisions that requests wait for and that are made at the same time.
 const AT_ONCE: usize = 16;
@@ -408,23 +406,6 @@ impl Admission {
         };
         tracing::warn!(%repository, %digest, why, "decided without facts");
         Ok(decide::without_facts(&about, active, why))
-    }
-
-    /// Counts what a request is warned of. Of names there are no more than of policies that hold or that held a while ago;
-    /// those past that are counted together.
-    pub(crate) fn warned(&self, decision: &Decision) {
-        let point = decide::point_word(decision.at);
-        for policy in decision.with_outcome(Outcome::Warn) {
-            let name = policy.policy.as_str();
-            let mut known = self.warned_of.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_new = !known.contains(name);
-            if is_new && known.len() < WARNED_OF {
-                known.insert(name.to_owned());
-            }
-            let name = if is_new && !known.contains(name) { "other" } else { name };
-            drop(known);
-            self.metrics.warnings.with_label_values(&[name, point]).inc();
-        }
     }
 
     /// Whether a manifest may be stored, and tagged where it is to be.

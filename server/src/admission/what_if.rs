@@ -42,6 +42,14 @@ struct Question {
     at: Point,
 }
 
+/// The policies of both sides that are about one repository.
+struct Sides {
+    held: Arc<Asked>,
+    then: Arc<Asked>,
+    /// With the trust roots of both: what one of them trusts, the other may not.
+    both: Asked,
+}
+
 /// What one look came to.
 enum Came {
     /// It is gone, or no subject of policies.
@@ -184,6 +192,8 @@ async fn repository(
     name: &RepositoryName,
     told: &mut Told,
 ) -> Result<bool, StorageError> {
+    let (held, then) = (question.held.asked(name), question.then.asked(name));
+    let sides = Arc::new(Sides { both: then.also(&held), held, then });
     let mut after = None;
     loop {
         let metadata = question.app.storage.metadata();
@@ -191,10 +201,10 @@ async fn repository(
         let Some(last) = page.last() else { return Ok(true) };
         after = Some(last.digest);
         let looks = page.into_iter().map(|about| {
-            let question = question.clone();
+            let (question, sides) = (question.clone(), sides.clone());
             async move {
                 let name = format!("{}@{}", about.repository, about.digest);
-                let look = tokio::spawn(async move { question.look(&about).await });
+                let look = tokio::spawn(async move { question.look(&about, &sides).await });
                 look.await.unwrap_or_else(|error| Came::Failed(format!("{name}: {error}")))
             }
         });
@@ -208,14 +218,11 @@ async fn repository(
 }
 
 impl Question {
-    async fn look(&self, about: &Undecided) -> Came {
+    async fn look(&self, about: &Undecided, sides: &Sides) -> Came {
         let now = Utc::now();
-        // Facts under the roots of both: what one of them trusts, the other may not.
-        let (held, then) = (self.held.asked(&about.repository), self.then.asked(&about.repository));
-        let both = then.also(&held);
-        let facts = match decide::known_facts(about, &both, now) {
+        let facts = match decide::known_facts(about, &sides.both, now) {
             Some(facts) => facts,
-            None => match facts::of_stored(&self.app, about, &both, now).await {
+            None => match facts::of_stored(&self.app, about, &sides.both, now).await {
                 Ok(Looked::Subject(facts)) => *facts,
                 Ok(Looked::Evidence(_))
                 | Err(decide::Failure::Storage(StorageError::UnknownManifest { .. })) => {
@@ -226,7 +233,7 @@ impl Question {
                 }
             },
         };
-        change(about, facts, (&held, &then), self.at, now).map_or(Came::Same, Came::Other)
+        change(about, facts, (&sides.held, &sides.then), self.at, now).map_or(Came::Same, Came::Other)
     }
 }
 
