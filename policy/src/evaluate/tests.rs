@@ -119,10 +119,10 @@ fn what_strangers_wrote_is_shown_as_text_and_cut() {
 #[test]
 fn a_warning_ends_with_what_to_do() {
     let facts = json!({"image": {"registry": "r".repeat(2000)}});
-    let long = "image: {allowedRegistries: a}\n    message: do this";
+    let long = "image: {allowedRegistries: a}";
     let decision = decide(policy(long, "mode: warn"), facts);
     let warnings = decision.warnings();
-    assert!(warnings[0].ends_with("; do this") && warnings[0].len() < 600, "{warnings:?}");
+    assert!(warnings[0].ends_with("with `rreg cp`") && warnings[0].len() < 600, "{warnings:?}");
     assert!(decide(policy(long, ""), json!({"image": {"registry": "b"}})).warnings().is_empty());
 }
 
