@@ -43,6 +43,7 @@ impl Connect {
     fn make(&self, host: &str, evidence: bool) -> Result<RegistryClient, Failure> {
         let options = ClientOptions {
             evidence,
+            on_warning: Some(crate::output::warned_by),
             plain_http: self.plain_http,
             ca_file: self.ca_file.clone(),
             insecure_skip_tls_verify: self.insecure_skip_tls_verify,

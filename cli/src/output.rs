@@ -1,7 +1,10 @@
 //! Where results and failures go: aligned, coloured text for people, one JSON document for programs.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -37,10 +40,35 @@ pub(crate) enum Color {
     Never,
 }
 
+/// Most warnings of registries that one command shows.
+const MAX_WARNINGS: usize = 100;
+
 /// Writes what a command has to say.
 pub(crate) struct Output {
     format: Format,
     quiet: bool,
+}
+
+/// Whether a person asked for silence.
+static QUIET: AtomicBool = AtomicBool::new(false);
+/// What was warned of before: an image has many manifests.
+static WARNED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Shows what a registry warns of, on one line of standard error, once.
+pub(crate) fn warned_by(host: &str, text: &str) {
+    let line = plain(&format!("{host}: {text}"));
+    let mut known = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
+    if known.len() < MAX_WARNINGS && known.insert(line.clone()) {
+        warning(&line);
+    }
+}
+
+/// A warning on one line of standard error, which `--quiet` leaves out.
+pub(crate) fn warning(text: &str) {
+    if !QUIET.load(Ordering::Relaxed) {
+        // What cannot be written to standard error cannot be told.
+        let _ = writeln!(anstream::stderr().lock(), "{} {}", paint(HINT, "warning:"), plain(text));
+    }
 }
 
 impl Output {
@@ -51,6 +79,7 @@ impl Output {
             Color::Never => anstream::ColorChoice::Never,
         };
         choice.write_global();
+        QUIET.store(global.quiet, Ordering::Relaxed);
         Self { format: global.output, quiet: global.quiet }
     }
 

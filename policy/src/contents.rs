@@ -6,8 +6,11 @@ use crate::facts::{Fact, SbomFacts};
 /// The facts of the SBOMs that were attached: documents, statements with one, or signed ones. Anybody who may push may
 /// attach one that looks better than what is so: what is said of an image is held against it whoever says it. Of several
 /// that say something, the packages and licences of all count, and the worst score; of several formats each is one.
-pub fn sbom_facts(evidence: &[Evidence]) -> Fact<SbomFacts> {
+///
+/// Beside them those of signed evidence, each by itself: a rule may ask for one that is signed by somebody.
+pub fn sbom_facts(evidence: &[Evidence]) -> (Fact<SbomFacts>, Vec<SbomFacts>) {
     let mut all: Option<SbomFacts> = None;
+    let mut signed = Vec::new();
     let mut unreadable = None;
     for piece in evidence.iter().filter(|piece| may_carry(piece)) {
         let about = [piece.subject.to_string()];
@@ -15,6 +18,9 @@ pub fn sbom_facts(evidence: &[Evidence]) -> Fact<SbomFacts> {
             Ok(Some(attached)) => {
                 let mut facts = SbomFacts::of_document(&attached.document);
                 facts.evidence = Some(piece.id());
+                if matches!(piece.kind, EvidenceKind::Bundle | EvidenceKind::CosignAttestation) {
+                    signed.push(facts.clone());
+                }
                 all = Some(match all {
                     None => facts,
                     Some(known) => together(known, facts),
@@ -24,15 +30,16 @@ pub fn sbom_facts(evidence: &[Evidence]) -> Fact<SbomFacts> {
             Err(finding) => unreadable = Some(format!("{}: {}", piece.manifest, finding.message)),
         }
     }
-    match (all, unreadable) {
+    let all = match (all, unreadable) {
         (Some(facts), _) => Fact::Known(facts),
         (None, Some(why)) => Fact::NotGathered(why),
         (None, None) => Fact::Absent,
-    }
+    };
+    (all, signed)
 }
 
 /// What both say, as it counts against the image.
-fn together(a: SbomFacts, b: SbomFacts) -> SbomFacts {
+pub(crate) fn together(a: SbomFacts, b: SbomFacts) -> SbomFacts {
     // The evidence named is that of the worse one, which has what is missed.
     let (mut worse, better) = if b.quality < a.quality { (b, a) } else { (a, b) };
     let mut formats: Vec<&str> = worse.format.split(", ").chain(better.format.split(", ")).collect();
@@ -93,13 +100,13 @@ mod tests {
     fn a_prettier_document_takes_nothing_away() {
         let (honest, pretty) = (document("AGPL-3.0-only", false), document("MIT", true));
         for both in [[honest.clone(), pretty.clone()], [pretty.clone(), honest.clone()]] {
-            let Fact::Known(facts) = sbom_facts(&both) else { panic!("there are two") };
+            let (Fact::Known(facts), signed) = sbom_facts(&both) else { panic!("there are two") };
             let licenses: Vec<&str> = facts.licenses.keys().map(String::as_str).collect();
             assert_eq!(licenses, ["AGPL-3.0-only", "MIT"]);
-            let Fact::Known(alone) = sbom_facts(std::slice::from_ref(&honest)) else {
+            let (Fact::Known(alone), _) = sbom_facts(std::slice::from_ref(&honest)) else {
                 panic!("there is one")
             };
-            assert!(facts.quality <= alone.quality);
+            assert!(facts.quality <= alone.quality && signed.is_empty());
         }
     }
 }

@@ -9,6 +9,9 @@ pub(crate) const MAX_TEXT: usize = 1 << 10;
 /// Bytes of [`Decision::message`]: clients put it into one line of an error.
 const MAX_MESSAGE: usize = 4 << 10;
 
+/// Bytes of what is expected and found in a line of [`Decision::warnings`], and of the fix, which is never left out.
+const MAX_SAID: usize = 400;
+
 /// A text that does nothing but be read ([`rreg_oci::visible`]), of no more than `most` bytes.
 pub(crate) fn plain(text: &str, most: usize) -> String {
     const CUT: char = '…';
@@ -146,6 +149,20 @@ impl Decision {
     /// The policies that refuse, or that warn.
     pub fn with_outcome(&self, outcome: Outcome) -> impl Iterator<Item = &PolicyResult> {
         self.policies.iter().filter(move |policy| policy.outcome == outcome)
+    }
+
+    /// What a person is warned of: a line for each reason of the policies that warn, which ends with what to do.
+    pub fn warnings(&self) -> Vec<String> {
+        let warning = self.with_outcome(Outcome::Warn);
+        let reasons = warning.flat_map(|policy| {
+            let broken = policy.reasons.iter().filter(|reason| reason.result != Outturn::Pass);
+            broken.map(|reason| {
+                let said = format!("expected {}; found {}", reason.expected, reason.found);
+                let (said, fix) = (plain(&said, MAX_SAID), plain(&reason.fix, MAX_SAID));
+                format!("policy {:?}: {}: {said}; {fix}", policy.policy, reason.rule)
+            })
+        });
+        reasons.collect()
     }
 
     /// The reasons of a policy that did not pass, as a person reads them in a client's error: one line

@@ -6,6 +6,7 @@ mod horizon;
 mod image;
 mod licenses;
 mod reason;
+mod sbom;
 mod signature;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,9 @@ pub fn evaluate(policies: &PolicySet, facts: &Facts, at: Point, context: &Evalua
         holds_until: horizon.end(),
     }
 }
+
+/// What helps where more is attached than is looked at.
+const FEWER: &str = "delete what is attached and not needed";
 
 /// What a mode makes of a failure.
 fn failure(mode: Mode) -> Outcome {
@@ -117,9 +121,13 @@ impl Inquiry<'_> {
 
     /// What is not there proves nothing, neither for a rule nor against it.
     fn unknown(&self, rule: &Rule) -> Vec<(String, Finding)> {
-        let why = self.facts.incomplete.first().map_or("nobody looked at it", String::as_str);
+        let (expected, past) = ("an image that can be looked at", self.facts.unread.first());
+        let why = past.or(self.facts.incomplete.first()).map_or("nobody looked at it", String::as_str);
         let found = format!("the image could not be looked at: {why}");
-        let finding = || Finding::error("an image that can be looked at", found.as_str(), "try again later");
+        let finding = || match past {
+            Some(_) => Finding::fail(expected, found.as_str(), "take away what is too much"),
+            None => Finding::error(expected, found.as_str(), "try again later"),
+        };
         rule.paths().into_iter().map(|path| (path, finding())).collect()
     }
 
@@ -201,8 +209,18 @@ impl Inquiry<'_> {
         }
     }
 
-    /// An expression over what is not there in whole cannot be answered.
+    /// The limit that was passed, where more was attached than is looked at.
+    fn past_limit(&self) -> Option<&str> {
+        self.facts.unread.iter().chain(&self.facts.over).next().map(String::as_str)
+    }
+
+    /// An expression over what is not there in whole cannot be answered. Where a limit is what was passed, what would not
+    /// be so by what lies past it is not taken to be so: signatures alone are looked at before all else.
     fn missing(&self, expression: &Expression, expected: &str) -> Option<Finding> {
+        let all = expression.uses("attestations") || expression.uses("sbom");
+        if let Some(why) = self.past_limit().filter(|_| all) {
+            return Some(Finding::fail(expected, format!("not everything was looked at: {why}"), FEWER));
+        }
         if let (true, crate::Fact::NotGathered(why)) = (expression.uses("sbom"), &self.facts.sbom) {
             return Some(Finding::error(expected, format!("the SBOM is not known: {why}"), ""));
         }

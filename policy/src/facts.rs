@@ -32,16 +32,24 @@ pub struct Facts {
     /// Signatures and attestations with what their verification found.
     #[serde(default)]
     pub evidence: Vec<EvidenceFact>,
-    /// Why the list of evidence is not whole (a limit was passed, a part could not be read). Rules that would need
-    /// more than what is there answer `error` then.
+    /// Why the list of evidence is not whole: a part could not be read. Rules that would need more than what is there
+    /// answer `error` then.
     #[serde(default)]
     pub incomplete: Vec<String>,
-    /// What more was attached than is looked at. What a rule misses then is not there, and it says this besides.
+    /// What more was attached than is looked at: older than what was. What a rule misses then is not there, and it says
+    /// this besides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub over: Vec<String>,
+    /// What was not read for its size or number, and may be newer than what was. As with [`Self::over`], a limit that
+    /// is passed makes a rule fail and no error.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<String>,
     /// What is inside.
     #[serde(default = "Fact::absent")]
     pub sbom: Fact<SbomFacts>,
+    /// Each SBOM in signed evidence by itself, whoever signed it: what rules with `signedBy` choose from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signed_sboms: Vec<SbomFacts>,
     /// Known vulnerabilities.
     #[serde(default = "Fact::no_findings")]
     pub findings: Fact<Vec<FindingFact>>,
@@ -62,6 +70,8 @@ impl Facts {
             sbom: why.clone().map_or(Fact::Absent, Fact::NotGathered),
             incomplete: why.into_iter().collect(),
             over: Vec::new(),
+            unread: Vec::new(),
+            signed_sboms: Vec::new(),
             findings: Fact::no_findings(),
             findings_at: None,
             base_created: Fact::no_base_created(),
@@ -235,7 +245,7 @@ impl EvidenceFact {
     }
 }
 
-/// What the SBOM of an image says.
+/// What the SBOM of an image says, or all of them together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SbomFacts {

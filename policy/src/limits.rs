@@ -1,6 +1,7 @@
 //! How much of what strangers attach is looked at.
 
-/// Limits on evidence. Past one of them the answer is `error`, never `valid`.
+/// Limits on evidence. What lies past one of them counts for nothing: a rule that misses it fails, and says so. It is no
+/// error, which `onError: allow` would let through: anybody may attach more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of one bundle, envelope, payload or statement.
@@ -9,6 +10,8 @@ pub struct Limits {
     pub max_referrers: usize,
     /// Layers of one evidence manifest that are looked at.
     pub max_layers: usize,
+    /// Pieces of evidence of one subject that are read.
+    pub max_pieces: usize,
     /// Bytes of all evidence of one subject.
     pub max_total: usize,
     /// Nesting of JSON and YAML.
@@ -27,6 +30,7 @@ impl Default for Limits {
             max_evidence: 8 << 20,
             max_referrers: 200,
             max_layers: 100,
+            max_pieces: 500,
             max_total: 32 << 20,
             max_depth: 64,
             max_chain: 10,

@@ -112,6 +112,11 @@ impl Verification {
         self.signer.as_ref().filter(|_| self.verdict == Verdict::Valid)
     }
 
+    /// Whether it was too much to be checked: that does not change.
+    pub fn is_past_limit(&self) -> bool {
+        self.verdict == Verdict::Error && self.failure().is_some_and(|check| check.name == "limits")
+    }
+
     /// The first enforced check that did not pass.
     pub fn failure(&self) -> Option<&Check> {
         self.checks.iter().find(|c| c.enforced && c.verdict != Verdict::Valid)

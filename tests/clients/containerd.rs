@@ -50,7 +50,7 @@ impl Daemon {
     }
 }
 
-fn ctr(home: &Home) -> Command {
+pub(super) fn ctr(home: &Home) -> Command {
     let mut command = home.command("ctr");
     command.arg("--address").arg(home.path("sock"));
     command

@@ -22,7 +22,7 @@ async fn scene(programs: &[&str]) -> Option<(Registry, Home, Image)> {
 }
 
 /// Runs a program with `input` on its standard input.
-fn feed(command: &mut Command, input: &str) -> (String, Output) {
+pub(super) fn feed(command: &mut Command, input: &str) -> (String, Output) {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
@@ -30,7 +30,7 @@ fn feed(command: &mut Command, input: &str) -> (String, Output) {
     (tool::describe(command, &output), output)
 }
 
-fn succeed((what, output): (String, Output)) {
+pub(super) fn succeed((what, output): (String, Output)) {
     assert!(output.status.success(), "{what}");
 }
 

@@ -12,6 +12,7 @@ mod large_layer;
 mod login;
 mod oras;
 mod podman;
+mod refused;
 mod regctl;
 mod rreg;
 mod skopeo;

@@ -258,7 +258,8 @@ impl Answer {
             assert!(self.body.is_empty(), "{self}");
             return;
         }
-        if matches!(self.status, 200 | 206) && strict {
+        // What is written as it is found has no length beforehand.
+        if matches!(self.status, 200 | 206) && strict && !self.request.ends_with("/what-if") {
             let length = self.headers.get("content-length").map(HeaderValue::to_str);
             assert_eq!(length.and_then(Result::ok), Some(&*self.body.len().to_string()), "{self}");
         }

@@ -206,7 +206,8 @@ impl Registry {
         format!("it/{}/repo-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn log(&self) -> String {
+    /// The end of its log.
+    pub(crate) fn log(&self) -> String {
         let log = self.home.as_ref().map(|home| home.path().join("log")).unwrap_or_default();
         let text = fs::read_to_string(log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();

@@ -7,7 +7,7 @@ use crate::harness::image::Image;
 
 use super::{Desk, named, refusal, signed, what_if};
 
-on_each_backend!(set_and_taken_away, what_would_change, decisions_are_told);
+on_each_backend!(set_and_taken_away, what_would_change, what_would_change_in_many, decisions_are_told);
 
 const POLICY: &str = "/v2/_rreg/policies/signed";
 const TRUST: &str = "/v2/_rreg/trust/team.pub";
@@ -76,6 +76,45 @@ async fn what_would_change(registry: Registry) {
     assert_eq!(ask(&text, &[]).await["changes"].as_array().unwrap().len(), 0);
     let told = ask(&text.replace("enforce", "warn"), &[]).await;
     assert_eq!(told["changes"][0]["after"], "warn", "{told}");
+}
+
+/// More than a page of manifests, in repositories whose names begin alike: each once, and no others.
+async fn what_would_change_in_many(registry: Registry) {
+    let desk = Desk::new();
+    let (api, base) = (registry.api(), registry.repository());
+    api.put(TRUST, desk.public()).expect(201).await;
+    let mut pushed = Vec::new();
+    for (repository, count) in [("app", 120), ("app-b", 3), ("app/c", 2), ("b", 1)] {
+        let repository = format!("{base}/{repository}");
+        for n in 0..count {
+            let image = Image::layered(&format!("{repository}/{n}"), 1);
+            api.push(&repository, &image, None).await;
+            pushed.push((repository.clone(), image.root().digest.to_string()));
+        }
+    }
+    let text = signed("enforce", "pull");
+    for (globs, expected) in [
+        (vec![format!("{base}/app")], 120),
+        (vec![format!("{base}/app/**")], 2),
+        (vec![format!("{base}/app*"), format!("{base}/app")], 123),
+        (vec![format!("{base}/**")], 126),
+        (vec![format!("{base}/*"), "**/b".to_owned()], 124),
+        (vec![format!("{base}/nothing")], 0),
+    ] {
+        let globs: Vec<&str> = globs.iter().map(String::as_str).collect();
+        let told = api.post("/v2/_rreg/what-if").body(what_if(&text, &globs)).expect(200).await.json();
+        assert_eq!((&told["complete"], &told["looked"]), (&true.into(), &expected.into()), "{globs:?}");
+        let mut found: Vec<(String, String)> = (told["changes"].as_array().unwrap().iter())
+            .map(|change| {
+                ["repository", "digest"].map(|name| change[name].as_str().unwrap().to_owned()).into()
+            })
+            .collect();
+        assert_eq!(found.len(), expected, "{globs:?}");
+        found.sort();
+        found.dedup();
+        assert_eq!(found.len(), expected, "{globs:?}: twice");
+        assert!(found.iter().all(|one| pushed.contains(one)), "{globs:?}");
+    }
 }
 
 async fn decisions_are_told(registry: Registry) {

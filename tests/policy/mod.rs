@@ -2,6 +2,7 @@
 
 mod api;
 mod clients;
+mod evidence;
 mod keyless;
 mod pull;
 mod push;

@@ -11,7 +11,7 @@ use crate::harness::tool;
 on_each_backend!(cosign_accepts_ours, every_kind_of_key, ours_accepts_cosigns);
 
 /// Tells cosign to ask neither a log nor a timestamp authority.
-pub(super) const NO_SERVICES: &str = r#"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}"#;
+pub(crate) const NO_SERVICES: &str = r#"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}"#;
 
 pub(super) fn cosign(home: &Home, args: &[&str]) -> Command {
     let mut command = home.command("cosign");

@@ -2,7 +2,7 @@
 //! together with the tools that others sign with.
 
 mod copies;
-mod cosign;
+pub(crate) mod cosign;
 mod keys;
 mod notation;
 mod revocation;

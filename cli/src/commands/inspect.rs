@@ -41,7 +41,7 @@ struct Inspected {
 
 impl Inspect {
     pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
-        let client = self.connect.client(&self.image.host)?;
+        let client = self.connect.evidence_client(&self.image.host)?;
         let repository = &self.image.repository;
         let fetched = client.fetch_manifest(repository, &self.image.reference()).await?;
         if self.raw {

@@ -162,6 +162,7 @@ impl Walk<'_> {
     async fn attachments(&mut self, subject: &Digest, entries: &[Digest]) -> Vec<Attachment> {
         let mut found = attached(self.content, subject, &self.limits).await;
         self.incomplete.append(&mut found.incomplete);
+        self.incomplete.append(&mut found.unread);
         self.incomplete.append(&mut found.passed_over);
         for entry in entries {
             if let Some(known) = found.list.iter_mut().find(|one| one.content.digest == *entry) {
@@ -184,7 +185,10 @@ impl Walk<'_> {
 
     async fn attachment(&mut self, attachment: Attachment, depth: usize) -> Option<Node> {
         let one = std::slice::from_ref(&attachment);
-        let evidence = evidence_of(self.content, one, &mut self.incomplete, &self.limits).await;
+        let mut unread = Vec::new();
+        let missed = (&mut self.incomplete, &mut unread);
+        let evidence = evidence_of(self.content, one, missed, &self.limits).await;
+        self.incomplete.append(&mut unread);
         let judged = match self.trust {
             Some(trust) => trust.judge(&evidence).await,
             None => {

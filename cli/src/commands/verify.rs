@@ -144,7 +144,8 @@ impl Verify {
         let digest = image.descriptor.digest;
         let index = Some(whole).filter(|whole| *whole != digest);
         let limits = Limits::default();
-        let found = gather(&content, &manifest_content(image), index.as_slice(), &limits).await;
+        let mut found = gather(&content, &manifest_content(image), index.as_slice(), &limits).await;
+        found.incomplete.append(&mut found.unread);
         let judged = trust.judge(&found.evidence).await;
         self.say(output, &trust, (digest, index), judged, &found)
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::evidence::{EvidenceKind, Found};
-use crate::facts::{EvidenceFact, Facts};
+use crate::facts::{EvidenceFact, Fact, Facts, SbomFacts};
 use crate::rules::words::moment;
 use crate::rules::{PolicySet, TrustReference};
 use crate::signer::Signer;
@@ -65,6 +65,7 @@ struct ShortAttestation {
     #[serde(default)]
     predicate: Value,
     signed_by: Option<ShortSignature>,
+    sbom: Option<SbomFacts>,
 }
 
 /// The facts that a case gives, under the trust material of these policies.
@@ -100,9 +101,24 @@ pub(crate) fn facts(given: Value, policies: &PolicySet) -> Result<Facts, String>
             predicate: attestation.predicate,
         };
         let evidence = evidence(&facts, index, attestation.signed_by, statement, policies)?;
+        if let Some(sbom) = attestation.sbom {
+            carry(&mut facts, sbom, &evidence);
+        }
         facts.evidence.push(evidence);
     }
     Ok(facts)
+}
+
+/// Adds what an attested SBOM says.
+fn carry(facts: &mut Facts, sbom: SbomFacts, evidence: &EvidenceFact) {
+    let sbom = SbomFacts { evidence: Some(evidence.id), ..sbom };
+    if evidence.is_signed() {
+        facts.signed_sboms.push(sbom.clone());
+    }
+    facts.sbom = Fact::Known(match std::mem::replace(&mut facts.sbom, Fact::Absent) {
+        Fact::Known(known) => crate::contents::together(known, sbom),
+        Fact::Absent | Fact::NotGathered(_) => sbom,
+    });
 }
 
 fn parse<T: serde::de::DeserializeOwned>(value: Value, what: &str) -> Result<T, String> {

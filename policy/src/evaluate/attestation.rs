@@ -2,12 +2,14 @@
 
 use super::Inquiry;
 use super::reason::{Finding, few};
+use crate::decision::Outturn;
+use crate::evidence::Found;
 use crate::facts::EvidenceFact;
 use crate::rules::{AttestationRule, Expression, Signers, Which};
 use crate::statement::Statement;
 
 /// How far one attestation came.
-enum Came {
+pub(super) enum Came {
     /// It is what is asked for.
     Through,
     /// It might be, had it been checked.
@@ -42,8 +44,20 @@ impl Inquiry<'_> {
         if let Some(first) = through.first()
             && (rule.which != Which::Every || !contradicted)
         {
-            let found = format!("attested in {}", first.manifest);
-            return Finding::pass(expected, found).with_evidence(through.iter().map(|fact| fact.id));
+            let evidence = through.iter().map(|fact| fact.id);
+            let past = match rule.which {
+                Which::Any => None,
+                Which::Latest => self.may_be_older(first),
+                Which::Every => self.past_limit(),
+            };
+            return match past {
+                None => Finding::pass(expected, format!("attested in {}", first.manifest)),
+                Some(why) => {
+                    let found = format!("attested in {}, and there may be others: {why}", first.manifest);
+                    Finding::fail(expected, found, super::FEWER)
+                }
+            }
+            .with_evidence(evidence);
         }
         let not = not.into_iter().map(|(_, why)| why);
         let fix = match &rule.signed_by {
@@ -58,15 +72,16 @@ impl Inquiry<'_> {
         let evidence = meant.iter().map(|(fact, _)| fact.id);
         let error = !unsure.is_empty();
         unsure.extend(not);
-        if let Some(why) = self.facts.incomplete.first() {
+        let past = self.past_limit();
+        if let Some(why) = self.facts.incomplete.first().filter(|_| past.is_none()) {
             unsure.push(format!("not everything could be looked at: {why}"));
             return Finding::error(expected, few(unsure), fix).with_evidence(evidence);
         }
         if unsure.is_empty() {
             unsure.push("no such attestation".into());
         }
-        unsure.extend(self.facts.over.first().cloned());
-        match error {
+        unsure.extend(past.map(str::to_owned));
+        match error && past.is_none() {
             true => Finding::error(expected, few(unsure), fix).with_evidence(evidence),
             false => Finding::fail(expected, few(unsure), fix).with_evidence(evidence),
         }
@@ -103,8 +118,15 @@ impl Inquiry<'_> {
         }
     }
 
+    /// The limit past which there may be something newer than this: older referrers are left out before newer ones, which
+    /// says nothing of what was found in another way.
+    pub(super) fn may_be_older(&self, fact: &EvidenceFact) -> Option<&str> {
+        let over = self.facts.over.first().filter(|_| !fact.found.contains(&Found::Referrer));
+        self.facts.unread.first().or(over).map(String::as_str)
+    }
+
     /// `None` where one of those that are meant signed it.
-    fn judge_signers(&self, signers: &Signers, fact: &EvidenceFact) -> Option<Came> {
+    pub(super) fn judge_signers(&self, signers: &Signers, fact: &EvidenceFact) -> Option<Came> {
         if !fact.is_signed() {
             return Some(Came::Aside("an attestation that nobody signed".into()));
         }
@@ -124,7 +146,10 @@ impl Inquiry<'_> {
     fn judge_predicate(&self, expression: &Expression, statement: &Statement) -> Came {
         self.note_times(expression);
         if let Some(missing) = self.missing(expression, "") {
-            return Came::Unsure(missing.found);
+            return match missing.result {
+                Outturn::Fail => Came::Not(missing.found),
+                Outturn::Pass | Outturn::Error => Came::Unsure(missing.found),
+            };
         }
         match expression.run(&self.scope(Some(&statement.predicate))) {
             Ok(true) => Came::Through,

@@ -5,27 +5,52 @@ use std::cmp::Ordering;
 use super::Inquiry;
 use super::licenses::is_acceptable;
 use super::reason::{Finding, few};
+use crate::decision::Outturn;
 use crate::facts::{Fact, FindingFact, SbomFacts};
 use crate::rules::words::age_text;
 use crate::rules::{FailRule, Pattern, SbomRule, Severity, VulnsRule};
 
 impl Inquiry<'_> {
     pub(super) fn sbom(&self, rule: &SbomRule) -> Finding {
+        if let Some(signers) = &rule.signed_by {
+            return super::sbom::by(self, rule, signers);
+        }
         let expected = expected_sbom(rule);
         let fix =
             "attach an SBOM, as `rreg attest --type cyclonedx` or `docker buildx build --sbom=true` does";
         match &self.facts.sbom {
-            Fact::Known(sbom) => judge_sbom(rule, sbom, expected).with_evidence(sbom.evidence),
+            Fact::Known(sbom) => {
+                let finding = judge_sbom(rule, sbom, expected).with_evidence(sbom.evidence);
+                if asks_content(rule) { self.whole(finding) } else { finding }
+            }
             Fact::NotGathered(why) => Finding::error(expected, format!("the SBOM is not known: {why}"), fix),
             Fact::Absent if !rule.present => Finding::pass(expected, "no SBOM"),
-            Fact::Absent => match self.facts.incomplete.first() {
-                Some(why) => {
+            Fact::Absent => match (self.past_limit(), self.facts.incomplete.first()) {
+                (Some(why), _) => Finding::fail(expected, format!("no SBOM; {why}"), fix),
+                (None, Some(why)) => {
                     let found = format!("no SBOM; not everything could be looked at: {why}");
                     Finding::error(expected, found, fix)
                 }
-                None => Finding::fail(expected, "no SBOM", fix),
+                (None, None) => Finding::fail(expected, "no SBOM", fix),
             },
         }
+    }
+
+    /// What the documents that were read say is not enough to pass where there are others: each is held against the
+    /// image, so that a document that looks better, or many of them, take nothing away.
+    fn whole(&self, finding: Finding) -> Finding {
+        if finding.result != Outturn::Pass {
+            return finding;
+        }
+        let (expected, evidence) = (finding.expected, finding.evidence);
+        let fix = "delete what is attached and not needed, or say with signedBy whose SBOM is to be judged";
+        let found = |why: &str| format!("{}; not every document was looked at: {why}", finding.found);
+        match (self.past_limit(), self.facts.incomplete.first()) {
+            (Some(why), _) => Finding::fail(expected, found(why), fix),
+            (None, Some(why)) => Finding::error(expected, found(why), fix),
+            (None, None) => Finding::pass(expected, finding.found),
+        }
+        .with_evidence(evidence)
     }
 
     pub(super) fn vulns(&self, rule: &VulnsRule) -> Finding {
@@ -127,7 +152,12 @@ fn expected_vulns(rule: &VulnsRule) -> String {
     }
 }
 
-fn expected_sbom(rule: &SbomRule) -> String {
+/// Whether more is asked than that there is one in a format.
+fn asks_content(rule: &SbomRule) -> bool {
+    rule.min_quality.is_some() || !rule.deny_licenses.is_empty() || !rule.allow_licenses.is_empty()
+}
+
+pub(super) fn expected_sbom(rule: &SbomRule) -> String {
     let list = |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let mut parts = Vec::new();
     parts.extend(rule.format.as_ref().map(|format| format!("in the format {format}")));
@@ -138,13 +168,14 @@ fn expected_sbom(rule: &SbomRule) -> String {
     if !rule.allow_licenses.is_empty() {
         parts.push(format!("with no other licences than {}", list(&rule.allow_licenses)));
     }
+    parts.extend(rule.signed_by.as_ref().map(|signers| format!("signed by {signers}")));
     match parts.is_empty() {
         true => "an SBOM".into(),
         false => format!("an SBOM {}", parts.join(", ")),
     }
 }
 
-fn judge_sbom(rule: &SbomRule, sbom: &SbomFacts, expected: String) -> Finding {
+pub(super) fn judge_sbom(rule: &SbomRule, sbom: &SbomFacts, expected: String) -> Finding {
     let mut wrong = Vec::new();
     let mut fixes = Vec::new();
     if let Some(format) = rule

@@ -76,6 +76,8 @@ impl Inquiry<'_> {
             match fact.under(root) {
                 // Nobody has asked this trust root yet.
                 None => matched.uncertain = true,
+                // Too much to be checked, now and later.
+                Some(found) if found.is_past_limit() => {}
                 Some(found) if found.verdict == Verdict::Error || !self.horizon.is_current(found) => {
                     matched.uncertain = true;
                 }
@@ -103,7 +105,8 @@ impl Inquiry<'_> {
         let found = self.describe(signatures(), signers, "not signed");
         let fix = fix(signers, &matched);
         let uncertain = matched.iter().any(|matched| matched.uncertain) || !self.facts.incomplete.is_empty();
-        let finding = match uncertain && !signers.of.is_empty() {
+        // What lies past a limit is not there: no error, which others could make by attaching more.
+        let finding = match uncertain && self.past_limit().is_none() && !signers.of.is_empty() {
             true => Finding::error(expected, found, fix),
             false => Finding::fail(expected, found, fix),
         };
@@ -137,8 +140,8 @@ impl Inquiry<'_> {
         if let Some(why) = self.facts.incomplete.first() {
             found.push_str(&format!("; not everything could be looked at: {why}"));
         }
-        if let Some(over) = self.facts.over.first() {
-            found.push_str(&format!("; {over}"));
+        if let Some(limit) = self.past_limit() {
+            found.push_str(&format!("; {limit}"));
         }
         found
     }

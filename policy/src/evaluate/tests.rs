@@ -91,6 +91,7 @@ fn the_hardest_policy_counts_and_none_allows() {
         "{}",
         decision.message()
     );
+    assert_eq!(decision.warnings().len(), 1, "only what warns warns");
     let push = evaluate(&set, &facts, Point::Push, &context);
     assert_eq!((push.outcome, push.policies.len()), (Outcome::Allow, 0));
 }
@@ -116,6 +117,16 @@ fn what_strangers_wrote_is_shown_as_text_and_cut() {
     // Whatever is not seen is shown, and counted as it is shown.
     assert_eq!(crate::decision::plain("a\u{200b}b\u{feff}", 20), "a\\u{200b}b\\u{feff}");
     assert_eq!(crate::decision::plain("a\u{200b}b", 8), "a\\u{2…");
+}
+
+#[test]
+fn a_warning_ends_with_what_to_do() {
+    let facts = json!({"image": {"registry": "r".repeat(2000)}});
+    let long = "image: {allowedRegistries: a}";
+    let decision = decide(policy(long, "mode: warn"), facts);
+    let warnings = decision.warnings();
+    assert!(warnings[0].ends_with("with `rreg cp`") && warnings[0].len() < 600, "{warnings:?}");
+    assert!(decide(policy(long, ""), json!({"image": {"registry": "b"}})).warnings().is_empty());
 }
 
 #[test]

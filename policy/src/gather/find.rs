@@ -32,6 +32,8 @@ pub struct Attached {
     pub incomplete: Vec<String>,
     /// See [`super::Gathered::over`].
     pub over: Vec<String>,
+    /// See [`super::Gathered::unread`].
+    pub unread: Vec<String>,
     /// See [`super::Gathered::passed_over`].
     pub passed_over: Vec<String>,
 }
@@ -78,6 +80,7 @@ impl Attached {
         self.list.extend(more.list);
         self.incomplete.extend(more.incomplete);
         self.over.extend(more.over);
+        self.unread.extend(more.unread);
         self.passed_over.extend(more.passed_over);
     }
 

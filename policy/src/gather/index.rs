@@ -21,6 +21,7 @@ pub(super) struct Entries {
     /// What each is about, and its digest.
     list: Vec<(Digest, Digest)>,
     incomplete: Vec<String>,
+    unread: Vec<String>,
 }
 
 /// What an entry of an index is an attestation about, if it is one of BuildKit's attestation manifests. One for a
@@ -73,7 +74,7 @@ pub(super) async fn entries(
     entries.list.dedup();
     if entries.list.len() > limits.max_referrers {
         let limit = limits.max_referrers;
-        entries.incomplete.push(format!("more than {limit} attestation manifests; {limit} were looked at"));
+        entries.unread.push(format!("more than {limit} attestation manifests; {limit} were looked at"));
         entries.list.truncate(limit);
     }
     entries
@@ -90,6 +91,7 @@ impl Entries {
 /// Adds the entries to what was found: as another way to what is known, or read anew.
 pub(super) async fn join(content: &dyn Content, found: &mut Attached, entries: Entries, limits: &Limits) {
     found.incomplete.extend(entries.incomplete);
+    found.unread.extend(entries.unread);
     let mut unknown = Vec::new();
     for (subject, digest) in entries.list {
         let known = found.list.iter_mut().find(|one| one.subject == subject && one.content.digest == digest);

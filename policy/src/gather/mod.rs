@@ -6,7 +6,7 @@
 //! - the attestation manifests in an index that BuildKit makes.
 //!
 //! What is found twice counts once. What is found and cannot be read, or lies past a limit, is named in
-//! [`Gathered::incomplete`], and the order of everything depends on content alone.
+//! [`Gathered::incomplete`], [`Gathered::over`] and [`Gathered::unread`], and the order of everything depends on content alone.
 
 mod find;
 mod image;
@@ -39,12 +39,13 @@ const READS: usize = 8;
 pub struct Gathered {
     /// The evidence, each piece once: of the image first, then of its parents.
     pub evidence: Vec<Evidence>,
-    /// What was found and could not be read, or was not looked at because a limit was reached. A rule that misses
-    /// something answers `error` where this is not empty.
+    /// What was found and could not be read. A rule that misses something answers `error` where this is not empty.
     pub incomplete: Vec<String>,
     /// What there is more of than is looked at. That is no error, which a stranger could make by attaching more: what is
     /// missed among it is not there, and the reason says so.
     pub over: Vec<String>,
+    /// What was not read because a limit on size or number was reached. Like `over`, but it may be the newest.
+    pub unread: Vec<String>,
     /// What was found and is not about the digest at all.
     pub passed_over: Vec<String>,
 }
@@ -68,7 +69,7 @@ pub async fn gather(
     let mut found = Attached::default();
     let dropped = subjects.len().saturating_sub(1 + limits.max_referrers);
     if dropped > 0 {
-        found.incomplete.push(format!("{dropped} more indexes have {} and were not looked at", image.digest));
+        found.unread.push(format!("{dropped} more indexes have {} and were not looked at", image.digest));
         subjects.truncate(1 + limits.max_referrers);
     }
     let (attachments, entries) = futures_util::future::join(
@@ -80,9 +81,9 @@ pub async fn gather(
         found.extend(one);
     }
     index::join(content, &mut found, entries, limits).await;
-    let Attached { list, mut incomplete, over, passed_over } = found;
-    let evidence = evidence_of(content, &list, &mut incomplete, limits).await;
-    Gathered { evidence: once_each(evidence), incomplete, over, passed_over }
+    let Attached { list, mut incomplete, over, mut unread, passed_over } = found;
+    let evidence = evidence_of(content, &list, (&mut incomplete, &mut unread), limits).await;
+    Gathered { evidence: once_each(evidence), incomplete, over, unread, passed_over }
 }
 
 /// The same content about the same subject, once, with all the ways in which it was found.

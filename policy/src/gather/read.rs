@@ -37,41 +37,34 @@ fn is_bundle(essence: &str) -> bool {
     essence.starts_with("application/vnd.dev.sigstore.bundle") && essence.ends_with("json")
 }
 
-/// Reads the evidence in these manifests, in their order. What cannot be read or lies past a limit is said in
-/// `incomplete`.
+/// A piece that a manifest names.
+struct Named<'a> {
+    attachment: &'a Attachment,
+    kind: EvidenceKind,
+    layer: &'a Descriptor,
+    /// Its place among the pieces of its manifest.
+    position: usize,
+}
+
+impl std::fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} in the manifest {}", self.layer.digest, self.attachment.content.digest)
+    }
+}
+
+/// Reads the evidence in these manifests, in their order. What cannot be read is said in `incomplete`, and what lies past
+/// a limit in `unread`.
 pub async fn evidence_of(
     content: &dyn Content,
     attachments: &[Attachment],
-    incomplete: &mut Vec<String>,
+    (incomplete, unread): (&mut Vec<String>, &mut Vec<String>),
     limits: &Limits,
 ) -> Vec<Evidence> {
-    let mut left = limits.max_total as u64;
-    let mut wanted = Vec::new();
-    for attachment in attachments {
-        let layers = attachment.manifest.layers.iter();
-        let pieces = layers.filter_map(|layer| Some((evidence_kind(&attachment.manifest, layer)?, layer)));
-        for (position, (kind, layer)) in pieces.enumerate() {
-            let name = format!("{} in the manifest {}", layer.digest, attachment.content.digest);
-            if position >= limits.max_layers {
-                incomplete.push(format!("{name}: only {} layers are looked at", limits.max_layers));
-                break;
-            }
-            if layer.size > limits.max_evidence as u64 {
-                let (size, limit) = (layer.size, limits.max_evidence);
-                incomplete.push(format!("{name}: it has {size} bytes, more than the limit of {limit}"));
-            } else if layer.size > left {
-                let limit = limits.max_total;
-                incomplete.push(format!("{name}: all evidence together has more than {limit} bytes"));
-            } else {
-                left -= layer.size;
-                wanted.push((attachment, kind, layer, name));
-            }
-        }
-    }
-    let reads = wanted.into_iter().map(|(attachment, kind, layer, name)| async move {
-        let limit = usize::try_from(layer.size).unwrap_or(usize::MAX);
-        let read = content.blob(&layer.digest, limit).await;
-        read.map(|bytes| piece(attachment, kind, layer, bytes)).map_err(|error| format!("{name}: {error}"))
+    let reads = chosen(attachments, unread, limits).into_iter().map(|named| async move {
+        let limit = usize::try_from(named.layer.size).unwrap_or(usize::MAX);
+        let read = content.blob(&named.layer.digest, limit).await;
+        read.map(|bytes| piece(named.attachment, named.kind, named.layer, bytes))
+            .map_err(|error| format!("{named}: {error}"))
     });
     let read = in_turn(reads.collect()).await;
     let mut evidence = Vec::with_capacity(read.len());
@@ -82,6 +75,55 @@ pub async fn evidence_of(
         }
     }
     evidence
+}
+
+/// The pieces that are read. Where there are too many or too much, the first ones of each manifest come before the
+/// second ones, and of those the small ones first: a signature is some kilobytes, and somebody else's many or large
+/// pieces must not take its place.
+fn chosen<'a>(attachments: &'a [Attachment], unread: &mut Vec<String>, limits: &Limits) -> Vec<Named<'a>> {
+    let mut found = Vec::new();
+    for attachment in attachments {
+        let layers = attachment.manifest.layers.iter();
+        let pieces = layers.filter_map(|layer| Some((evidence_kind(&attachment.manifest, layer)?, layer)));
+        for (position, (kind, layer)) in pieces.enumerate() {
+            let named = Named { attachment, kind, layer, position };
+            if position >= limits.max_layers {
+                unread.push(format!("{named}: only {} layers are looked at", limits.max_layers));
+                break;
+            }
+            if layer.size > limits.max_evidence as u64 {
+                let (size, limit) = (layer.size, limits.max_evidence);
+                unread.push(format!("{named}: it has {size} bytes, more than the limit of {limit}"));
+            } else {
+                found.push(named);
+            }
+        }
+    }
+    let mut order: Vec<usize> = (0..found.len()).collect();
+    order.sort_by_key(|at| found.get(*at).map(|named| (named.position, named.layer.size)));
+    let (mut left, mut taken) = (limits.max_total as u64, vec![false; found.len()]);
+    let (mut pieces, mut too_long) = (0, None);
+    for (at, named) in order.iter().filter_map(|at| Some((*at, found.get(*at)?))) {
+        if pieces >= limits.max_pieces {
+            let (all, limit) = (found.len(), limits.max_pieces);
+            unread.push(format!("of {all} signatures, attestations and documents {limit} were looked at"));
+            break;
+        }
+        if named.layer.size > left {
+            too_long = too_long.or(Some(named));
+            continue;
+        }
+        left -= named.layer.size;
+        pieces += 1;
+        if let Some(taken) = taken.get_mut(at) {
+            *taken = true;
+        }
+    }
+    if let Some(named) = too_long {
+        let limit = limits.max_total;
+        unread.push(format!("{named}: all evidence together has more than {limit} bytes"));
+    }
+    found.into_iter().zip(taken).filter_map(|(named, taken)| taken.then_some(named)).collect()
 }
 
 fn piece(attachment: &Attachment, kind: EvidenceKind, layer: &Descriptor, content: bytes::Bytes) -> Evidence {

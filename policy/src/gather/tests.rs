@@ -312,10 +312,12 @@ async fn past_a_limit_is_said() {
         (Limits { max_evidence: 4, ..limits() }, "more than the limit of 4", 6),
         (Limits { max_total: 10, ..limits() }, "more than 10 bytes", 6),
         (Limits { max_layers: 3, ..limits() }, "only 3 layers", 6),
+        (Limits { max_pieces: 4, ..limits() }, "of 7 signatures, attestations and documents 4", 4),
     ];
     for (limits, said, evidence) in cases {
         let gathered = gather(&memory, &image, &[], &limits).await;
-        let told = gathered.incomplete.iter().chain(&gathered.over);
+        assert!(gathered.incomplete.is_empty(), "{said}: it is no error: {gathered:?}");
+        let told = gathered.unread.iter().chain(&gathered.over);
         assert!(told.into_iter().any(|line| line.contains(said)), "{said}: {gathered:?}");
         assert!(gathered.evidence.len() <= evidence, "{said}");
     }
@@ -448,6 +450,25 @@ async fn names_that_readers_disagree_about_are_refused() {
     assert!(facts(&memory, &index).await.unwrap_err().to_string().contains("\"OS\" is not \"os\""));
 }
 
+#[tokio::test]
+async fn much_that_is_attached_takes_no_place() {
+    let mut memory = Memory::default();
+    let image = memory.image("a");
+    let signature = memory.holding(BUNDLE, "a signature", Some(&image));
+    memory.refer(&image, &signature);
+    let large = memory.holding(BUNDLE, &"large".repeat(40), Some(&image));
+    memory.refer(&image, &large);
+    let layers: Vec<Value> = (0..9).map(|n| memory.store(SIMPLE, &format!("{n}"))).collect();
+    let config = memory.store(media_type::OCI_EMPTY, "{}");
+    let many = memory.put(json!({"config": config, "layers": layers, "subject": descriptor(&image)}));
+    memory.refer(&image, &many);
+    for few in [Limits { max_total: 40, ..limits() }, Limits { max_pieces: 3, ..limits() }] {
+        let gathered = gather(&memory, &image, &[], &few).await;
+        assert!(gathered.evidence.iter().any(|piece| piece.manifest == signature.digest), "{gathered:?}");
+        assert!(!gathered.unread.is_empty() && gathered.incomplete.is_empty(), "{gathered:?}");
+    }
+}
+
 /// Servers run these on any thread.
 #[test]
 fn what_gathers_may_move_between_threads() {
@@ -458,5 +479,5 @@ fn what_gathers_may_move_between_threads() {
     movable(&gather(&memory, &image, &[], &limits));
     movable(&attached(&memory, &image.digest, &limits));
     movable(&image_facts(&memory, "", "", &[], &image, &[], &limits));
-    movable(&evidence_of(&memory, &[], &mut Vec::new(), &limits));
+    movable(&evidence_of(&memory, &[], (&mut Vec::new(), &mut Vec::new()), &limits));
 }

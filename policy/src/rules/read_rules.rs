@@ -130,7 +130,8 @@ pub(super) fn references(policy: &Node, found: &mut BTreeSet<TrustReference>) {
     for rule in policy.get("require").map(Node::many).unwrap_or_default() {
         let signature = rule.get("signature");
         lists.extend(["any", "all", "of"].iter().filter_map(|field| signature.and_then(|s| s.get(field))));
-        lists.extend(rule.get("attestation").and_then(|attestation| attestation.get("signedBy")));
+        let signed = ["attestation", "sbom"].iter();
+        lists.extend(signed.filter_map(|kind| rule.get(kind).and_then(|asked| asked.get("signedBy"))));
     }
     found.extend(lists.into_iter().flat_map(Node::many).filter_map(reference));
 }
@@ -213,8 +214,7 @@ fn certificate_matcher(node: &Node, path: &str, reader: &mut Reader<'_>) -> Opti
 }
 
 fn attestation(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<AttestationRule> {
-    let signed_by =
-        node.get("signedBy").map(|list| signers(list, &format!("{path}.signedBy"), Need::Any, reader));
+    let signed_by = signed_by(node, path, reader);
     let cel = match node.get("cel") {
         Some(cel) => Some(expression(cel, &format!("{path}.cel"), VARIABLES, reader)?),
         None => None,
@@ -231,6 +231,11 @@ fn attestation(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<Attes
     Some(AttestationRule { predicate: name.to_owned(), signed_by, cel, which })
 }
 
+/// `signedBy` of a rule.
+fn signed_by(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<Signers> {
+    node.get("signedBy").map(|list| signers(list, &format!("{path}.signedBy"), Need::Any, reader))
+}
+
 fn sbom(node: &Node, path: &str, reader: &mut Reader<'_>) -> SbomRule {
     SbomRule {
         present: node.get("present").and_then(Node::flag).unwrap_or(true),
@@ -238,6 +243,7 @@ fn sbom(node: &Node, path: &str, reader: &mut Reader<'_>) -> SbomRule {
         deny_licenses: patterns(node.get("denyLicenses"), reader, &format!("{path}.denyLicenses")),
         allow_licenses: patterns(node.get("allowLicenses"), reader, &format!("{path}.allowLicenses")),
         format: node.get("format").and_then(Node::text).map(str::to_owned),
+        signed_by: signed_by(node, path, reader),
     }
 }
 

@@ -88,6 +88,8 @@ pub struct SbomRule {
     pub allow_licenses: Vec<Pattern>,
     /// `cyclonedx` or `spdx`.
     pub format: Option<String>,
+    /// Who must have signed it; `None`: whatever anybody attached is held against the image.
+    pub signed_by: Option<Signers>,
 }
 
 /// `vulns:`.

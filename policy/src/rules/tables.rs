@@ -209,6 +209,11 @@ static SBOM: Table = Table {
             "Licences of which each package must have one.",
         ),
         optional("format", Shape::Choice(FORMATS), "Its format."),
+        optional(
+            "signedBy",
+            Shape::OneOrMany(&SIGNER),
+            "Who must have signed it, as an attestation; one of a list. Those of others are not looked at then. Where it is left out, what all of them say is held against the image.",
+        ),
     ],
     one_of: &[],
     min_fields: 1,

@@ -67,6 +67,8 @@ pub struct ClientOptions {
     /// It looks at images in order to sign or to judge them, and runs none. It says so in its `User-Agent`, and a rreg
     /// lets who may push to a repository read a manifest for that, even where its policies refuse a pull.
     pub evidence: bool,
+    /// Told what registries warn of, with the host: texts for people, which may say anything.
+    pub on_warning: Option<fn(&str, &str)>,
     /// What registries may send.
     pub limits: Limits,
     /// When to try again.
@@ -84,6 +86,8 @@ struct Inner {
     auth: Authorizer,
     limits: Limits,
     retry: RetryPolicy,
+    /// [`ClientOptions::on_warning`].
+    on_warning: Option<fn(&str, &str)>,
     /// [`ClientOptions::guard_local`].
     guarded: bool,
     /// Two pushes must not both read the fallback index before either writes it.
@@ -115,6 +119,7 @@ impl RegistryClient {
             auth,
             limits: options.limits,
             retry: options.retry,
+            on_warning: options.on_warning,
             guarded: options.guard_local,
             fallback_index: Mutex::default(),
         })))

@@ -59,6 +59,17 @@ pub(crate) fn http_client(base: &Url, options: &ClientOptions) -> Result<reqwest
     }
 }
 
+/// What a registry warns of (distribution-spec, "Warnings": code 299, agent `-`); older ones of ours named themselves.
+fn warnings(response: &Response) -> Vec<String> {
+    let headers = response.headers().get_all(http::header::WARNING);
+    let texts = headers.iter().take(20).filter_map(|value| {
+        let (_agent, text) = value.to_str().ok()?.strip_prefix("299 ")?.split_once(' ')?;
+        let text = text.trim().strip_prefix('"')?.strip_suffix('"')?;
+        Some(text.chars().filter(|c| *c != '\\').take(2000).collect())
+    });
+    texts.collect()
+}
+
 /// A request that can be sent again.
 #[derive(Clone)]
 pub(crate) struct Request {
@@ -106,7 +117,12 @@ impl RegistryClient {
                 }
                 Err(error) => retry.after_error(attempt, error, rand::random()),
             };
-            let Some(wait) = wait else { return outcome };
+            let Some(wait) = wait else {
+                if let (Ok(response), Some(warn)) = (&outcome, self.0.on_warning) {
+                    warnings(response).iter().for_each(|text| warn(&self.0.host, text));
+                }
+                return outcome;
+            };
             attempt += 1;
             tracing::debug!(operation = request.operation.name(), attempt, ?wait, "trying again");
             tokio::time::sleep(wait).await;

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::active::{Active, Asked, Good};
 use super::facts::{self, Looked};
+use super::told::point_word;
 use crate::app::App;
 
 /// Who decides, in the audit trail.
@@ -20,7 +21,7 @@ const DECIDER: &str = "policy";
 /// Stands for the digest of trust roots where a manifest is evidence itself, which no policy is asked about.
 const EVIDENCE: &str = "evidence";
 /// An image that was allowed and is not any more.
-const WITHDRAWN: &str = "decision.withdrawn";
+pub(super) const WITHDRAWN: &str = "decision.withdrawn";
 /// After which time facts that were not whole are gathered again.
 const RETRY: TimeDelta = TimeDelta::minutes(5);
 /// How often a decision is begun again because facts have changed under it.
@@ -246,7 +247,7 @@ fn json(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|error| Failure::Other(error.to_string()))
 }
 
-fn word(outcome: Outcome) -> &'static str {
+pub(super) fn word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Allow => "allow",
         Outcome::Warn => "warn",
@@ -334,26 +335,13 @@ fn event(about: &Undecided, now: &Decision, was: Option<Outcome>, by_digest: boo
     let decided =
         now.with_outcome(now.outcome).map(|policy| format!("{}@{}", policy.policy, policy.revision));
     let by: Vec<String> = decided.collect();
-    let at = json(&now.at).unwrap_or_default();
     let how = if by_digest { "" } else { " by tag" };
-    let rule = format!("{} at {}{how}: {}", word(now.outcome), at.trim_matches('"'), by.join(", "));
+    let rule = format!("{} at {}{how}: {}", word(now.outcome), point_word(now.at), by.join(", "));
     let mut event = AuditEvent::new(name, outcome, rule.trim_end_matches(": ").to_owned());
     event.actor = DECIDER.to_owned();
     event.repository = Some(about.repository.to_string());
     event.target = Some(about.digest.to_string());
     event
-}
-
-impl super::Admission {
-    /// Counts and tells a decision that is kept.
-    fn kept(&self, about: &Undecided, decisions: &Decisions, audit: &[AuditEvent]) {
-        for event in audit.iter().filter(|event| event.event == WITHDRAWN) {
-            self.metrics.withdrawn.inc();
-            let reason = decisions.pull(true).message();
-            let (repository, digest, rule) = (&about.repository, &about.digest, &event.rule);
-            tracing::warn!(%repository, %digest, rule, reason, "no longer allowed");
-        }
-    }
 }
 
 /// The index that clients keep where a registry has no referrers API (distribution-spec, "Referrers Tag Schema"): at no

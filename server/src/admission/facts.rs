@@ -17,8 +17,6 @@ use crate::app::App;
 
 /// Least time between two looks at what an upstream has about an image.
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(600);
-/// Pieces of evidence about one manifest that are verified.
-const MAX_PIECES: usize = 500;
 /// Tags and indexes of one manifest that are looked at.
 const MAX_NAMES: usize = 1000;
 
@@ -103,25 +101,21 @@ async fn of(
     let too_many = tags.len() > MAX_NAMES || parents.len() > MAX_NAMES;
     tags.truncate(MAX_NAMES);
     parents.truncate(MAX_NAMES);
-    let (stated, mut gathered) = tokio::join!(
+    let (stated, gathered) = tokio::join!(
         image_facts(content, "", repository, &tags, image, &parents, limits),
         gather(content, image, &parents, limits)
     );
     let (mut image, mut incomplete) = stated?;
     incomplete.extend(gathered.incomplete);
+    let mut unread = gathered.unread;
     if too_many {
         image.unknown = true;
-        incomplete.push(format!("more than {MAX_NAMES} tags or indexes have it, and not all were looked at"));
-    }
-    if gathered.evidence.len() > MAX_PIECES {
-        let all = gathered.evidence.len();
-        incomplete.push(format!("of {all} signatures and attestations {MAX_PIECES} were looked at"));
-        gathered.evidence.truncate(MAX_PIECES);
+        unread.push(format!("more than {MAX_NAMES} tags or indexes have it, and not all were looked at"));
     }
     let evidence = verified(app, &gathered.evidence, asked, now).await?;
-    let sbom = rreg_policy::sbom_facts(&gathered.evidence);
+    let (sbom, signed_sboms) = rreg_policy::sbom_facts(&gathered.evidence);
     let over = gathered.over;
-    Ok(Facts { evidence, incomplete, over, sbom, ..Facts::bare(image, None) })
+    Ok(Facts { evidence, incomplete, over, unread, sbom, signed_sboms, ..Facts::bare(image, None) })
 }
 
 /// Each piece with what its verification found, under every root that is asked about. What was verified before, here

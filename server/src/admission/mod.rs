@@ -16,10 +16,12 @@ mod kept;
 mod read;
 pub(crate) mod review;
 mod sources;
+mod told;
 mod what_if;
 mod worker;
 
-use std::sync::{Arc, RwLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use quick_cache::Weighter;
@@ -70,6 +72,8 @@ pub(crate) struct Admission {
     limits: Limits,
     revocations: Revocations,
     pub(crate) metrics: PolicyMetrics,
+    /// Names that warnings are counted by.
+    warned_of: Mutex<BTreeSet<String>>,
     /// Something is to be decided again.
     wake: Notify,
     reading: tokio::sync::Mutex<()>,
@@ -167,6 +171,7 @@ impl Admission {
             limits: Limits::default(),
             revocations: Revocations::new(config.revocation),
             metrics,
+            warned_of: Mutex::default(),
             wake: Notify::new(),
             reading: tokio::sync::Mutex::default(),
             flights: Flights::default(),

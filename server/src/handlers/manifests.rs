@@ -6,10 +6,10 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use rreg_auth::{Action, Caller, Permit};
 use rreg_oci::{Digest, ErrorCode, Manifest, Operation, Reference, RepositoryName, Tag};
-use rreg_policy::{Decision, Point};
+use rreg_policy::{Decision, Outcome, Point};
 use rreg_storage::{AuditEvent, NewManifest, StorageError, StoredManifest};
 
 use super::{Answer, content_headers, created, empty, not_modified, set};
@@ -121,7 +121,7 @@ pub(super) async fn judged(
     };
     match app.admission.pull(app, repository, &manifest.digest, reference.digest().is_some()).await? {
         admission::Answer::Allow => {}
-        admission::Answer::Warn(decision) => warn(&mut answer, &decision),
+        admission::Answer::Warn(decision) => warn(app, &mut answer, &decision),
         // Clients ask what is there before they push, and read what they push to. The answer to a HEAD is no content.
         admission::Answer::Deny(_) if pushes(app, permit, repository) => {
             if matches!(permit.operation(), Operation::ManifestGet { .. }) {
@@ -138,6 +138,12 @@ pub(super) async fn judged(
         admission::Answer::Deny(decision) => return Err(denied(app, &decision)),
     }
     Ok(answer)
+}
+
+/// The policies that warn.
+fn by(decision: &Decision) -> String {
+    let names = decision.with_outcome(Outcome::Warn).map(|policy| policy.policy.as_str());
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// 403 with what a person reads in their client, and beside it the decision for programs.
@@ -157,12 +163,19 @@ fn done(point: Point) -> &'static str {
     }
 }
 
-/// RFC 7234, section 5.5: 299 is a warning of whatever kind. It is one header line, so it is cut and made plain.
-fn warn(response: &mut Response, decision: &Decision) {
+/// Warnings of one answer: what is more is in the registry's own decision.
+const MAX_WARNINGS: usize = 5;
+
+/// What clients show their users (distribution-spec, "Warnings"): code 299, no agent, one header for each.
+fn warn(app: &App, response: &mut Response, decision: &Decision) {
+    app.admission.warned(decision);
     let plain = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
-    let text: String =
-        decision.message().chars().map(plain).filter(|c| !matches!(c, '"' | '\\')).take(500).collect();
-    set(response.headers_mut(), http::header::WARNING, format!("299 rreg \"{text}\""));
+    for warning in decision.warnings().iter().take(MAX_WARNINGS) {
+        let text: String = warning.chars().map(plain).filter(|c| !matches!(c, '"' | '\\')).collect();
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            response.headers_mut().append(http::header::WARNING, value);
+        }
+    }
 }
 
 /// Whether a client may want to know if it has to push this manifest as a child of an index.
@@ -232,7 +245,7 @@ pub(super) async fn put(
     let accepted = if reference.digest().is_some() { tag_list(&tags) } else { None };
     let list_packages = manifest.is_container() && app.sbom.covers(repository);
     audit.target = Some(target(&tags, &digest));
-    let new = NewManifest {
+    let mut new = NewManifest {
         repository: repository.clone(),
         digest,
         body,
@@ -244,7 +257,14 @@ pub(super) async fn put(
     };
     let warning = match app.admission.push(app, &new).await? {
         admission::Answer::Allow => None,
-        admission::Answer::Warn(decision) => Some(decision),
+        admission::Answer::Warn(decision) => {
+            let (digest, reason) = (&decision.digest, decision.message());
+            tracing::warn!(%repository, %digest, reason, "stored with a warning");
+            if let Some(audit) = &mut new.audit {
+                audit.rule = format!("{}; warned by {}", audit.rule, by(&decision));
+            }
+            Some(decision)
+        }
         admission::Answer::Deny(decision) => return Err(denied(app, &decision)),
     };
     app.storage.metadata().put_manifest(new).await?;
@@ -256,7 +276,7 @@ pub(super) async fn put(
         set(response.headers_mut(), OCI_TAG, tags);
     }
     if let Some(decision) = warning {
-        warn(&mut response, &decision);
+        warn(app, &mut response, &decision);
     }
     Ok(response)
 }

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::Request;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::StatusCode;
 use rreg_auth::Permit;
 use rreg_oci::{ErrorCode, Glob, Operation, Reference, RepositoryName, Tag};
 use rreg_policy::{Point, Policy};
-use rreg_storage::{AuditEvent, PolicyTexts, StorageError};
+use rreg_storage::{AuditEvent, PolicyTexts};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -253,9 +255,9 @@ pub(super) async fn what_if(app: &Arc<App>, request: Request) -> Answer {
     let texts = app.storage.metadata().policy_texts().await?;
     let new = Policy::parse(&sent.policy, &SetTrust::new(&texts.trust))
         .map_err(|errors| bad(errors.to_string()))?;
-    let answer = crate::admission::what_if(app, new, &globs, sent.at.unwrap_or(Point::Pull)).await;
-    match answer {
-        Ok(value) => Ok(json_answer(Bytes::from(value.to_string()))),
-        Err(error) => Err(StorageError::into(error)),
-    }
+    let pieces = crate::admission::what_if(app, new, globs, sent.at.unwrap_or(Point::Pull));
+    let mut response = json_answer(Bytes::new());
+    response.headers_mut().remove(http::header::CONTENT_LENGTH);
+    *response.body_mut() = Body::from_stream(pieces.map(Ok::<_, std::convert::Infallible>));
+    Ok(response)
 }

@@ -49,6 +49,7 @@ impl Upstream {
         };
         let options = ClientOptions {
             evidence: false,
+            on_warning: None,
             plain_http: false,
             ca_file: config.ca_file.clone(),
             insecure_skip_tls_verify: config.insecure_skip_tls_verify,

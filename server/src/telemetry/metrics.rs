@@ -69,6 +69,8 @@ pub struct PolicyMetrics {
     pub failures: IntCounter,
     /// Requests refused by a policy.
     pub denied: IntCounter,
+    /// Requests that policies warned of, by policy and point.
+    pub warnings: IntCounterVec,
     /// Images that were allowed and are not any more.
     pub withdrawn: IntCounter,
     /// 1 while the policies that are set cannot be read, and those read last hold.
@@ -186,6 +188,11 @@ impl Registrar {
             failures: self
                 .counter("rreg_decision_failures_total", "Attempts to decide about an image that failed.")?,
             denied: self.counter("rreg_policy_denied_total", "Requests refused by a policy.")?,
+            warnings: self.counters(
+                "rreg_policy_warnings_total",
+                "Requests that a policy let go on with a warning.",
+                &["policy", "point"],
+            )?,
             withdrawn: self
                 .counter("rreg_policy_withdrawn_total", "Images that were allowed and are not any more.")?,
             broken: self.gauge(

@@ -188,23 +188,48 @@ impl MetadataStore {
         Ok(row.map(|row| row.try_get::<Option<String>, _>(0)).transpose()?.flatten())
     }
 
-    /// Up to `limit` manifests after the one with id `after`, with what is known of them, for a look at what other
-    /// policies would do. The numbers are the ids.
+    /// Up to `limit` manifests of a repository after the one with this digest, with what is known of them, for a look at
+    /// what other policies would do.
     ///
     /// # Errors
     /// A database failure.
     pub async fn judged_manifests(
         &self,
-        after: i64,
+        repository: &RepositoryName,
+        after: Option<&Digest>,
         limit: usize,
-    ) -> Result<Vec<(i64, Undecided)>, StorageError> {
-        let sql = format!("{SELECT} WHERE m.id > $1 ORDER BY m.id LIMIT $2");
+    ) -> Result<Vec<Undecided>, StorageError> {
+        let sql = format!("{SELECT} WHERE r.name = $1 AND m.digest > $2 ORDER BY m.digest LIMIT $3");
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(after)
+            .bind(repository.as_str())
+            .bind(after.map(ToString::to_string).unwrap_or_default())
             .bind(to_sql(limit as u64))
             .fetch_all(&mut *self.db.read().await?)
             .await?;
-        rows.iter().map(|row| Ok((row.try_get(0)?, undecided(row)?))).collect()
+        rows.iter().map(undecided).collect()
+    }
+
+    /// Up to `limit` repositories whose names begin so, in order, after another one of them.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn repositories_like(
+        &self,
+        beginning: &str,
+        after: Option<&RepositoryName>,
+        limit: usize,
+    ) -> Result<Vec<RepositoryName>, StorageError> {
+        // Names have characters above a blank and below DEL only: what follows on a name, and what ends a beginning.
+        let from = after.map_or_else(|| beginning.to_owned(), |after| format!("{after} "));
+        let rows = sqlx::query(
+            "SELECT name FROM repositories WHERE name >= $1 AND name < $2 ORDER BY name LIMIT $3",
+        )
+        .bind(from)
+        .bind(format!("{beginning}\u{7f}"))
+        .bind(to_sql(limit as u64))
+        .fetch_all(&mut *self.db.read().await?)
+        .await?;
+        rows.iter().map(|row| text_column(row, 0)).collect()
     }
 
     /// How many manifests have no decision by these policies.

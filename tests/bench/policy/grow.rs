@@ -80,30 +80,23 @@ fn column(bench: &Bench, images: u64) -> Result<Column, Failure> {
     pulls(&server, images, Duration::from_secs(3))?;
     column.pulls = pulls(&server, images, Duration::from_secs(3))?;
     let (before, _) = progress(&mut Client::connect(server.address)?)?;
-    let put = policy("platforms", "image: {maxSizeMiB: 99}");
     let started = Instant::now();
-    let kind = "Content-Type: application/yaml\r\n";
-    Client::connect(server.address)?.send(
-        "PUT",
-        "/v2/_rreg/policies/platforms",
-        kind,
-        put.as_bytes(),
-        &[201],
-    )?;
+    put(&server, 99)?;
     decided(&server, &before, bench.sizes.look)?;
     column.decisions = images as f64 / started.elapsed().as_secs_f64();
-    let put = policy("platforms", "image: {maxSizeMiB: 98}");
-    Client::connect(server.address)?.send(
-        "PUT",
-        "/v2/_rreg/policies/platforms",
-        kind,
-        put.as_bytes(),
-        &[201],
-    )?;
+    put(&server, 98)?;
     column.pulls_meanwhile = pulls(&server, images, Duration::from_millis(1500))?;
     decided(&server, "", bench.sizes.look)?;
     commands(&site, &server, &mut column)?;
     Ok(column)
+}
+
+/// Sets a policy, so that everything is to be decided again.
+fn put(server: &Server, most: u64) -> Result<(), Failure> {
+    let (path, kind) = ("/v2/_rreg/policies/platforms", "Content-Type: application/yaml\r\n");
+    let policy = policy("platforms", &format!("image: {{maxSizeMiB: {most}}}"));
+    Client::connect(server.address)?.send("PUT", path, kind, policy.as_bytes(), &[201])?;
+    Ok(())
 }
 
 fn commands(site: &Site, server: &Server, column: &mut Column) -> Result<(), Failure> {
@@ -125,10 +118,9 @@ fn commands(site: &Site, server: &Server, column: &mut Column) -> Result<(), Fai
     timed("audit --since 1m", &["audit", "--since", "1m", "--data", &data])?;
     timed("gc plan", &["gc", "plan", "--data", &data])?;
     timed("fsck", &["fsck", "--data", &data])?;
-    timed(
-        "policy explain --what-if, one repository",
-        &["policy", "explain", "--what-if", &what_if, &format!("{address}/bench/g000")],
-    )
+    let one = format!("{address}/bench/g000");
+    timed("policy explain --what-if, one repository", &["policy", "explain", "--what-if", &what_if, &one])?;
+    timed("policy explain --what-if, all", &["policy", "explain", "--what-if", &what_if, &address])
 }
 
 /// What a client can make the registry hold: large manifests by tag, and one under many tags.

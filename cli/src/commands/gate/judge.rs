@@ -7,8 +7,8 @@ use chrono::Utc;
 use futures_util::{StreamExt as _, stream};
 use rreg_oci::{ImageReference, Reference, Tag};
 use rreg_policy::{
-    EvaluateContext, Evidence, Fact, Facts, ImageFacts, Limits, TrustRoot, VerifyContext, evaluate,
-    evidence_facts, gather, image_facts, sbom_facts,
+    EvaluateContext, Evidence, Facts, ImageFacts, Limits, TrustRoot, VerifyContext, evaluate, evidence_facts,
+    gather, image_facts, sbom_facts,
 };
 use rreg_runtime::RegistryClient;
 use rreg_server::Revocations;
@@ -131,7 +131,9 @@ impl<'a> Judge<'a> {
         facts.pinned = Some(image.digest.is_some());
         incomplete.extend(gathered.incomplete);
         let platforms = facts.platforms.clone();
-        let facts = self.facts(facts, &gathered.evidence, (incomplete.clone(), gathered.over), &limits).await;
+        let facts = self
+            .facts(facts, &gathered.evidence, (incomplete.clone(), gathered.over, gathered.unread), &limits)
+            .await;
         let context = EvaluateContext { now: Utc::now(), last_good: None };
         let decision = evaluate(&self.policies.set, &facts, self.how.at.point(), &context);
         if decision.policies.is_empty() && !self.allow_unmatched {
@@ -153,21 +155,21 @@ impl<'a> Judge<'a> {
         &self,
         image: ImageFacts,
         evidence: &[Evidence],
-        (incomplete, over): (Vec<String>, Vec<String>),
+        (incomplete, over, unread): (Vec<String>, Vec<String>, Vec<String>),
         limits: &Limits,
     ) -> Facts {
         let now = Utc::now();
         let revocation = self.revocations.about(evidence, &self.roots, limits, now).await;
         let context = VerifyContext { now, limits, revocation: &revocation };
+        let (sbom, signed_sboms) = sbom_facts(evidence);
         Facts {
-            image,
             evidence: evidence_facts(evidence, &self.roots, &context),
             incomplete,
             over,
-            sbom: sbom_facts(evidence),
-            findings: Fact::no_findings(),
-            findings_at: None,
-            base_created: Fact::no_base_created(),
+            unread,
+            sbom,
+            signed_sboms,
+            ..Facts::bare(image, None)
         }
     }
 

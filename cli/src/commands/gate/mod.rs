@@ -19,7 +19,7 @@ pub(super) use judge::Judge;
 
 use crate::connect::Connect;
 use crate::exit::{Exit, Failure};
-use crate::output::Output;
+use crate::output::{Output, warning};
 use crate::revocation::Check;
 use policies::Policies;
 use report::Report;
@@ -117,6 +117,10 @@ impl Gate {
         }
         let judge = Judge::new(&policies, &self.connect, self.how).allowing_unmatched(self.allow_unmatched);
         let images = judge.all(&self.images).await?;
+        for judged in &images {
+            let warned = judged.result.iter().flat_map(|found| found.decision.warnings());
+            warned.for_each(|text| warning(&format!("{}: {text}", judged.image)));
+        }
         let report = Report { at: self.how.at.point(), images, files: policies.files.clone() };
         self.write(output, &report)?;
         Ok(report.exit())

@@ -132,7 +132,7 @@ impl SbomCommand {
         let image: ImageReference = self.source.parse().map_err(|e| {
             Failure::new(Exit::Usage, format!("{:?} is neither a path nor an image: {e}", self.source))
         })?;
-        let client = self.connect.client(&image.host)?;
+        let client = self.connect.evidence_client(&image.host)?;
         let root = client.fetch_manifest(&image.repository, &image.reference()).await?;
         let origin = Origin::Registry { client, repository: image.repository.clone() };
         Ok(Image { name: image.to_string(), origin, root })

@@ -63,7 +63,7 @@ fn signatures() {
             "to be verified anew",
         ),
         (key, signed(json!([{"key": "b.pub"}, {"key": "a.pub"}])), Pass, "a.pub"),
-        (key, json!({"incomplete": ["more than 200 referrers"]}), Error, "more than 200 referrers"),
+        (key, json!({"incomplete": ["the store is away"]}), Error, "the store is away"),
         (key, json!({"incomplete": ["x"], "signatures": [{"key": "a.pub"}]}), Pass, "a.pub"),
         (key, signed(notary("C=US,ST=WA,O=acme")), Fail, "other trust material"),
         (exact, signed(json!([keyless("https://y")])), Pass, "https://x or https://y by https://i"),
@@ -90,6 +90,23 @@ fn signatures() {
             "",
         ),
         ("signature: {any: [ci]}", signed(json!([{"key": "a.pub"}])), Fail, "the policy does not define ci"),
+    ]);
+}
+
+/// A limit that is passed makes no error, whatever else does.
+#[test]
+fn past_a_limit() {
+    let key = "signature: {any: [{key: a.pub}]}";
+    table(&[
+        (key, json!({"over": ["200 were looked at"]}), Fail, "200 were looked at"),
+        (key, json!({"unread": ["more than 8 MiB"], "incomplete": ["x"]}), Fail, "more than 8 MiB"),
+        (
+            key,
+            json!({"over": ["too many"], "signatures": [{"key": "a.pub", "verdict": "error"}]}),
+            Fail,
+            "too many",
+        ),
+        (key, json!({"over": ["x"], "unread": ["y"], "signatures": [{"key": "a.pub"}]}), Pass, "a.pub"),
     ]);
 }
 
@@ -157,6 +174,11 @@ fn attestations() {
     };
     let which = |word: &str| signed_by.replace("signedBy", &format!("which: {word}, signedBy"));
     let (every, any) = (which("every"), which("any"));
+    let limited = |all: &[(u64, &str)], limit: &str| {
+        let mut facts = several(all);
+        facts[limit] = json!(["too many"]);
+        facts
+    };
     table(&[
         (signed_by, attested(json!({"x": 1}), key("a.pub")), Pass, "attested in"),
         (signed_by, attested(json!({"x": 2}), key("a.pub")), Fail, "the expression is false"),
@@ -165,6 +187,11 @@ fn attestations() {
         (signed_by, attested(json!({"x": 1}), Value::Null), Fail, "an attestation that nobody signed"),
         (signed_by, json!({}), Fail, "no such attestation"),
         (signed_by, json!({"incomplete": ["too much"]}), Error, "too much"),
+        (signed_by, json!({"over": ["too many"], "incomplete": ["x"]}), Fail, "too many"),
+        (signed_by, limited(&[(1, "a.pub")], "over"), Pass, "attested in"),
+        (signed_by, limited(&[(1, "a.pub")], "unread"), Fail, "too many"),
+        (&every, limited(&[(1, "a.pub")], "over"), Fail, "too many"),
+        (&any, limited(&[(1, "a.pub")], "unread"), Pass, "attested in"),
         (
             signed_by,
             json!({"attestations": [{"predicateType": "https://q", "signedBy": key("a.pub")}]}),
@@ -193,6 +220,60 @@ fn attestations() {
             Fail,
             "does not define ci",
         ),
+    ]);
+}
+
+/// An SBOM that was attached: its licence, and who signed it.
+fn attached(all: &[(&str, &str)]) -> Value {
+    let one = |(license, by): &(&str, &str)| {
+        let sbom =
+            json!({"format": "cyclonedx", "packages": 1, "quality": 9.0, "licenses": {*license: ["a"]}});
+        let mut one = json!({"predicateType": "https://cyclonedx.org/bom", "sbom": sbom});
+        if !by.is_empty() {
+            one["signedBy"] = json!({"key": by});
+        }
+        one
+    };
+    json!({"attestations": all.iter().map(one).collect::<Vec<_>>()})
+}
+
+#[test]
+fn sboms_by_those_who_are_meant() {
+    let with = |facts: Value, name: &str| {
+        let mut facts = facts;
+        facts[name] = json!(["too many"]);
+        facts
+    };
+    let anybody = "sbom: {denyLicenses: ['AGPL-*']}";
+    let by = "sbom: {denyLicenses: ['AGPL-*'], signedBy: {key: a.pub}}";
+    let maybe = "sbom: {present: false, denyLicenses: ['AGPL-*'], signedBy: {key: a.pub}}";
+    let (good, bad) = (("MIT", "a.pub"), ("AGPL-3.0-only", "a.pub"));
+    table(&[
+        // Whoever attached it, and however good others look: each is held against the image.
+        (anybody, attached(&[("AGPL-3.0-only", ""), ("MIT", "")]), Fail, "AGPL-3.0-only in a"),
+        (anybody, attached(&[bad, ("MIT", "")]), Fail, "AGPL-3.0-only in a"),
+        (anybody, attached(&[good, ("MIT", "")]), Pass, "cyclonedx with 1 packages"),
+        // What was not looked at may say otherwise.
+        (anybody, with(attached(&[("MIT", "")]), "over"), Fail, "too many"),
+        (anybody, with(attached(&[("MIT", "")]), "unread"), Fail, "too many"),
+        (anybody, with(attached(&[("MIT", "")]), "incomplete"), Error, "too many"),
+        ("sbom: {present: true}", with(attached(&[("MIT", "")]), "over"), Pass, "cyclonedx"),
+        // Of those by others nothing is looked at.
+        (by, attached(&[good]), Pass, "cyclonedx with 1 packages"),
+        (by, attached(&[good, ("AGPL-3.0-only", ""), ("AGPL-3.0-only", "b.pub")]), Pass, "cyclonedx"),
+        (by, attached(&[bad, ("MIT", ""), ("MIT", "b.pub")]), Fail, "AGPL-3.0-only in a"),
+        (by, attached(&[good, bad]), Fail, "AGPL-3.0-only in a"),
+        (by, attached(&[bad, good]), Fail, "AGPL-3.0-only in a"),
+        (by, attached(&[("MIT", "")]), Fail, "an SBOM that nobody signed"),
+        (by, attached(&[("MIT", "b.pub")]), Fail, "an SBOM that is invalid"),
+        (by, json!({}), Fail, "no SBOM"),
+        (by, json!({"incomplete": ["the store is away"]}), Error, "the store is away"),
+        (by, with(attached(&[("MIT", "b.pub")]), "over"), Fail, "too many"),
+        (by, with(attached(&[good]), "over"), Pass, "cyclonedx"),
+        (by, with(attached(&[good]), "unread"), Fail, "too many"),
+        (maybe, json!({}), Pass, "no SBOM"),
+        (maybe, attached(&[bad]), Fail, "AGPL"),
+        ("sbom: {signedBy: ci}", attached(&[good]), Fail, "does not define ci"),
     ]);
 }
 

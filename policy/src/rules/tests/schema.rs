@@ -67,6 +67,8 @@ fn good_and_bad_documents_are_told_apart_alike() {
     let good = [
         EXAMPLE.to_owned(),
         rule("sbom: {allowLicenses: MIT, format: spdx}"),
+        rule("sbom: {signedBy: {key: a.pub}}"),
+        rule("sbom: {signedBy: [ci, {key: a.pub}], minQuality: 7}"),
         rule("signature: {atLeast: 2, of: [{key: a.pub}, {key: b.pub}]}"),
         rule("signature: {any: [{certificate: {roots: r.pem, name: a}}]}"),
         rule("image: {labels: {a: 'b*'}, denyPorts: 22, maxSizeMiB: 100, platforms: [linux/*]}"),

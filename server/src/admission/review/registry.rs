@@ -97,6 +97,7 @@ impl Judge for OfRegistry {
                 decision = by_name;
             }
         }
+        app.admission.warned(&decision);
         Ok(Decided { revision: decisions.revision, decision })
     }
 }
