@@ -21,7 +21,7 @@ mod what_if;
 mod worker;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use quick_cache::Weighter;
