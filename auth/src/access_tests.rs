@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use rreg_oci::Operation;
 
-use crate::access::{Access, Action, Denied, Mode, Rule};
+use crate::access::{Access, Denied, Mode, Rule};
+use crate::action::Action;
 use crate::identity::{Caller, Role};
 use crate::scope::Scope;
 use crate::trust::TrustRule;

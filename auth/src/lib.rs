@@ -20,6 +20,7 @@
 mod access;
 #[cfg(test)]
 mod access_tests;
+mod action;
 mod api_token;
 mod htpasswd;
 mod identity;
@@ -30,7 +31,8 @@ mod sealed;
 mod token;
 mod trust;
 
-pub use access::{Access, Action, Denied, Mode, Permit, Rule};
+pub use access::{Access, Denied, Mode, Permit, Rule};
+pub use action::Action;
 pub use api_token::{ApiToken, fingerprint};
 pub use htpasswd::{Htpasswd, HtpasswdError};
 pub use identity::{Caller, Identity, NameError, OrganisationName, PrincipalName, Role};

@@ -8,7 +8,7 @@ use std::fmt;
 
 use rreg_oci::RepositoryName;
 
-use crate::access::Action;
+use crate::action::Action;
 
 /// Most scopes in one request: a cross-repository mount needs two.
 const MAX_SCOPES: usize = 32;

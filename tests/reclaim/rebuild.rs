@@ -16,7 +16,8 @@ const AT_ONCE: &[(&str, &str)] = &[
     ("RREG_UPLOADS__RECLAIM_GRACE", "0s"),
 ];
 
-on_each_backend!(AT_ONCE => everything_comes_back, a_database_that_says_otherwise_is_left_alone);
+on_each_backend!(AT_ONCE =>
+    everything_comes_back, a_server_that_is_asked_to_stop_writes_its_records, a_database_that_says_otherwise_is_left_alone);
 
 /// Stops the server and has everything recorded that it had no time for.
 fn settle(registry: &mut Registry) {
@@ -98,6 +99,26 @@ async fn everything_comes_back(mut registry: Registry) {
     registry.resume();
     registry.api().assert_image(&repository, &index, Some("latest")).await;
     registry.api().assert_image(&other, &chunked, Some("moved")).await;
+}
+
+/// Pushes are quicker than records: SIGTERM finds some that are still to be written.
+async fn a_server_that_is_asked_to_stop_writes_its_records(mut registry: Registry) {
+    let (api, repository) = (registry.api(), registry.repository());
+    let image = Image::layered(&repository, 1);
+    api.push(&repository, &image, Some("0")).await;
+    let more: Vec<Image> = (1..300)
+        .map(|n| image.clone().edited(|json| json["annotations"] = serde_json::json!({"n": n.to_string()})))
+        .collect();
+    let pushes = more.iter().enumerate().map(|(n, image)| {
+        let (api, repository) = (&api, &repository);
+        async move { api.push_manifest(repository, &format!("{}", n + 1), image.root()).await }
+    });
+    futures_util::future::join_all(pushes).await;
+    registry.stop();
+    registry.lose_database();
+    let (rebuilt, code) = rebuild(&registry, &[]);
+    assert_eq!((code, &rebuilt["count"]), (0, &0.into()), "{rebuilt}");
+    assert_eq!((&rebuilt["manifests"], &rebuilt["tags"]), (&300.into(), &300.into()), "{rebuilt}");
 }
 
 async fn a_database_that_says_otherwise_is_left_alone(mut registry: Registry) {

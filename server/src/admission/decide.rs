@@ -7,21 +7,17 @@ use rreg_oci::{Tag, media_type};
 use rreg_policy::{
     Decision, EvaluateContext, Facts, ImageFacts, Outcome, Point, PolicySet, Verdict, evaluate,
 };
-use rreg_storage::{AuditEvent, NewDecision, NewManifest, StorageError, Undecided};
+use rreg_storage::{NewDecision, NewManifest, StorageError, Undecided};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use super::active::{Active, Asked, Good};
 use super::facts::{self, Looked};
-use super::told::point_word;
+use super::told::events;
 use crate::app::App;
 
-/// Who decides, in the audit trail.
-const DECIDER: &str = "policy";
 /// Stands for the digest of trust roots where a manifest is evidence itself, which no policy is asked about.
 const EVIDENCE: &str = "evidence";
-/// An image that was allowed and is not any more.
-pub(super) const WITHDRAWN: &str = "decision.withdrawn";
 /// After which time facts that were not whole are gathered again.
 const RETRY: TimeDelta = TimeDelta::minutes(5);
 /// How often a decision is begun again because facts have changed under it.
@@ -72,7 +68,7 @@ impl Decisions {
     }
 
     /// Every point and way of asking.
-    const PLACES: [(Point, bool); 7] = [
+    pub(super) const PLACES: [(Point, bool); 7] = [
         (Point::Pull, true),
         (Point::Pull, false),
         (Point::Admit, true),
@@ -307,41 +303,6 @@ pub(super) fn without_facts(about: &Undecided, active: &Active, why: String) -> 
     let asked = active.asked(&about.repository);
     let mut facts = bare_facts(about, Some(why));
     Decisions::make(&asked, &active.revision, &mut facts, Utc::now(), &good_of(about))
-}
-
-/// Rows for the trail: the first decision of policies at each point, and every change of one.
-fn events(about: &Undecided, decisions: &Decisions) -> Vec<AuditEvent> {
-    let before = about.body.as_deref().and_then(Decisions::of_text);
-    let changed = Decisions::PLACES.iter().filter_map(|(point, by_digest)| {
-        let now = decisions.at(*point, *by_digest)?;
-        let was = before.as_ref().and_then(|before| before.at(*point, *by_digest)).map(|was| was.outcome);
-        if was == Some(now.outcome) || (was.is_none() && now.policies.is_empty()) {
-            return None;
-        }
-        // By tag only where that makes a difference.
-        let other = decisions.at(*point, true).map(|other| other.outcome);
-        if !by_digest && *point != Point::Promote && other == Some(now.outcome) {
-            return None;
-        }
-        Some(event(about, now, was, *by_digest))
-    });
-    changed.collect()
-}
-
-fn event(about: &Undecided, now: &Decision, was: Option<Outcome>, by_digest: bool) -> AuditEvent {
-    let withdrawn = was.is_some_and(|was| was != Outcome::Deny) && now.outcome == Outcome::Deny;
-    let name = if withdrawn { WITHDRAWN } else { "decision" };
-    let outcome = if now.outcome == Outcome::Deny { "denied" } else { "allowed" };
-    let decided =
-        now.with_outcome(now.outcome).map(|policy| format!("{}@{}", policy.policy, policy.revision));
-    let by: Vec<String> = decided.collect();
-    let how = if by_digest { "" } else { " by tag" };
-    let rule = format!("{} at {}{how}: {}", word(now.outcome), point_word(now.at), by.join(", "));
-    let mut event = AuditEvent::new(name, outcome, rule.trim_end_matches(": ").to_owned());
-    event.actor = DECIDER.to_owned();
-    event.repository = Some(about.repository.to_string());
-    event.target = Some(about.digest.to_string());
-    event
 }
 
 /// The index that clients keep where a registry has no referrers API (distribution-spec, "Referrers Tag Schema"): at no

@@ -14,6 +14,7 @@ mod decide;
 mod facts;
 mod kept;
 mod read;
+mod remembered;
 pub(crate) mod review;
 mod sources;
 mod told;
@@ -24,11 +25,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use rreg_oci::{Digest, RepositoryName, Tag};
 use rreg_policy::{Decision, Limits, Outcome, Point, TrustRoot};
-use rreg_storage::{Storage, StorageError, StoredDecision};
+use rreg_storage::{Storage, StorageError};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
@@ -41,18 +41,13 @@ pub(crate) use sources::{Seen, SetTrust};
 pub(crate) use what_if::what_if;
 pub(crate) use worker::run as keep_deciding;
 
+use remembered::{ByBytes, EACH, REMEMBERED, Remembered, TOLD, Told, bounded};
+
 use crate::app::App;
 use crate::config;
 use crate::mirror::Flights;
 use crate::revocation::Revocations;
 use crate::telemetry::PolicyMetrics;
-
-/// Bytes of decisions remembered in memory, where no other replica can change them.
-const REMEMBERED: u64 = 24 << 20;
-/// The same of those with reasons to be told, which are some kilobytes each.
-const TOLD: u64 = 8 << 20;
-/// What is remembered of one decision besides the name of its repository, in bytes.
-const EACH: u64 = 400;
 
 /// Decisions that requests wait for and that are made at the same time.
 const AT_ONCE: usize = 16;
@@ -81,52 +76,6 @@ pub(crate) struct Admission {
     flights: Flights<Key, Result<Arc<Decisions>, Arc<Failure>>>,
     /// How many of those at the same time.
     slots: Arc<Semaphore>,
-}
-
-#[derive(Clone)]
-struct Remembered {
-    epoch: u64,
-    decision: Arc<StoredDecision>,
-}
-
-/// A refusal or warning with its reasons: a client that is refused comes again.
-#[derive(Clone)]
-struct Told {
-    remembered: Remembered,
-    decisions: Arc<Decisions>,
-    /// Length of the decisions as text.
-    bytes: u64,
-}
-
-/// Bounds what is remembered in bytes: names and reasons are of others' making.
-#[derive(Clone)]
-struct ByBytes;
-
-impl Weighter<(RepositoryName, Digest), Remembered> for ByBytes {
-    fn weight(&self, (repository, _): &(RepositoryName, Digest), _: &Remembered) -> u64 {
-        EACH + repository.as_str().len() as u64
-    }
-}
-
-impl Weighter<(RepositoryName, Digest), Told> for ByBytes {
-    fn weight(&self, (repository, _): &(RepositoryName, Digest), told: &Told) -> u64 {
-        // Read out of its text, it takes about twice as much.
-        EACH + repository.as_str().len() as u64 + 2 * told.bytes
-    }
-}
-
-fn bounded<V>(bytes: u64, each: u64) -> Cache<(RepositoryName, Digest), V, ByBytes>
-where
-    V: Clone,
-    ByBytes: Weighter<(RepositoryName, Digest), V>,
-{
-    Cache::with_weighter(usize::try_from(bytes / each).unwrap_or(usize::MAX), bytes, ByBytes)
-}
-
-impl Remembered {
-    fn holds(&self, epoch: u64, active: &Active) -> bool {
-        self.epoch == epoch && self.decision.holds(&active.revision)
-    }
 }
 
 /// What becomes of a request.

@@ -6,7 +6,12 @@ use rreg_policy::{Decision, Outcome, Point};
 use rreg_storage::{AuditEvent, Undecided};
 
 use super::Admission;
-use super::decide::{Decisions, WITHDRAWN, word};
+use super::decide::{Decisions, word};
+
+/// Who decides, in the audit trail.
+const DECIDER: &str = "policy";
+/// An image that was allowed and is not any more.
+const WITHDRAWN: &str = "decision.withdrawn";
 
 /// Policies whose warnings are counted by name: metrics must not grow with names that come and go.
 const WARNED_OF: usize = 200;
@@ -20,6 +25,41 @@ pub(super) fn point_word(point: Point) -> &'static str {
         Point::Admit => "admit",
         Point::Run => "run",
     }
+}
+
+/// Rows for the trail: the first decision of policies at each point, and every change of one.
+pub(super) fn events(about: &Undecided, decisions: &Decisions) -> Vec<AuditEvent> {
+    let before = about.body.as_deref().and_then(Decisions::of_text);
+    let changed = Decisions::PLACES.iter().filter_map(|(point, by_digest)| {
+        let now = decisions.at(*point, *by_digest)?;
+        let was = before.as_ref().and_then(|before| before.at(*point, *by_digest)).map(|was| was.outcome);
+        if was == Some(now.outcome) || (was.is_none() && now.policies.is_empty()) {
+            return None;
+        }
+        // By tag only where that makes a difference.
+        let other = decisions.at(*point, true).map(|other| other.outcome);
+        if !by_digest && *point != Point::Promote && other == Some(now.outcome) {
+            return None;
+        }
+        Some(event(about, now, was, *by_digest))
+    });
+    changed.collect()
+}
+
+fn event(about: &Undecided, now: &Decision, was: Option<Outcome>, by_digest: bool) -> AuditEvent {
+    let withdrawn = was.is_some_and(|was| was != Outcome::Deny) && now.outcome == Outcome::Deny;
+    let name = if withdrawn { WITHDRAWN } else { "decision" };
+    let outcome = if now.outcome == Outcome::Deny { "denied" } else { "allowed" };
+    let decided =
+        now.with_outcome(now.outcome).map(|policy| format!("{}@{}", policy.policy, policy.revision));
+    let by: Vec<String> = decided.collect();
+    let how = if by_digest { "" } else { " by tag" };
+    let rule = format!("{} at {}{how}: {}", word(now.outcome), point_word(now.at), by.join(", "));
+    let mut event = AuditEvent::new(name, outcome, rule.trim_end_matches(": ").to_owned());
+    event.actor = DECIDER.to_owned();
+    event.repository = Some(about.repository.to_string());
+    event.target = Some(about.digest.to_string());
+    event
 }
 
 impl Admission {
