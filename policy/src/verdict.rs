@@ -55,6 +55,9 @@ pub struct Verification {
     pub holds_until: Option<DateTime<Utc>>,
 }
 
+/// Checks that need more than the evidence.
+const ASKED: [&str; 2] = ["revocation", "trust-root"];
+
 /// Collects the checks of a verification.
 #[derive(Debug, Default)]
 pub struct Checks {
@@ -112,13 +115,39 @@ impl Verification {
         self.signer.as_ref().filter(|_| self.verdict == Verdict::Valid)
     }
 
-    /// Whether it was too much to be checked: that does not change.
-    pub fn is_past_limit(&self) -> bool {
-        self.verdict == Verdict::Error && self.failure().is_some_and(|check| check.name == "limits")
+    /// Whether another look could find something else, because somebody did not answer or a trust root cannot be used.
+    /// What cannot be read, or is too much, stays so, and anybody can attach it.
+    pub fn may_change(&self) -> bool {
+        let mut failed = self.checks.iter().filter(|check| check.enforced && check.verdict != Verdict::Valid);
+        self.verdict == Verdict::Error && failed.all(|check| ASKED.contains(&&*check.name))
     }
 
     /// The first enforced check that did not pass.
     pub fn failure(&self) -> Option<&Check> {
         self.checks.iter().find(|c| c.enforced && c.verdict != Verdict::Valid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_the_evidence_says_does_not_change() {
+        let failed = |names: &[(&'static str, Verdict)]| {
+            let mut checks = Checks::new();
+            checks.pass("subject", "right");
+            names.iter().for_each(|(name, verdict)| checks.fail(name, *verdict, "x"));
+            checks.finish().may_change()
+        };
+        assert!(failed(&[("revocation", Verdict::Error)]));
+        assert!(failed(&[("trust-root", Verdict::Error)]));
+        for name in ["bundle", "envelope", "limits", "signature", "statement", "certificate"] {
+            assert!(!failed(&[(name, Verdict::Error)]), "{name}");
+            assert!(!failed(&[(name, Verdict::Error), ("revocation", Verdict::Error)]), "{name}");
+        }
+        assert!(!failed(&[("revocation", Verdict::Invalid)]));
+        assert!(!failed(&[("certificate", Verdict::Unverifiable), ("revocation", Verdict::Error)]));
+        assert!(!failed(&[]));
     }
 }

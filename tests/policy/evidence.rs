@@ -134,6 +134,13 @@ async fn more_than_is_looked_at_lets_nothing_through() {
             attach(&api, repository, image, kind, format!("{{\"junk\": {n}}}").into_bytes()).await;
         }
     };
+    // One that nobody can read is a stranger's as well as many.
+    let repository = format!("{base}/one/signed");
+    let image = Image::layered(&repository, 1);
+    api.push(&repository, &image, Some("v1")).await;
+    attach(&api, &repository, &image, BUNDLE, b"{\"junk\": 0}".to_vec()).await;
+    let message = agreed(&desk, &registry, &repository).await.unwrap();
+    assert!(message.contains("could not be checked"), "{message}");
     for (name, kind) in [("junk", "application/vnd.example.junk"), ("bundles", BUNDLE)] {
         let repository = format!("{base}/{name}/signed");
         let image = Image::layered(&repository, 1);

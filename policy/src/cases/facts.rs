@@ -200,6 +200,8 @@ fn verification(verdict: Verdict, signer: Signer, until: Option<DateTime<Utc>>) 
     let mut checks = Checks::new();
     match verdict {
         Verdict::Valid => checks.pass("signature", "as the case says"),
+        // Of errors, the one that speaks through `onError`.
+        Verdict::Error => checks.fail("revocation", Verdict::Error, "as the case says"),
         other => checks.fail("signature", other, "as the case says"),
     }
     let mut verification = checks.finish();

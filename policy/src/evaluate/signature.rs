@@ -76,9 +76,7 @@ impl Inquiry<'_> {
             match fact.under(root) {
                 // Nobody has asked this trust root yet.
                 None => matched.uncertain = true,
-                // Too much to be checked, now and later.
-                Some(found) if found.is_past_limit() => {}
-                Some(found) if found.verdict == Verdict::Error || !self.horizon.is_current(found) => {
+                Some(found) if found.may_change() || !self.horizon.is_current(found) => {
                     matched.uncertain = true;
                 }
                 Some(found) => {

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rreg_oci::{Tag, media_type};
-use rreg_policy::{
-    Decision, EvaluateContext, Facts, ImageFacts, Outcome, Point, PolicySet, Verdict, evaluate,
-};
+use rreg_policy::{Decision, EvaluateContext, Facts, ImageFacts, Outcome, Point, PolicySet, evaluate};
 use rreg_storage::{NewDecision, NewManifest, StorageError, Undecided};
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -227,7 +225,7 @@ fn is_settled(facts: &Facts) -> bool {
     let found = facts.evidence.iter().flat_map(|evidence| evidence.verifications.values());
     facts.incomplete.is_empty()
         && facts.image.incomplete.is_empty()
-        && found.into_iter().all(|it| it.verdict != Verdict::Error)
+        && found.into_iter().all(|it| !it.may_change())
 }
 
 /// When each policy was last passed.
