@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 use rreg_storage::{StorageError, TakenManifest};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::active::Active;
@@ -21,6 +22,8 @@ const LEASE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(30);
 /// How long what another replica has decided by other policies is left alone.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A batch is followed by a rest of this part of its time, in which requests have the machine.
+const REST: u32 = 2;
 /// Manifests taken at once.
 const BATCH: usize = 256;
 /// Manifests in hand at once: most of them wait for the database, which takes those that wait together.
@@ -120,8 +123,11 @@ async fn round(app: &Arc<App>, last: &mut i64, stop: &CancellationToken) -> Resu
         if batch.is_empty() {
             return Ok(());
         }
+        let begun = Instant::now();
         let decide = |taken| one(app, taken, active.clone(), &workers);
         stream::iter(batch).for_each_concurrent(AT_ONCE, decide).await;
+        // Requests come first: whoever pulls what is not decided yet has it decided at once.
+        tokio::time::sleep((begun.elapsed() / REST).min(LOOK)).await;
     }
     Ok(())
 }
