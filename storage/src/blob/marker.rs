@@ -5,7 +5,6 @@ use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt as _, PutMode, PutOptions};
 
 use super::BlobStore;
-use super::presence::PAUSE;
 use crate::error::StorageError;
 
 /// Its key.
@@ -33,7 +32,7 @@ impl BlobStore {
         if let Some(found) = self.read_marker().await? {
             return Ok(Some(found));
         }
-        tokio::time::sleep(PAUSE).await;
+        self.pause().await;
         self.read_marker().await
     }
 
@@ -53,7 +52,7 @@ impl BlobStore {
         if self.read_marker().await?.is_some_and(|found| found == name) {
             return Ok(Owner::Us);
         }
-        tokio::time::sleep(PAUSE).await;
+        self.pause().await;
         Ok(match self.read_marker().await? {
             Some(found) if found == name => Owner::Us,
             Some(_) => Owner::Others,
@@ -80,7 +79,7 @@ impl BlobStore {
         tracing::debug!(%error, "the marker is written by a plain write");
         self.objects.put(&Path::from(KEY), body.into()).await?;
         // Somebody else may be doing the same at this moment: whoever writes last is told apart from who asks now.
-        tokio::time::sleep(PAUSE).await;
+        self.pause().await;
         Ok(())
     }
 

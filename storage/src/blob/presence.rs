@@ -11,16 +11,23 @@ use super::BlobStore;
 use crate::error::StorageError;
 
 /// Before an absence is asked about a second time.
-pub(super) const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(250);
 
 impl BlobStore {
+    /// Lets what was wrong for a moment pass. A directory is not wrong for a moment.
+    pub(super) async fn pause(&self) {
+        if !self.local {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     /// The object's description; `None` where it is not there, which is asked twice and believed of the right store only.
     pub(crate) async fn meta(&self, key: &str) -> Result<Option<ObjectMeta>, StorageError> {
         for last in [false, true] {
             match self.objects.head(&Path::from(key)).await {
                 Ok(meta) => return Ok(Some(meta)),
                 Err(Error::NotFound { .. }) if last => break,
-                Err(Error::NotFound { .. }) => tokio::time::sleep(PAUSE).await,
+                Err(Error::NotFound { .. }) => self.pause().await,
                 Err(error) => return Err(error.into()),
             }
         }
