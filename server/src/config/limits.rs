@@ -34,7 +34,7 @@ section! {
     /// What is kept in memory.
     pub struct Cache {
         /// Bytes of manifests. At most 64GiB; 0 turns this cache off.
-        manifests: ByteSize = ByteSize::mib(24),
+        manifests: ByteSize = ByteSize::mib(8),
         /// Bytes of small blobs. At most 64GiB; 0 turns this cache off.
         blobs: ByteSize = ByteSize::mib(8),
         /// Entries of the cache from tag to digest. 0 turns this cache off.
