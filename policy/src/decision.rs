@@ -44,6 +44,19 @@ pub enum Point {
     Run,
 }
 
+impl Point {
+    /// Its name in policies.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Promote => "promote",
+            Self::Pull => "pull",
+            Self::Admit => "admit",
+            Self::Run => "run",
+        }
+    }
+}
+
 /// What a policy's failure means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -66,6 +79,17 @@ pub enum Outcome {
     Warn,
     /// Refuse.
     Deny,
+}
+
+impl Outcome {
+    /// Its name in answers.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Warn => "warn",
+            Self::Deny => "deny",
+        }
+    }
 }
 
 /// How a rule or a policy came out.

@@ -207,7 +207,9 @@ fn router(config: &Config, app: &Arc<App>, metrics: Arc<Metrics>, shutdown: Canc
     let check: Check = Arc::new(move || {
         let app = checked.clone();
         Box::pin(async move {
-            let (rows, bytes) = tokio::join!(app.storage.metadata().ping(), app.storage.blobs().ping());
+            let (metadata, blobs) = (app.storage.metadata(), app.storage.blobs());
+            let (rows, bytes) = tokio::join!(metadata.ping(), blobs.ping());
+            let (rows, bytes) = (rows.and_then(|()| metadata.room()), bytes.and_then(|()| blobs.room()));
             let failed = |check, result: Result<(), StorageError>| {
                 result.err().map(|error| Reason::new(check, error.to_string()))
             };

@@ -31,6 +31,24 @@ pub(super) struct Client<T> {
     pub(super) stop: Arc<AtomicBool>,
 }
 
+/// All of them at the same time, each so many steps.
+pub(super) async fn run_all<T: Target>(clients: Vec<Client<T>>, steps: usize) -> Vec<Client<T>> {
+    let running: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| {
+            tokio::spawn(async move {
+                client.run(steps).await;
+                client
+            })
+        })
+        .collect();
+    let mut clients = Vec::new();
+    for client in running {
+        clients.push(client.await.unwrap());
+    }
+    clients
+}
+
 impl<T: Target> Client<T> {
     /// Takes up to `steps` steps.
     pub(super) async fn run(&mut self, steps: usize) {

@@ -18,7 +18,7 @@ use object_store::{
 };
 use rreg_storage::{BlobStore, CacheLimits, MetadataStore, Storage, StorageOptions};
 
-use super::client::Client;
+use super::client::{Client, run_all};
 use super::direct::Direct;
 use super::kill::clients;
 use super::random::{Random, rounds, seed};
@@ -227,7 +227,7 @@ async fn interleavings(rows: Rows, rounds: u64, seed: u64) {
         dice.on.store(true, Ordering::Relaxed);
         let stop = Arc::new(AtomicBool::new(false));
         let sweeper = tokio::spawn(sweep_until(all[0].target.storage.clone(), stop.clone()));
-        all = run(all, 60).await;
+        all = run_all(all, 60).await;
         stop.store(true, Ordering::Relaxed);
         sweeper.await.unwrap();
         dice.on.store(false, Ordering::Relaxed);
@@ -242,23 +242,6 @@ async fn interleavings(rows: Rows, rounds: u64, seed: u64) {
     eprintln!("{rows:?}: {rounds} rounds, {thrown} faults");
     assert!(rounds < 3 || thrown > 0);
     all[0].target.storage.metadata().close().await;
-}
-
-async fn run(clients: Vec<Client<Direct>>, steps: usize) -> Vec<Client<Direct>> {
-    let running: Vec<_> = clients
-        .into_iter()
-        .map(|mut client| {
-            tokio::spawn(async move {
-                client.run(steps).await;
-                client
-            })
-        })
-        .collect();
-    let mut clients = Vec::new();
-    for client in running {
-        clients.push(client.await.unwrap());
-    }
-    clients
 }
 
 async fn sweep_until(storage: Storage, stop: Arc<AtomicBool>) {

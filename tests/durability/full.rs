@@ -92,6 +92,17 @@ impl Place {
     }
 }
 
+/// Takes every large object away behind the server's back.
+fn lose_objects(directory: &Path) {
+    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        if entry.path().is_dir() {
+            lose_objects(&entry.path());
+        } else if entry.metadata().unwrap().len() == MIB as u64 {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_fills_the_disk_is_refused() {
     let Some(disk) = Disk::mount() else { return };
@@ -118,8 +129,10 @@ async fn a_disk_that_others_filled_takes_deletions_and_heals() {
     let Some(disk) = Disk::mount() else { return };
     let place = Place::start(&disk);
     let mut random = Random::new(8);
-    for tag in ["a", "b", "c"] {
-        assert_eq!(place.push(tag, random.bytes(MIB)).await.0, 201);
+    let content = random.bytes(MIB);
+    let kept = Digest::sha256(&content);
+    for (tag, content) in [("a", random.bytes(MIB)), ("b", content), ("c", random.bytes(MIB))] {
+        assert_eq!(place.push(tag, content).await.0, 201);
     }
     assert_eq!(place.ready().await.0, 200);
     let junk = disk.path().join("junk");
@@ -131,6 +144,10 @@ async fn a_disk_that_others_filled_takes_deletions_and_heals() {
     assert!(status == 503 && why.contains("full"), "{status} {why}");
     assert_eq!(place.delete("a").await, 202);
     assert_eq!((place.get("a").await, place.get("b").await), (404, 200));
+    // That there is no room says nothing about what is missing.
+    lose_objects(&disk.path().join("objects"));
+    let url = place.server.url(&format!("/v2/disk/full/blobs/{kept}"));
+    assert_eq!(place.client.get(url).send().await.unwrap().status(), 404);
     fs::remove_file(junk).unwrap();
     assert_eq!(place.ready().await.0, 200);
     assert_eq!(place.push("d", random.bytes(MIB)).await.0, 201);

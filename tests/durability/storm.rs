@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use rreg_oci::{Algorithm, Digest};
 
-use super::client::Client;
+use super::client::{Client, run_all};
 use super::kill::clients;
 use super::model::Content;
 use super::random::{Random, rounds, seed};
@@ -120,23 +120,6 @@ async fn pull(target: Doubtful, names: Arc<Vec<String>>, contents: Arc<Vec<Conte
     }
 }
 
-async fn run(clients: Vec<Client<Doubtful>>) -> Vec<Client<Doubtful>> {
-    let running: Vec<_> = clients
-        .into_iter()
-        .map(|mut client| {
-            tokio::spawn(async move {
-                client.run(STEPS).await;
-                client
-            })
-        })
-        .collect();
-    let mut clients = Vec::new();
-    for client in running {
-        clients.push(client.await.unwrap());
-    }
-    clients
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_way_to_the_bucket_loses_nothing() {
     let (settings, proxy) = s3::bucket_behind_proxy();
@@ -162,7 +145,7 @@ async fn a_bad_way_to_the_bucket_loses_nothing() {
         proxy.storm((seed << 32) + round);
         let (names, contents) = (clients[0].names.clone(), clients[0].contents.clone());
         let puller = tokio::spawn(pull(target(&registry), names, contents, Random::new(random.next())));
-        clients = run(clients).await;
+        clients = run_all(clients, STEPS).await;
         proxy.mend();
         storm.store(false, Ordering::SeqCst);
         puller.await.unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rreg_oci::{Tag, media_type};
-use rreg_policy::{Decision, EvaluateContext, Facts, ImageFacts, Outcome, Point, PolicySet, evaluate};
+use rreg_policy::{Decision, EvaluateContext, Facts, ImageFacts, Point, PolicySet, evaluate};
 use rreg_storage::{NewDecision, NewManifest, StorageError, Undecided};
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -207,8 +207,8 @@ async fn decide(
     let due = [decisions.holds_until(), again, retry].into_iter().flatten().min();
     let new = NewDecision {
         revision: active.revision.clone(),
-        by_tag: word(decisions.pull(false).outcome).to_owned(),
-        by_digest: word(decisions.pull(true).outcome).to_owned(),
+        by_tag: decisions.pull(false).outcome.word().to_owned(),
+        by_digest: decisions.pull(true).outcome.word().to_owned(),
         due_at: due.map(|time| time.timestamp_millis()),
         good: json(&good)?,
         body: decisions.to_text().map_err(|error| Failure::Other(error.to_string()))?,
@@ -239,14 +239,6 @@ fn nobody_asks(facts: &Facts, at: Point, now: DateTime<Utc>) -> Decision {
 
 fn json(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|error| Failure::Other(error.to_string()))
-}
-
-pub(super) fn word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Allow => "allow",
-        Outcome::Warn => "warn",
-        Outcome::Deny => "deny",
-    }
 }
 
 /// The facts of the last time, if they are still all that there is and were verified under the same roots.

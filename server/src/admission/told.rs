@@ -6,7 +6,7 @@ use rreg_policy::{Decision, Outcome, Point};
 use rreg_storage::{AuditEvent, Undecided};
 
 use super::Admission;
-use super::decide::{Decisions, word};
+use super::decide::Decisions;
 
 /// Who decides, in the audit trail.
 const DECIDER: &str = "policy";
@@ -15,17 +15,6 @@ const WITHDRAWN: &str = "decision.withdrawn";
 
 /// Policies whose warnings are counted by name: metrics must not grow with names that come and go.
 const WARNED_OF: usize = 200;
-
-/// A point by its name in policies.
-pub(super) fn point_word(point: Point) -> &'static str {
-    match point {
-        Point::Push => "push",
-        Point::Promote => "promote",
-        Point::Pull => "pull",
-        Point::Admit => "admit",
-        Point::Run => "run",
-    }
-}
 
 /// Rows for the trail: the first decision of policies at each point, and every change of one.
 pub(super) fn events(about: &Undecided, decisions: &Decisions) -> Vec<AuditEvent> {
@@ -54,7 +43,7 @@ fn event(about: &Undecided, now: &Decision, was: Option<Outcome>, by_digest: boo
         now.with_outcome(now.outcome).map(|policy| format!("{}@{}", policy.policy, policy.revision));
     let by: Vec<String> = decided.collect();
     let how = if by_digest { "" } else { " by tag" };
-    let rule = format!("{} at {}{how}: {}", word(now.outcome), point_word(now.at), by.join(", "));
+    let rule = format!("{} at {}{how}: {}", now.outcome.word(), now.at.word(), by.join(", "));
     let mut event = AuditEvent::new(name, outcome, rule.trim_end_matches(": ").to_owned());
     event.actor = DECIDER.to_owned();
     event.repository = Some(about.repository.to_string());
@@ -71,7 +60,7 @@ impl Admission {
             let (repository, digest, rule) = (&about.repository, &about.digest, &event.rule);
             tracing::warn!(%repository, %digest, rule, reason, "no longer allowed");
         }
-        for event in audit.iter().filter(|event| event.rule.starts_with(word(Outcome::Warn))) {
+        for event in audit.iter().filter(|event| event.rule.starts_with(Outcome::Warn.word())) {
             let (repository, digest, rule) = (&about.repository, &about.digest, &event.rule);
             let all = decisions.all().into_iter().flat_map(Decision::warnings);
             let reason = all.take(1).collect::<String>();
@@ -82,7 +71,7 @@ impl Admission {
     /// Counts what a request is warned of. Of names there are no more than of policies that hold or that held a while ago;
     /// those past that are counted together.
     pub(crate) fn warned(&self, decision: &Decision) {
-        let point = point_word(decision.at);
+        let point = decision.at.word();
         for policy in decision.with_outcome(Outcome::Warn) {
             let name = policy.policy.as_str();
             let mut known = self.warned_of.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,8 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::active::Active;
-use super::active::LoadError;
+use super::active::{Active, LoadError};
 use super::decide::{self, Failure};
 use crate::app::App;
 

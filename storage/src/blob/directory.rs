@@ -54,6 +54,11 @@ impl Directory {
         Ok(Self { root, inner, volume, durable, buffers: Arc::default() })
     }
 
+    /// The disk that it is on.
+    pub(super) fn volume(&self) -> Arc<Volume> {
+        self.volume.clone()
+    }
+
     fn path(&self, location: &Path) -> PathBuf {
         self.root.join(location.as_ref())
     }

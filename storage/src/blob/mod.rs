@@ -86,8 +86,8 @@ impl BlobStore {
     /// When it cannot be made.
     pub fn directory(root: PathBuf, verify_interval: Duration) -> Result<Self, StorageError> {
         std::fs::create_dir_all(&root).map_err(StorageError::io(format!("creating {}", root.display())))?;
-        let volume = Some(Arc::new(Volume(root.clone())));
         let objects = Arc::new(directory::Directory::new(root)?);
+        let volume = Some(objects.volume());
         Ok(Self {
             part_size: DIRECTORY_PART,
             places: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
@@ -113,6 +113,15 @@ impl BlobStore {
             volume: None,
             installation: None,
         }
+    }
+
+    /// Whether there is room for new content, where that can be told.
+    ///
+    /// # Errors
+    /// [`StorageError::Full`].
+    pub fn room(&self) -> Result<(), StorageError> {
+        let Some(volume) = &self.volume else { return Ok(()) };
+        volume.room().map(|_| ()).map_err(|error| StorageError::Full(error.to_string()))
     }
 
     /// Wraps the object store, for fault injection or throttling.

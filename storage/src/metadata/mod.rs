@@ -20,6 +20,7 @@ mod leases;
 mod lists;
 mod manifest_deletes;
 mod manifests;
+mod many;
 mod memberships;
 mod policies;
 mod principals;
@@ -37,7 +38,6 @@ mod unrecorded;
 mod uploads;
 mod verifications;
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -69,6 +69,7 @@ pub(crate) use unrecorded::Unrecorded;
 pub use uploads::{UploadProgress, UploadSession};
 pub use verifications::StoredVerification;
 
+use many::{bind_all, list};
 use rule_book::RuleBook;
 
 use crate::cache::{Cache, CacheLimits};
@@ -148,13 +149,20 @@ impl MetadataStore {
         self.db.engine()
     }
 
-    /// Whether the database answers, to readers and to writers, and has room.
+    /// Whether the database answers, to readers and to writers.
     ///
     /// # Errors
     /// What it answers instead.
     pub async fn ping(&self) -> Result<(), StorageError> {
         sqlx::query("SELECT 1").execute(&mut *self.db.read().await?).await?;
-        self.db.write((), |_, ()| Box::pin(async { Ok(()) }), |(), ()| {}).await?;
+        self.db.write((), |_, ()| Box::pin(async { Ok(()) }), |(), ()| {}).await
+    }
+
+    /// Whether there is room for new content, where that can be told.
+    ///
+    /// # Errors
+    /// [`StorageError::Full`].
+    pub fn room(&self) -> Result<(), StorageError> {
         self.db.room()
     }
 
@@ -227,17 +235,6 @@ fn size_column(row: &AnyRow, column: usize) -> Result<u64, StorageError> {
 /// Sizes are stored as signed integers; nothing larger than 8 EiB is ever accepted.
 fn to_sql(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
-}
-
-/// `$first, …`: placeholders for `count` values.
-fn list(first: usize, count: usize) -> String {
-    let mut text = String::with_capacity(count * 5);
-    for number in first..first + count {
-        let comma = if number == first { "" } else { ", " };
-        // Writing into memory cannot fail.
-        let _ = write!(text, "{comma}${number}");
-    }
-    text
 }
 
 #[cfg(test)]

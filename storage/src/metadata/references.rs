@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 
 use rreg_oci::{Digest, RepositoryName};
-use sqlx::any::{Any, AnyArguments};
-use sqlx::query::Query;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
-use super::{MetadataStore, NewManifest, digest_column, find_repository, list, size_column, to_sql};
+use super::{
+    MetadataStore, NewManifest, bind_all, digest_column, find_repository, list, size_column, to_sql,
+};
 use crate::error::StorageError;
 
 /// Most references that one statement takes.
@@ -90,7 +90,8 @@ impl References {
         let children = "SELECT COUNT(*) FROM manifests WHERE repository_id = $1 AND id IN ({})";
         for (sql, ids) in [(blobs, &self.blobs), (children, &self.children)] {
             for batch in ids.chunks(BATCH) {
-                let query = numbers(sqlx::query(filled(sql, 2, batch.len())).bind(known), batch);
+                let query =
+                    bind_all(sqlx::query(filled(sql, 2, batch.len())).bind(known), batch.iter().copied());
                 if size_column(&query.fetch_one(&mut *conn).await?, 0)? != batch.len() as u64 {
                     return Err(StorageError::Conflict);
                 }
@@ -151,7 +152,10 @@ pub(super) async fn blob_members(
     let sql = "SELECT b.digest, b.id, b.size FROM blobs b CROSS JOIN repository_blobs rb \
          WHERE b.digest IN ({}) AND rb.blob_id = b.id AND rb.repository_id = $1 AND b.quarantined = 0";
     for batch in digests.chunks(BATCH) {
-        let query = texts(sqlx::query(filled(sql, 2, batch.len())).bind(repository), batch);
+        let query = bind_all(
+            sqlx::query(filled(sql, 2, batch.len())).bind(repository),
+            batch.iter().map(ToString::to_string),
+        );
         for row in query.fetch_all(&mut *conn).await? {
             found.insert(digest_column(&row, 0)?, (row.try_get(1)?, size_column(&row, 2)?));
         }
@@ -169,7 +173,10 @@ pub(super) async fn manifest_members(
     let Some(repository) = repository else { return Ok(found) };
     let sql = "SELECT digest, id FROM manifests WHERE repository_id = $1 AND digest IN ({})";
     for batch in digests.chunks(BATCH) {
-        let query = texts(sqlx::query(filled(sql, 2, batch.len())).bind(repository), batch);
+        let query = bind_all(
+            sqlx::query(filled(sql, 2, batch.len())).bind(repository),
+            batch.iter().map(ToString::to_string),
+        );
         for row in query.fetch_all(&mut *conn).await? {
             found.insert(digest_column(&row, 0)?, row.try_get(1)?);
         }
@@ -188,7 +195,7 @@ pub(super) async fn link_blobs(
          SELECT $1, $2, b.id FROM blobs b WHERE b.id IN ({}) ON CONFLICT DO NOTHING";
     for batch in blobs.chunks(BATCH) {
         let query = sqlx::query(filled(sql, 3, batch.len())).bind(manifest).bind(repository);
-        numbers(query, batch).execute(&mut *conn).await?;
+        bind_all(query, batch.iter().copied()).execute(&mut *conn).await?;
     }
     Ok(())
 }
@@ -204,7 +211,7 @@ pub(super) async fn link_children(
          SELECT $1, m.id FROM manifests m WHERE m.repository_id = $2 AND m.id IN ({}) ON CONFLICT DO NOTHING";
     for batch in children.chunks(BATCH) {
         let query = sqlx::query(filled(sql, 3, batch.len())).bind(parent).bind(repository);
-        numbers(query, batch).execute(&mut *conn).await?;
+        bind_all(query, batch.iter().copied()).execute(&mut *conn).await?;
     }
     Ok(())
 }
@@ -235,16 +242,6 @@ pub(super) async fn await_content(
 /// `sql` with `count` placeholders from `$first` on in its braces.
 fn filled(sql: &str, first: usize, count: usize) -> AssertSqlSafe<String> {
     AssertSqlSafe(sql.replace("{}", &list(first, count)))
-}
-
-type Statement<'q> = Query<'q, Any, AnyArguments>;
-
-fn numbers<'q>(query: Statement<'q>, ids: &[i64]) -> Statement<'q> {
-    ids.iter().fold(query, |query, id| query.bind(*id))
-}
-
-fn texts<'q>(query: Statement<'q>, digests: &[Digest]) -> Statement<'q> {
-    digests.iter().fold(query, |query, digest| query.bind(digest.to_string()))
 }
 
 #[cfg(test)]

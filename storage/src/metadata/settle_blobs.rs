@@ -1,11 +1,9 @@
 //! Reviews of many blobs of one repository, settled together: what one costs is mostly the number of statements.
 
-use sqlx::any::{Any, AnyArguments};
-use sqlx::query::Query;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
 use super::reviews::{Review, ReviewKind};
-use super::{MetadataStore, list, size_column, to_sql};
+use super::{MetadataStore, bind_all, list, size_column, to_sql};
 use crate::db::{Engine, now_ms};
 use crate::error::StorageError;
 
@@ -64,7 +62,7 @@ async fn settle(
         list(2, ids.len())
     );
     let taken =
-        bind(sqlx::query(AssertSqlSafe(sql)).bind(first.leased_until), &ids).fetch_all(&mut *conn).await?;
+        bind_all(sqlx::query(AssertSqlSafe(sql)).bind(first.leased_until), ids).fetch_all(&mut *conn).await?;
     let digests = taken.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
     let blobs = members(conn, repository, &digests, engine).await?;
     let released = release(conn, repository, &blobs).await?;
@@ -93,7 +91,7 @@ async fn members(
         list(2, digests.len())
     );
     let query = sqlx::query(AssertSqlSafe(sql)).bind(repository);
-    let query = digests.iter().fold(query, |query, digest| query.bind(digest.clone()));
+    let query = bind_all(query, digests.iter().cloned());
     let rows = query.fetch_all(conn).await?;
     Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
 }
@@ -113,7 +111,9 @@ async fn release(conn: &mut AnyConnection, repository: i64, blobs: &[i64]) -> Re
          WHERE b.id = repository_blobs.blob_id AND c.evicted = 0) RETURNING blob_id",
         list(2, blobs.len())
     );
-    let rows = bind(sqlx::query(AssertSqlSafe(sql)).bind(repository), blobs).fetch_all(conn).await?;
+    let rows = bind_all(sqlx::query(AssertSqlSafe(sql)).bind(repository), blobs.iter().copied())
+        .fetch_all(conn)
+        .await?;
     Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
 }
 
@@ -129,17 +129,13 @@ async fn delete_unowned(conn: &mut AnyConnection, blobs: &[i64], grace_ms: u64) 
         list(2, blobs.len())
     );
     let due_at = now_ms().saturating_add(to_sql(grace_ms));
-    bind(sqlx::query(AssertSqlSafe(sql)).bind(due_at), blobs).execute(&mut *conn).await?;
+    bind_all(sqlx::query(AssertSqlSafe(sql)).bind(due_at), blobs.iter().copied()).execute(&mut *conn).await?;
     // The segments' rows go with the blobs'.
     let sql = format!(
         "DELETE FROM blobs WHERE id IN ({}) \
          AND NOT EXISTS (SELECT 1 FROM repository_blobs o WHERE o.blob_id = blobs.id) RETURNING size",
         list(1, blobs.len())
     );
-    let rows = bind(sqlx::query(AssertSqlSafe(sql)), blobs).fetch_all(conn).await?;
+    let rows = bind_all(sqlx::query(AssertSqlSafe(sql)), blobs.iter().copied()).fetch_all(conn).await?;
     rows.iter().map(|row| size_column(row, 0)).sum()
-}
-
-fn bind<'q>(query: Query<'q, Any, AnyArguments>, ids: &[i64]) -> Query<'q, Any, AnyArguments> {
-    ids.iter().fold(query, |query, id| query.bind(*id))
 }

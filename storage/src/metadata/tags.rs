@@ -234,7 +234,7 @@ pub(super) async fn check_untag(
     rows.iter().try_for_each(|row| scope.refuse(&text_column(row, 0)?, *manifest.1))
 }
 
-/// Deletes all tags of a manifest that is about to go.
+/// Deletes all tags of a manifest, whose row is to be removed next: that tells who decides.
 pub(super) async fn delete_tags_of(
     conn: &mut AnyConnection,
     scope: Scope<'_>,
@@ -248,7 +248,9 @@ pub(super) async fn delete_tags_of(
     for row in &rows {
         let tag: Tag = text_column(row, 0)?;
         scope.refuse(&tag, *manifest.1)?;
-        record(conn, scope, repository, &tag, (Some(manifest.1), None)).await?;
+        write_history(conn, scope, repository, &tag, (Some(manifest.1), None)).await?;
+        // The manifest's own facts change once, when its row goes.
+        tag_changed(conn, repository, &tag, [None, None]).await?;
     }
     Ok(())
 }
@@ -290,6 +292,17 @@ async fn record(
     tag: &Tag,
     (from, to): (Option<&Digest>, Option<&Digest>),
 ) -> Result<(), StorageError> {
+    write_history(conn, scope, repository, tag, (from, to)).await?;
+    tag_changed(conn, repository, tag, [from, to]).await
+}
+
+async fn write_history(
+    conn: &mut AnyConnection,
+    scope: Scope<'_>,
+    repository: i64,
+    tag: &Tag,
+    (from, to): (Option<&Digest>, Option<&Digest>),
+) -> Result<(), StorageError> {
     sqlx::query(
         "INSERT INTO tag_history (repository_id, tag, actor, changed_at, from_digest, to_digest) \
          VALUES ($1, $2, $3, $4, $5, $6)",
@@ -300,7 +313,7 @@ async fn record(
     .bind(now_ms())
     .bind(from.map(ToString::to_string))
     .bind(to.map(ToString::to_string))
-    .execute(&mut *conn)
+    .execute(conn)
     .await?;
-    tag_changed(conn, repository, tag, [from, to]).await
+    Ok(())
 }

@@ -7,7 +7,7 @@ use sqlx::Row as _;
 
 use super::blobs::Segment;
 use super::sessions::Held;
-use super::{MetadataStore, list, size_column, text_column, to_sql};
+use super::{MetadataStore, bind_all, list, size_column, text_column, to_sql};
 use crate::db::now_ms;
 use crate::error::StorageError;
 
@@ -238,8 +238,7 @@ impl MetadataStore {
                         let sql =
                             format!("DELETE FROM reclaim WHERE object_key IN ({})", list(1, keys.len()));
                         let query = sqlx::query(sqlx::AssertSqlSafe(sql));
-                        let query = keys.iter().fold(query, |query, key| query.bind(key.clone()));
-                        query.execute(conn).await?;
+                        bind_all(query, keys.iter().cloned()).execute(conn).await?;
                         Ok(())
                     })
                 },

@@ -137,7 +137,7 @@ impl<'a> Judge<'a> {
         let context = EvaluateContext { now: Utc::now(), last_good: None };
         let decision = evaluate(&self.policies.set, &facts, self.how.at.point(), &context);
         if decision.policies.is_empty() && !self.allow_unmatched {
-            let at = super::report::point_word(self.how.at.point());
+            let at = self.how.at.point().word();
             return Err(Unchecked {
                 why: format!("no policy is about it at the point {at}, so nothing was asked"),
                 hint: Some(

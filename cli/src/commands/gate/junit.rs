@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use rreg_policy::{Outcome, Outturn, PolicyResult, Reason};
 
-use super::report::{Found, Judged, Report, Unchecked, point_word};
+use super::report::{Found, Judged, Report, Unchecked};
 
 /// Counts as the attributes say them.
 #[derive(Clone, Copy, Default)]
@@ -65,7 +65,7 @@ fn properties(found: &Found) -> String {
     let all = [
         ("digest", found.digest.to_string()),
         ("platforms", found.platforms.join(" ")),
-        ("at", point_word(found.decision.at).to_owned()),
+        ("at", found.decision.at.word().to_owned()),
     ];
     for (name, value) in all {
         // Writing to a String cannot fail.
@@ -86,7 +86,7 @@ fn unchecked_case(unchecked: &Unchecked) -> (Counts, String) {
 
 fn cases(found: &Found) -> (Counts, String) {
     if found.decision.policies.is_empty() {
-        let why = format!("no policy is about it at {}", point_word(found.decision.at));
+        let why = format!("no policy is about it at {}", found.decision.at.word());
         let inner = format!("      <skipped message=\"{}\"/>\n", escape(&why));
         let counts = Counts { tests: 1, skipped: 1, ..Counts::default() };
         return (counts, case("rreg gate", "policies", &inner));

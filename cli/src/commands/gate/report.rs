@@ -167,14 +167,3 @@ pub(crate) fn exit_of(all: impl Iterator<Item = Status>) -> Exit {
     };
     all.max_by_key(weight).map_or(Exit::Ok, Status::exit)
 }
-
-/// A point as policies write it.
-pub(crate) fn point_word(point: Point) -> &'static str {
-    match point {
-        Point::Push => "push",
-        Point::Promote => "promote",
-        Point::Pull => "pull",
-        Point::Admit => "admit",
-        Point::Run => "run",
-    }
-}

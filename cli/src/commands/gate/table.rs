@@ -2,7 +2,7 @@
 
 use rreg_policy::{Decision, Mode, Outcome, Outturn, PolicyResult, Reason};
 
-use super::report::{Found, Judged, Report, Status, Unchecked, point_word};
+use super::report::{Found, Judged, Report, Status, Unchecked};
 use crate::text::{BAD, GOOD, HINT, NAME, paint, plain};
 
 /// How much is shown.
@@ -38,7 +38,7 @@ fn image(judged: &Judged, report: &Report, detail: Detail) -> String {
         Status::Denied | Status::Unchecked => BAD,
     };
     let head = paint(style, format_args!("{:<9}", status.word()));
-    let mut text = format!("{head} {} at {}\n", plain(&judged.image), point_word(report.at));
+    let mut text = format!("{head} {} at {}\n", plain(&judged.image), report.at.word());
     match &judged.result {
         Ok(found) => text.push_str(&looked_at(found, detail)),
         Err(unchecked) => text.push_str(&not_looked_at(unchecked)),
@@ -65,7 +65,7 @@ fn looked_at(found: &Found, detail: Detail) -> String {
 /// The policies of a decision with their reasons.
 pub(crate) fn decision(decision: &Decision, detail: Detail) -> String {
     if decision.policies.is_empty() {
-        return format!("  no policy is about it at {}\n", point_word(decision.at));
+        return format!("  no policy is about it at {}\n", decision.at.word());
     }
     decision.policies.iter().map(|result| policy(result, detail)).collect()
 }

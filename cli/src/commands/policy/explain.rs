@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::what_if;
 use crate::commands::gate::policies::Policies;
-use crate::commands::gate::report::{Report, Status, exit_of, point_word};
+use crate::commands::gate::report::{Report, Status, exit_of};
 use crate::commands::gate::table::{self, Detail};
 use crate::commands::gate::{How, Judge};
 use crate::connect::Connect;
@@ -109,7 +109,7 @@ impl Explain {
         let decided: Vec<Status> =
             all.iter().filter_map(|(_, stored)| stored.decisions.at(point)).map(Status::of).collect();
         if decided.len() < all.len() {
-            let why = format!("the registry has decided nothing at {}", point_word(point));
+            let why = format!("the registry has decided nothing at {}", point.word());
             return Err(Failure::new(Exit::Unreachable, why));
         }
         Ok(exit_of(decided.into_iter()))
@@ -144,7 +144,7 @@ fn read(answer: &Bytes, host: &str) -> Result<Stored, Failure> {
 
 fn human(image: &ImageReference, stored: &Stored, point: Point) -> String {
     let Some(decision) = stored.decisions.at(point) else {
-        return format!("{image}: nothing is decided at {}\n", point_word(point));
+        return format!("{image}: nothing is decided at {}\n", point.word());
     };
     let (style, word) = match decision.outcome {
         Outcome::Allow => (GOOD, "allowed"),
@@ -152,7 +152,7 @@ fn human(image: &ImageReference, stored: &Stored, point: Point) -> String {
         Outcome::Deny => (BAD, "denied"),
     };
     let head = paint(style, format_args!("{word:<9}"));
-    let mut text = format!("{head} {} at {}\n", plain(&image.to_string()), point_word(point));
+    let mut text = format!("{head} {} at {}\n", plain(&image.to_string()), point.word());
     let decided = decision.decided_at.format("%Y-%m-%dT%H:%M:%SZ");
     let until =
         decision.holds_until.map(|time| format!(", holds until {}", time.format("%Y-%m-%dT%H:%M:%SZ")));

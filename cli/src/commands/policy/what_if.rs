@@ -81,18 +81,10 @@ fn targets_of(targets: &[String]) -> Result<(&str, Vec<Glob>), Failure> {
     Ok((host, if all { Vec::new() } else { globs }))
 }
 
-fn word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Allow => "allow",
-        Outcome::Warn => "warn",
-        Outcome::Deny => "deny",
-    }
-}
-
 fn human(answer: &Answer) -> String {
     let rows: Vec<[String; 5]> = (answer.changes.iter())
         .map(|change| {
-            let outcome = format!("{} → {}", word(change.before), word(change.after));
+            let outcome = format!("{} → {}", change.before.word(), change.after.word());
             let tags = change.tags.join(" ");
             [&change.repository, &change.digest, &tags, &outcome, &change.reason].map(|cell| plain(cell))
         })
