@@ -1,21 +1,36 @@
 //! What the SBOMs among the evidence say.
 
+use rreg_sbom::{Finding, FindingKind};
+
 use crate::evidence::{Evidence, EvidenceKind};
-use crate::facts::{Fact, SbomFacts};
+use crate::facts::{Fact, SbomFacts, UnreadSbom};
+
+/// What the SBOMs that were attached say.
+pub struct SbomsRead {
+    /// What all say together, as it counts against the image.
+    pub all: Fact<SbomFacts>,
+    /// Those in signed evidence, each by itself: a rule may ask for one that is signed by somebody.
+    pub signed: Vec<SbomFacts>,
+    /// Those of which some or all could not be read.
+    pub unread: Vec<UnreadSbom>,
+}
 
 /// The facts of the SBOMs that were attached: documents, statements with one, or signed ones. Anybody who may push may
 /// attach one that looks better than what is so: what is said of an image is held against it whoever says it. Of several
 /// that say something, the packages and licences of all count, and the worst score; of several formats each is one.
-///
-/// Beside them those of signed evidence, each by itself: a rule may ask for one that is signed by somebody.
-pub fn sbom_facts(evidence: &[Evidence]) -> (Fact<SbomFacts>, Vec<SbomFacts>) {
+/// What nobody can read stays so, and may say anything: it is kept apart and makes rules fail.
+pub fn sbom_facts(evidence: &[Evidence]) -> SbomsRead {
     let mut all: Option<SbomFacts> = None;
-    let mut signed = Vec::new();
-    let mut unreadable = None;
+    let (mut signed, mut unread) = (Vec::new(), Vec::new());
     for piece in evidence.iter().filter(|piece| may_carry(piece)) {
+        let unreadable = |finding: &Finding| UnreadSbom {
+            evidence: piece.id(),
+            why: format!("{}: {}", piece.manifest, finding.message),
+        };
         let about = [piece.subject.to_string()];
-        match rreg_sbom::read::attached(&piece.media_type, piece.content.to_vec(), &about) {
+        match rreg_sbom::read::attached(read_as(piece), piece.content.to_vec(), &about) {
             Ok(Some(attached)) => {
+                unread.extend(attached.document.findings.first().map(unreadable));
                 let mut facts = SbomFacts::of_document(&attached.document);
                 facts.evidence = Some(piece.id());
                 if matches!(piece.kind, EvidenceKind::Bundle | EvidenceKind::CosignAttestation) {
@@ -27,15 +42,12 @@ pub fn sbom_facts(evidence: &[Evidence]) -> (Fact<SbomFacts>, Vec<SbomFacts>) {
                 });
             }
             Ok(None) => {}
-            Err(finding) => unreadable = Some(format!("{}: {}", piece.manifest, finding.message)),
+            // It says nothing about this image.
+            Err(finding) if finding.kind == FindingKind::OtherSubject => {}
+            Err(finding) => unread.push(unreadable(&finding)),
         }
     }
-    let all = match (all, unreadable) {
-        (Some(facts), _) => Fact::Known(facts),
-        (None, Some(why)) => Fact::NotGathered(why),
-        (None, None) => Fact::Absent,
-    };
-    (all, signed)
+    SbomsRead { all: all.map_or(Fact::Absent, Fact::Known), signed, unread }
 }
 
 /// What both say, as it counts against the image.
@@ -57,12 +69,15 @@ pub(crate) fn together(a: SbomFacts, b: SbomFacts) -> SbomFacts {
 }
 
 fn may_carry(piece: &Evidence) -> bool {
+    !matches!(piece.kind, EvidenceKind::CosignSignature | EvidenceKind::Notation)
+}
+
+/// The media type that it is read as: what is evidence of a kind is read as that whatever its layer says.
+fn read_as(piece: &Evidence) -> &str {
     match piece.kind {
-        EvidenceKind::Sbom
-        | EvidenceKind::Statement
-        | EvidenceKind::CosignAttestation
-        | EvidenceKind::Bundle => rreg_sbom::read::carries_sbom(&piece.media_type),
-        EvidenceKind::CosignSignature | EvidenceKind::Notation => false,
+        EvidenceKind::Bundle | EvidenceKind::CosignAttestation => "application/vnd.dsse.envelope.v1+json",
+        EvidenceKind::Statement => "application/vnd.in-toto+json",
+        EvidenceKind::Sbom | EvidenceKind::CosignSignature | EvidenceKind::Notation => &piece.media_type,
     }
 }
 
@@ -100,13 +115,41 @@ mod tests {
     fn a_prettier_document_takes_nothing_away() {
         let (honest, pretty) = (document("AGPL-3.0-only", false), document("MIT", true));
         for both in [[honest.clone(), pretty.clone()], [pretty.clone(), honest.clone()]] {
-            let (Fact::Known(facts), signed) = sbom_facts(&both) else { panic!("there are two") };
+            let SbomsRead { all: Fact::Known(facts), signed, .. } = sbom_facts(&both) else {
+                panic!("there are two")
+            };
             let licenses: Vec<&str> = facts.licenses.keys().map(String::as_str).collect();
             assert_eq!(licenses, ["AGPL-3.0-only", "MIT"]);
-            let (Fact::Known(alone), _) = sbom_facts(std::slice::from_ref(&honest)) else {
+            let Fact::Known(alone) = sbom_facts(std::slice::from_ref(&honest)).all else {
                 panic!("there is one")
             };
             assert!(facts.quality <= alone.quality && signed.is_empty());
         }
+    }
+
+    #[test]
+    fn what_nobody_can_read_is_told() {
+        let honest = document("MIT", true);
+        let unread = |content: &str, media_type: &str| {
+            let media_type = media_type.to_owned();
+            let piece = Evidence { content: content.to_owned().into(), media_type, ..honest.clone() };
+            let read = sbom_facts(&[honest.clone(), piece.clone()]);
+            assert!(matches!(read.all, Fact::Known(_)));
+            assert!(read.unread.iter().all(|it| it.evidence == piece.id()), "{:?}", read.unread);
+            read.unread.len()
+        };
+        let cyclonedx = "application/vnd.cyclonedx+json";
+        assert_eq!(unread("<bom/>", "application/vnd.cyclonedx+xml"), 1);
+        assert_eq!(
+            unread(r#"{"@context": "https://spdx.org/rdf/3.0.1", "@graph": []}"#, "application/spdx+json"),
+            1
+        );
+        assert_eq!(unread("{}", cyclonedx), 1);
+        // A part that is not understood may be what is denied.
+        let part = r#"{"bomFormat":"CycloneDX","specVersion":"1.5","components":[
+            {"type":"library","name":"a","version":"1","licenses":[{"license":{"id":"MIT"}}]},
+            {"type":"library","name":"b","version":1,"licenses":[{"license":{"id":"AGPL-3.0-only"}}]}]}"#;
+        assert_eq!(unread(part, cyclonedx), 1);
+        assert_eq!(unread(&part.replace("\"version\":1,", "\"version\":\"1\","), cyclonedx), 0);
     }
 }

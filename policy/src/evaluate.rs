@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 
 use crate::decision::{Decision, MAX_TEXT, Mode, Outcome, Outturn, Point, PolicyResult, Reason, plain};
 use crate::facts::Facts;
-use crate::rules::cel::{Scope, hour};
+use crate::rules::cel::{CelError, Scope, hour};
 use crate::rules::{Ask, Expression, OnError, Policy, PolicySet, Rule};
 use horizon::Horizon;
 use reason::Finding;
@@ -205,6 +205,8 @@ impl Inquiry<'_> {
         match expression.run(&self.scope(None)) {
             Ok(true) => Finding::pass(expected, "it is true"),
             Ok(false) => Finding::fail(expected, "it is false", "see the policy's expression"),
+            // Anybody can attach what takes too much.
+            Err(error @ CelError::TooMuchWork) => Finding::fail(expected, error.to_string(), FEWER),
             Err(error) => Finding::error(expected, error.to_string(), "guard what may be missing with has()"),
         }
     }
@@ -220,6 +222,10 @@ impl Inquiry<'_> {
         let all = expression.uses("attestations") || expression.uses("sbom");
         if let Some(why) = self.past_limit().filter(|_| all) {
             return Some(Finding::fail(expected, format!("not everything was looked at: {why}"), FEWER));
+        }
+        if let Some(why) = self.unread_sbom().filter(|_| expression.uses("sbom")) {
+            let found = format!("not every SBOM was looked at: {why}");
+            return Some(Finding::fail(expected, found, documents::WHOSE));
         }
         if let (true, crate::Fact::NotGathered(why)) = (expression.uses("sbom"), &self.facts.sbom) {
             return Some(Finding::error(expected, format!("the SBOM is not known: {why}"), ""));

@@ -6,11 +6,12 @@ use chrono::{DateTime, Utc};
 use rreg_oci::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::contents::SbomsRead;
 use crate::evidence::{EvidenceKind, Found};
 use crate::statement::Statement;
 use crate::verdict::Verification;
 
-/// A fact that may not be there. The three ways of not being there are told apart: a rule on what was not gathered is
+/// A fact that may not be there. The two ways of not being there are told apart: a rule on what was not gathered is
 /// an error, never a pass.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -50,6 +51,9 @@ pub struct Facts {
     /// Each SBOM in signed evidence by itself, whoever signed it: what rules with `signedBy` choose from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signed_sboms: Vec<SbomFacts>,
+    /// Documents of which some or all could not be read: rules on what is inside fail, since it may be there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread_sboms: Vec<UnreadSbom>,
     /// Known vulnerabilities.
     #[serde(default = "Fact::no_findings")]
     pub findings: Fact<Vec<FindingFact>>,
@@ -59,6 +63,16 @@ pub struct Facts {
     /// When the image that it is built on was made.
     #[serde(default = "Fact::no_base_created")]
     pub base_created: Fact<DateTime<Utc>>,
+}
+
+/// An SBOM that could not be read, or not in whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnreadSbom {
+    /// Its [`crate::Evidence::id`].
+    pub evidence: Digest,
+    /// The manifest that carries it and what was wrong.
+    pub why: String,
 }
 
 impl Facts {
@@ -72,10 +86,17 @@ impl Facts {
             over: Vec::new(),
             unread: Vec::new(),
             signed_sboms: Vec::new(),
+            unread_sboms: Vec::new(),
             findings: Fact::no_findings(),
             findings_at: None,
             base_created: Fact::no_base_created(),
         }
+    }
+
+    /// The same with what is inside.
+    #[must_use]
+    pub fn with_sboms(self, sboms: SbomsRead) -> Self {
+        Self { sbom: sboms.all, signed_sboms: sboms.signed, unread_sboms: sboms.unread, ..self }
     }
 }
 

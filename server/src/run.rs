@@ -36,10 +36,12 @@ const OTHER_FILES: u64 = 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}{}", advice(source))]
+    #[error("cannot listen on {address} ({setting}): {source}{}", advice(source))]
     Bind {
-        /// `server.listen`.
+        /// Where.
         address: SocketAddr,
+        /// The setting that says so.
+        setting: &'static str,
         /// Why.
         source: io::Error,
     },
@@ -65,9 +67,7 @@ pub enum RunError {
 
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; stop the other server there, or choose another server.listen (--listen)"
-        }
+        io::ErrorKind::AddrInUse => "; stop the other server there, or choose another address",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege: choose a higher one",
         io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
         _ => "",
@@ -115,13 +115,13 @@ pub async fn run(
     tokio::spawn(Mirror::keep_to_limits(app.clone(), config.reclaim.period.0, shutdown.clone()));
     let health = router(&config, &app, metrics, shutdown.clone());
     let ended = CancellationToken::new();
-    let reviews = serve_reviews(&config, &app, health.clone(), ended.clone()).await?;
+    let reviews = serve_reviews(&config, &app, health.clone(), (ended.clone(), shutdown.clone())).await?;
     let router = Arc::clone(&app).router().merge(health);
     let immediate: Immediate = Arc::new(move |method, uri, headers| app.immediate(method, uri, headers));
     let site = Site { router, immediate: Some(immediate) };
 
     let address = config.server.listen;
-    let bind = |source| RunError::Bind { address, source };
+    let bind = |source| RunError::Bind { address, setting: "server.listen", source };
     let listener = TcpListener::bind(address).await.map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
     if let Some(tls) = &tls {
@@ -140,8 +140,10 @@ pub async fn run(
     let result = listen::serve(listener, site, options, shutdown).await;
     // Reviews are answered for as long as anything is.
     ended.cancel();
-    if let Some(reviews) = reviews {
-        let _ = reviews.await;
+    if let Some(reviews) = reviews
+        && let Err(error) = reviews.await
+    {
+        tracing::error!(%error, "the admission listener broke off");
     }
     finish(&config, tasks, deciding, listing).await;
     auth.trail.flush().await;
@@ -176,13 +178,14 @@ async fn finish(config: &Config, tasks: TaskTracker, deciding: TaskTracker, list
 /// Connections of the listener for reviews: API servers have a few each, and probes one.
 const REVIEW_CONNECTIONS: usize = 256;
 
-/// Serves admission reviews and probes on a listener of their own, where there is to be one, until `ended`.
+/// Serves admission reviews and probes on a listener of their own, where there is to be one, until `ended`. Should it end
+/// by itself, the server ends too.
 async fn serve_reviews(
     config: &Config,
     app: &Arc<App>,
     health: Router,
-    ended: CancellationToken,
-) -> Result<Option<tokio::task::JoinHandle<std::io::Result<()>>>, RunError> {
+    (ended, shutdown): (CancellationToken, CancellationToken),
+) -> Result<Option<tokio::task::JoinHandle<()>>, RunError> {
     let Some(address) = config.policy.admission_listen else { return Ok(None) };
     let client_ca = config.policy.admission_client_ca.clone();
     let knows_clients = client_ca.is_some();
@@ -190,7 +193,7 @@ async fn serve_reviews(
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).watch(ended.clone()));
     }
-    let bind = |source| RunError::Bind { address, source };
+    let bind = |source| RunError::Bind { address, setting: "policy.admission_listen", source };
     let listener = TcpListener::bind(address).await.map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
     let mut router = Arc::clone(app).reviews_router();
@@ -199,7 +202,16 @@ async fn serve_reviews(
     }
     let options = Options { max_connections: REVIEW_CONNECTIONS, ..Options::new(&config.server, tls) };
     tracing::info!(%address, "listening for admission reviews");
-    Ok(Some(tokio::spawn(listen::serve(listener, router.merge(health), options, ended))))
+    let serving = listen::serve(listener, router.merge(health), options, ended.clone());
+    Ok(Some(tokio::spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "admission reviews were not served to the end");
+        }
+        // A registry that answers no reviews is to be started again.
+        if !ended.is_cancelled() {
+            shutdown.cancel();
+        }
+    })))
 }
 
 fn router(config: &Config, app: &Arc<App>, metrics: Arc<Metrics>, shutdown: CancellationToken) -> Router {

@@ -92,12 +92,12 @@ impl Place {
     }
 }
 
-/// Takes every large object away behind the server's back.
-fn lose_objects(directory: &Path) {
+/// Takes every object of a length away behind the server's back.
+pub(crate) fn lose_objects(directory: &Path, length: usize) {
     for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
         if entry.path().is_dir() {
-            lose_objects(&entry.path());
-        } else if entry.metadata().unwrap().len() == MIB as u64 {
+            lose_objects(&entry.path(), length);
+        } else if entry.metadata().unwrap().len() == length as u64 {
             fs::remove_file(entry.path()).unwrap();
         }
     }
@@ -145,7 +145,7 @@ async fn a_disk_that_others_filled_takes_deletions_and_heals() {
     assert_eq!(place.delete("a").await, 202);
     assert_eq!((place.get("a").await, place.get("b").await), (404, 200));
     // That there is no room says nothing about what is missing.
-    lose_objects(&disk.path().join("objects"));
+    lose_objects(&disk.path().join("objects"), MIB);
     let url = place.server.url(&format!("/v2/disk/full/blobs/{kept}"));
     assert_eq!(place.client.get(url).send().await.unwrap().status(), 404);
     fs::remove_file(junk).unwrap();

@@ -168,6 +168,18 @@ async fn more_than_is_looked_at_lets_nothing_through() {
     let (message, _) = refusal(&api.get(manifest(&repository, "v1")).send().await);
     assert!(message.contains("more than 1000 tags"), "{message}");
 
+    // A document that nobody can read may say anything, alone or beside one that looks good.
+    let repository = format!("{base}/unread/licences");
+    let image = Image::layered(&repository, 1);
+    api.push(&repository, &image, Some("v1")).await;
+    for (kind, content) in
+        [("application/vnd.cyclonedx+xml", "<bom/>".to_owned()), (CYCLONEDX, bom("MIT").to_string())]
+    {
+        attach(&api, &repository, &image, kind, content.into_bytes()).await;
+        let message = agreed(&desk, &registry, &repository).await.unwrap();
+        assert!(message.contains("XML documents are not read"), "{message}");
+    }
+
     // The honest document is older than two hundred others that say something else.
     let repository = format!("{base}/licences");
     let image = Image::layered(&repository, 1);

@@ -1,10 +1,13 @@
 //! Pulls: refused with the reason, and let through once it is gone.
 
 use std::fs;
+use std::path::Path;
 
 use rreg_oci::{Algorithm, Digest, media_type};
 use serde_json::json;
 
+use crate::durability::full::lose_objects;
+use crate::durability::random::Random;
 use crate::harness::http::manifest;
 use crate::harness::image::{Blob, Image, Stored};
 use crate::harness::{Backend, Registry};
@@ -343,6 +346,9 @@ async fn a_tag_after_the_first_look() {
     }
 }
 
+/// Bytes of an object that is lost.
+const LOST: usize = 100_000;
+
 /// `onError: lastGood`: what was let through for want of a question is no good decision.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_good_decision_is_of_the_policy_itself() {
@@ -364,9 +370,9 @@ async fn the_last_good_decision_is_of_the_policy_itself() {
     desk.sign(&registry, &repository, "good", &desk.team);
     assert_eq!(admitted(&bad).await["outcome"], "deny");
     assert_eq!(admitted(&good).await["outcome"], "allow");
-    // Something about each that cannot be read: what some programs take for its layers is not what others do.
+    // Something about each that cannot be had: its bytes are gone from the store.
     for image in [&bad, &good] {
-        let blob = Blob::new("{}");
+        let blob = Blob::new(Random::new(3).bytes(LOST));
         let kind = "application/vnd.dev.sigstore.bundle.v0.3+json";
         api.push_blob(&repository, &blob).await;
         let config = Blob::new("{}");
@@ -374,8 +380,11 @@ async fn the_last_good_decision_is_of_the_policy_itself() {
         let junk = Stored::new(&json!({
             "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "artifactType": kind,
             "config": config.descriptor(media_type::OCI_EMPTY), "layers": [blob.descriptor(kind)],
-            "Layers": [], "subject": image.root().descriptor(),
+            "subject": image.root().descriptor(),
         }));
+        let data = registry.database_url();
+        let data = Path::new(data.strip_prefix("sqlite://").unwrap()).parent().unwrap();
+        lose_objects(data, LOST);
         api.push_manifest(&repository, &junk.digest.to_string(), &junk).await;
     }
     assert_eq!(admitted(&bad).await["outcome"], "deny", "it was never good");

@@ -5,6 +5,7 @@ use super::reason::{Finding, few};
 use crate::decision::Outturn;
 use crate::evidence::Found;
 use crate::facts::EvidenceFact;
+use crate::rules::cel::CelError;
 use crate::rules::{AttestationRule, Expression, Signers, Which};
 use crate::statement::Statement;
 
@@ -154,6 +155,7 @@ impl Inquiry<'_> {
         match expression.run(&self.scope(Some(&statement.predicate))) {
             Ok(true) => Came::Through,
             Ok(false) => Came::Not("an attestation for which the expression is false".into()),
+            Err(error @ CelError::TooMuchWork) => Came::Not(format!("an attestation for which {error}")),
             Err(error) => Came::Unsure(format!("an attestation for which {error}")),
         }
     }

@@ -10,6 +10,9 @@ use crate::facts::{Fact, FindingFact, SbomFacts};
 use crate::rules::words::age_text;
 use crate::rules::{FailRule, Pattern, SbomRule, Severity, VulnsRule};
 
+pub(super) const WHOSE: &str =
+    "delete what is attached and not needed, or say with signedBy whose SBOM is to be judged";
+
 impl Inquiry<'_> {
     pub(super) fn sbom(&self, rule: &SbomRule) -> Finding {
         if let Some(signers) = &rule.signed_by {
@@ -24,13 +27,14 @@ impl Inquiry<'_> {
                 if asks_content(rule) { self.whole(finding) } else { finding }
             }
             Fact::NotGathered(why) => Finding::error(expected, format!("the SBOM is not known: {why}"), fix),
-            Fact::Absent if !rule.present => Finding::pass(expected, "no SBOM"),
-            Fact::Absent => match (self.past_limit(), self.facts.incomplete.first()) {
-                (Some(why), _) => Finding::fail(expected, format!("no SBOM; {why}"), fix),
+            Fact::Absent if !rule.present && !asks_content(rule) => Finding::pass(expected, "no SBOM"),
+            Fact::Absent => match (self.past_limit().or(self.unread_sbom()), self.facts.incomplete.first()) {
+                (Some(why), _) => Finding::fail(expected, format!("no SBOM that can be read; {why}"), fix),
                 (None, Some(why)) => {
                     let found = format!("no SBOM; not everything could be looked at: {why}");
                     Finding::error(expected, found, fix)
                 }
+                (None, None) if !rule.present => Finding::pass(expected, "no SBOM"),
                 (None, None) => Finding::fail(expected, "no SBOM", fix),
             },
         }
@@ -43,14 +47,19 @@ impl Inquiry<'_> {
             return finding;
         }
         let (expected, evidence) = (finding.expected, finding.evidence);
-        let fix = "delete what is attached and not needed, or say with signedBy whose SBOM is to be judged";
         let found = |why: &str| format!("{}; not every document was looked at: {why}", finding.found);
-        match (self.past_limit(), self.facts.incomplete.first()) {
+        let fix = WHOSE;
+        match (self.past_limit().or(self.unread_sbom()), self.facts.incomplete.first()) {
             (Some(why), _) => Finding::fail(expected, found(why), fix),
             (None, Some(why)) => Finding::error(expected, found(why), fix),
             (None, None) => Finding::pass(expected, finding.found),
         }
         .with_evidence(evidence)
+    }
+
+    /// The first SBOM that could not be read in whole, whoever attached it.
+    pub(super) fn unread_sbom(&self) -> Option<&str> {
+        self.facts.unread_sboms.first().map(|unread| unread.why.as_str())
     }
 
     pub(super) fn vulns(&self, rule: &VulnsRule) -> Finding {
@@ -153,7 +162,7 @@ fn expected_vulns(rule: &VulnsRule) -> String {
 }
 
 /// Whether more is asked than that there is one in a format.
-fn asks_content(rule: &SbomRule) -> bool {
+pub(super) fn asks_content(rule: &SbomRule) -> bool {
     rule.min_quality.is_some() || !rule.deny_licenses.is_empty() || !rule.allow_licenses.is_empty()
 }
 

@@ -2,7 +2,7 @@
 
 use super::Inquiry;
 use super::attestation::Came;
-use super::documents::{expected_sbom, judge_sbom};
+use super::documents::{asks_content, expected_sbom, judge_sbom};
 use super::reason::{Finding, few};
 use crate::decision::Outturn;
 use crate::facts::{EvidenceFact, SbomFacts};
@@ -20,6 +20,20 @@ pub(super) fn by(inquiry: &Inquiry<'_>, rule: &SbomRule, signers: &Signers) -> F
             Some(Came::Through) => {}
         }
     }
+    // One of theirs that nobody can read may say anything.
+    let mut unread = None;
+    for (fact, why) in unread_by(inquiry) {
+        match inquiry.judge_signers(signers, fact) {
+            None => unread = Some((fact, why)),
+            Some(Came::Unsure(why)) => unsure.push(of_sbom(&why)),
+            Some(_) => {}
+        }
+    }
+    if let Some((fact, why)) = unread.filter(|_| asks_content(rule) || meant.is_empty() && rule.present) {
+        let found = format!("an SBOM of theirs that cannot be read: {why}");
+        return Finding::fail(expected, found, "attest one that can be read, and delete this")
+            .with_evidence([fact.id]);
+    }
     if meant.is_empty() {
         return none(inquiry, rule, signers, (expected, unsure, not));
     }
@@ -35,6 +49,14 @@ pub(super) fn by(inquiry: &Inquiry<'_>, rule: &SbomRule, signers: &Signers) -> F
             let found = format!("{}; not every document was looked at: {why}", worst.found);
             Finding::fail(expected, found, super::FEWER)
         }
+        // One by them that could not be had may be held against the image.
+        None if worst.result == Outturn::Pass => match unsure.first().or(inquiry.facts.incomplete.first()) {
+            Some(why) => {
+                let found = format!("{}; not everything could be looked at: {why}", worst.found);
+                Finding::error(expected, found, "")
+            }
+            None => worst,
+        },
         _ => worst,
     };
     finding.with_evidence(evidence)
@@ -77,6 +99,13 @@ fn signed<'i>(inquiry: &'i Inquiry<'_>) -> impl Iterator<Item = (&'i EvidenceFac
     inquiry.facts.signed_sboms.iter().filter_map(|sbom| {
         let id = sbom.evidence?;
         Some((inquiry.evidence().find(|fact| fact.id == id)?, sbom))
+    })
+}
+
+/// The SBOMs in evidence about this image that could not be read in whole, and why not.
+fn unread_by<'i>(inquiry: &'i Inquiry<'_>) -> impl Iterator<Item = (&'i EvidenceFact, &'i str)> {
+    inquiry.facts.unread_sboms.iter().filter_map(|unread| {
+        Some((inquiry.evidence().find(|fact| fact.id == unread.evidence)?, unread.why.as_str()))
     })
 }
 

@@ -26,7 +26,7 @@ pub struct Attachment {
 /// What was found about one or more subjects.
 #[derive(Clone, Debug, Default)]
 pub struct Attached {
-    /// In the order of their digests, those of cosign's tags last.
+    /// What can be a signature first, of those alike the newest; those of cosign's tags last.
     pub list: Vec<Attachment>,
     /// See [`super::Gathered::incomplete`].
     pub incomplete: Vec<String>,
@@ -99,7 +99,8 @@ impl Attached {
     fn take(&mut self, subject: &Digest, found: BTreeSet<Found>, content: ManifestContent, name: &str) {
         match parse(&content) {
             Ok(manifest) => self.keep(Attachment { subject: *subject, found, content, manifest }),
-            Err(error) => self.incomplete.push(format!("{name}: {error}")),
+            // That stays so, and anybody can push it.
+            Err(error) => self.unread.push(format!("{name}: {error}")),
         }
     }
 
@@ -141,7 +142,9 @@ pub async fn attached(content: &dyn Content, subject: &Digest, limits: &Limits) 
             }
             if cut {
                 let limit = LISTED;
-                all.over.push(format!("more than {limit} manifests refer to {subject}; {limit} were listed"));
+                // What came last is what a list that is cut off leaves out.
+                all.unread
+                    .push(format!("more than {limit} manifests refer to {subject}; {limit} were listed"));
             }
         }
         Err(error) => all.incomplete.push(format!("the referrers of {subject}: {error}")),

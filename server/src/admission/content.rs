@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use rreg_oci::{Descriptor, Digest, Reference, RepositoryName};
 use rreg_policy::{Content, ManifestContent, ReadError};
-use rreg_storage::{BlobContent, StorageError, StoredManifest};
+use rreg_storage::{BlobContent, BlobRecord, StorageError, StoredManifest};
 
 use crate::app::App;
 use crate::mirror::Copy;
@@ -103,6 +103,18 @@ impl Content for Stored {
             }
             Err(error) => return Err(unreadable(digest, error)),
         };
+        self.whole(record, digest, limit).await
+    }
+}
+
+impl Stored {
+    /// A blob that is here; a part of it is never given for the whole.
+    async fn whole(
+        &self,
+        record: Arc<BlobRecord>,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Bytes, ReadError> {
         if record.size > limit as u64 {
             return Err(unreadable(digest, format!("it has {} bytes, more than {limit}", record.size)));
         }
@@ -113,9 +125,7 @@ impl Content for Stored {
         let reader = self.app.storage.open(record, 0..size).await;
         collect(digest, reader.map_err(|error| unreadable(digest, error))?.into_stream()).await
     }
-}
 
-impl Stored {
     async fn of_upstream(
         &self,
         copy: &Copy,
@@ -135,10 +145,7 @@ impl Stored {
             // Somebody else has just stored it.
             None => {
                 let record = self.app.storage.metadata().blob(&self.repository, digest).await;
-                let record = record.map_err(|error| unreadable(digest, error))?;
-                let size = record.size.min(limit as u64);
-                let reader = self.app.storage.open(record, 0..size).await;
-                collect(digest, reader.map_err(|error| unreadable(digest, error))?.into_stream()).await
+                self.whole(record.map_err(|error| unreadable(digest, error))?, digest, limit).await
             }
             Some((growing, _)) if growing.size > limit as u64 => {
                 Err(unreadable(digest, format!("it has {} bytes, more than {limit}", growing.size)))

@@ -113,9 +113,9 @@ async fn of(
         unread.push(format!("more than {MAX_NAMES} tags or indexes have it, and not all were looked at"));
     }
     let evidence = verified(app, &gathered.evidence, asked, now).await?;
-    let (sbom, signed_sboms) = rreg_policy::sbom_facts(&gathered.evidence);
+    let sboms = rreg_policy::sbom_facts(&gathered.evidence);
     let over = gathered.over;
-    Ok(Facts { evidence, incomplete, over, unread, sbom, signed_sboms, ..Facts::bare(image, None) })
+    Ok(Facts { evidence, incomplete, over, unread, ..Facts::bare(image, None) }.with_sboms(sboms))
 }
 
 /// Each piece with what its verification found, under every root that is asked about. What was verified before, here

@@ -330,6 +330,8 @@ impl Admission {
             Ok(Some(Ok(decisions))) => return Ok(Decisions::clone(&decisions)),
             Ok(Some(Err(failure))) => match &*failure {
                 Failure::Storage(StorageError::UnknownManifest { .. }) => return Err(unknown()),
+                // Whoever may write can keep facts changing: that is to be tried again, and lets nothing through.
+                Failure::Unsteady => return Err(StorageError::Conflict),
                 failure => failure.to_string(),
             },
             Ok(None) => "the decision broke off".to_owned(),

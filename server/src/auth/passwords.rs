@@ -19,9 +19,9 @@ use crate::shares::Source;
 const RUNNING: usize = 4;
 /// Checks of one network that run or are next.
 const NEXT: usize = 2;
-/// Checks of one network that wait for those.
+/// Checks of one network that wait for those, and its answers that are late.
 const WAITING: usize = 256;
-/// Checks of all networks that wait, and answers that are late: each is a connection at the most.
+/// Checks of all networks that wait: each is a connection at the most.
 const ALL: usize = 4096;
 /// Networks and names whose failures are remembered.
 const FAILURES: usize = 20_000;
@@ -98,9 +98,10 @@ impl Passwords {
         let count = counted((Some(source.clone()), String::new())).max(counted((None, name.to_owned())));
         let Some(over) = count.checked_sub(FREE + 1) else { return };
         let pause = PAUSE.saturating_mul(1 << over.min(10)).min(LONGEST);
-        // Late answers have no place to wait without end either.
-        if let Ok(_place) = self.waiting.try_acquire() {
-            let queue = self.queue(source);
+        // It waits in a place of its own network, not of all: one that keeps guessing fills its own queue, and where
+        // that is full its next guesses are not looked at.
+        let queue = self.queue(source);
+        if let Ok(_place) = queue.waiting.try_acquire() {
             let _turn = queue.late.acquire().await;
             tokio::time::sleep(pause).await;
         }
@@ -207,6 +208,20 @@ mod tests {
             refused += usize::from(matches!(guess.await, Ok(false)));
         }
         assert_eq!(refused, 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn late_answers_take_no_places_of_others() {
+        let passwords = Arc::new(Passwords::new(Htpasswd::default(), counter()));
+        let guesser = Source::of_address(Some("192.0.2.1".parse().unwrap()));
+        for guess in 0..=FREE as usize + WAITING + 100 {
+            let (passwords, guesser) = (passwords.clone(), guesser.clone());
+            tokio::spawn(async move { passwords.failed(&guesser, &format!("user{guess}")).await });
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(passwords.queue(&guesser).waiting.available_permits(), 0, "its own are full");
+        assert_eq!(passwords.waiting.available_permits(), ALL);
+        assert!(passwords.check(&guesser, None, None, "more".into()).await.is_err(), "not looked at");
     }
 
     #[tokio::test(start_paused = true)]

@@ -153,12 +153,12 @@ async fn cache_manifest(
     let found = manifest_members(conn, Some(repository), &children).await?;
     let ids: Vec<i64> = blobs.values().map(|(id, _)| *id).collect();
     link_blobs(conn, repository, id, &ids).await?;
-    link_children(conn, repository, id, &found.values().copied().collect::<Vec<_>>()).await?;
+    link_children(conn, id, &found.values().copied().collect::<Vec<_>>()).await?;
     let awaited = stated.into_iter().filter(|(digest, _)| !blobs.contains_key(digest));
     let awaited = awaited.chain(children.into_iter().filter(|d| !found.contains_key(d)).map(|d| (d, 0)));
     await_content(conn, repository, id, &awaited.collect::<Vec<_>>()).await?;
     for parent in waiting_for(conn, repository, &new.digest).await? {
-        link_children(conn, repository, parent, &[id]).await?;
+        link_children(conn, parent, &[id]).await?;
         manifest_changed(conn, parent).await?;
     }
     arrived(conn, repository, &new.digest).await?;

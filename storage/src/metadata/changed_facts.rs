@@ -10,7 +10,7 @@ use crate::error::StorageError;
 use crate::fact_epochs::note;
 
 /// Something that is known of a manifest, or of what is inside an index, has changed. Whatever has the same config is
-/// called by its names too ([`super::MetadataStore::names_of`]).
+/// called by its names too ([`super::MetadataStore::names_of`]). Where nothing is decided nothing is walked.
 pub(super) async fn facts_changed(
     conn: &mut AnyConnection,
     repository: i64,
@@ -18,7 +18,7 @@ pub(super) async fn facts_changed(
 ) -> Result<(), StorageError> {
     let rows = sqlx::query(
         "WITH RECURSIVE below(id, config) AS (SELECT id, config FROM manifests WHERE repository_id = $1 AND digest = $2 \
-         UNION SELECT c.id, c.config FROM below CROSS JOIN manifest_children mc CROSS JOIN manifests c \
+         AND EXISTS (SELECT 1 FROM decisions WHERE manifest_id > 0) UNION SELECT c.id, c.config FROM below CROSS JOIN manifest_children mc CROSS JOIN manifests c \
          WHERE mc.manifest_id = below.id AND c.id = mc.child_id) \
          UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 \
          WHERE manifest_id IN (SELECT id FROM below UNION SELECT t.id FROM below CROSS JOIN manifests t \

@@ -67,7 +67,7 @@ impl References {
     pub(super) async fn link(&self, conn: &mut AnyConnection, manifest: i64) -> Result<(), StorageError> {
         let Some(repository) = self.repository else { return Ok(()) };
         link_blobs(conn, repository, manifest, &self.blobs).await?;
-        link_children(conn, repository, manifest, &self.children).await
+        link_children(conn, manifest, &self.children).await
     }
 
     /// Whether they are still what `repository` has. Nothing is written.
@@ -120,9 +120,9 @@ impl MetadataStore {
                         let repository = find_repository(conn, repository).await?;
                         let parent = manifest_members(conn, repository, &[*index]).await?;
                         let found = manifest_members(conn, repository, children).await?;
-                        if let (Some(repository), Some(parent)) = (repository, parent.get(index)) {
+                        if let Some(parent) = parent.get(index) {
                             let ids: Vec<i64> = found.values().copied().collect();
-                            self::link_children(conn, repository, *parent, &ids).await?;
+                            self::link_children(conn, *parent, &ids).await?;
                         }
                         Ok(children.iter().filter(|child| !found.contains_key(child)).copied().collect())
                     })
@@ -184,36 +184,46 @@ pub(super) async fn manifest_members(
     Ok(found)
 }
 
-/// Writes down that `manifest` needs these blobs.
+/// Writes down that `manifest` needs these blobs. Rows are given and not looked up again: where one is gone since,
+/// a foreign key refuses ([`StorageError::Conflict`]), and nothing is left out in silence.
 pub(super) async fn link_blobs(
     conn: &mut AnyConnection,
     repository: i64,
     manifest: i64,
     blobs: &[i64],
 ) -> Result<(), StorageError> {
-    let sql = "INSERT INTO manifest_blobs (manifest_id, repository_id, blob_id) \
-         SELECT $1, $2, b.id FROM blobs b WHERE b.id IN ({}) ON CONFLICT DO NOTHING";
     for batch in blobs.chunks(BATCH) {
-        let query = sqlx::query(filled(sql, 3, batch.len())).bind(manifest).bind(repository);
+        let sql = format!(
+            "INSERT INTO manifest_blobs (manifest_id, repository_id, blob_id) VALUES {} ON CONFLICT DO NOTHING",
+            rows("$1, $2", 3, batch.len())
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(manifest).bind(repository);
         bind_all(query, batch.iter().copied()).execute(&mut *conn).await?;
     }
     Ok(())
 }
 
-/// Writes down that the index `parent` needs these manifests.
+/// Writes down that the index `parent` needs these manifests of its repository. One that is gone is refused as a blob is.
 pub(super) async fn link_children(
     conn: &mut AnyConnection,
-    repository: i64,
     parent: i64,
     children: &[i64],
 ) -> Result<(), StorageError> {
-    let sql = "INSERT INTO manifest_children (manifest_id, child_id) \
-         SELECT $1, m.id FROM manifests m WHERE m.repository_id = $2 AND m.id IN ({}) ON CONFLICT DO NOTHING";
     for batch in children.chunks(BATCH) {
-        let query = sqlx::query(filled(sql, 3, batch.len())).bind(parent).bind(repository);
+        let sql = format!(
+            "INSERT INTO manifest_children (manifest_id, child_id) VALUES {} ON CONFLICT DO NOTHING",
+            rows("$1", 2, batch.len())
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(parent);
         bind_all(query, batch.iter().copied()).execute(&mut *conn).await?;
     }
     Ok(())
+}
+
+/// `count` rows that begin alike and end with a placeholder each, from `$first` on.
+fn rows(beginning: &str, first: usize, count: usize) -> String {
+    let rows: Vec<String> = (first..first + count).map(|n| format!("({beginning}, ${n})")).collect();
+    rows.join(", ")
 }
 
 /// Writes down which content, of which length, the copy `manifest` waits for.
@@ -269,6 +279,34 @@ mod tests {
         assert!(
             matches!(store.put_manifest(new).await, Err(StorageError::MissingReferences(m)) if m == [child])
         );
+    }
+
+    #[tokio::test]
+    async fn what_goes_after_it_was_confirmed_is_not_left_out() {
+        let (_dir, store) = store().await;
+        let child = put(&store, &index(&[], None, "child"), &[]).await;
+        let parent = put(&store, &index(&[], None, "parent"), &[]).await;
+        let new = new_manifest(&index(&[child], None, "new"), &[]);
+        let found = References::find(&mut store.db.read().await.unwrap(), &new).await.unwrap();
+        let blobs = References { blobs: vec![i64::MAX], children: Vec::new(), ..found };
+        let children = References { blobs: Vec::new(), children: vec![i64::MAX], ..found };
+        for gone in [blobs, children] {
+            let linked = store
+                .db
+                .write(
+                    (gone, parent),
+                    |conn, (gone, parent)| {
+                        Box::pin(async move {
+                            let repository = find_repository(conn, &here()).await?;
+                            let parent = manifest_members(conn, repository, &[*parent]).await?[parent];
+                            gone.link(conn, parent).await
+                        })
+                    },
+                    |_, ()| {},
+                )
+                .await;
+            assert!(matches!(linked, Err(StorageError::Conflict)), "{linked:?}");
+        }
     }
 
     #[tokio::test]

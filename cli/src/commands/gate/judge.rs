@@ -161,16 +161,14 @@ impl<'a> Judge<'a> {
         let now = Utc::now();
         let revocation = self.revocations.about(evidence, &self.roots, limits, now).await;
         let context = VerifyContext { now, limits, revocation: &revocation };
-        let (sbom, signed_sboms) = sbom_facts(evidence);
         Facts {
             evidence: evidence_facts(evidence, &self.roots, &context),
             incomplete,
             over,
             unread,
-            sbom,
-            signed_sboms,
             ..Facts::bare(image, None)
         }
+        .with_sboms(sbom_facts(evidence))
     }
 
     /// Where an image is named by tag and digest, what the tag names: a tag that names something else says nothing about

@@ -278,6 +278,26 @@ fn sboms_by_those_who_are_meant() {
 }
 
 #[test]
+fn an_sbom_that_nobody_can_read_lifts_nothing() {
+    let unread =
+        json!({"unreadSboms": [{"evidence": format!("sha256:{}", "a".repeat(64)), "why": "it is XML"}]});
+    let beside = json!({"unreadSboms": unread["unreadSboms"],
+        "sbom": {"format": "cyclonedx", "packages": 1, "quality": 10.0, "licenses": {"MIT": ["a"]}}});
+    table(&[
+        ("sbom: {present: true}", unread.clone(), Fail, "it is XML"),
+        ("sbom: {present: true}", beside.clone(), Pass, ""),
+        ("sbom: {present: false, denyLicenses: [AGPL-3.0]}", unread.clone(), Fail, "it is XML"),
+        ("sbom: {denyLicenses: [AGPL-3.0]}", unread.clone(), Fail, "it is XML"),
+        ("sbom: {denyLicenses: [AGPL-3.0]}", beside.clone(), Fail, "it is XML"),
+        ("cel: sbom.packages > 0", beside, Fail, "it is XML"),
+        // A limit counts as well where there need be none, and so does what could not be had.
+        ("sbom: {present: false, minQuality: 7}", json!({"unread": ["more than 8 MiB"]}), Fail, "8 MiB"),
+        ("sbom: {present: false, minQuality: 7}", json!({"incomplete": ["gone"]}), Error, "gone"),
+        ("sbom: {present: false}", unread, Pass, "no SBOM"),
+    ]);
+}
+
+#[test]
 fn sboms() {
     let sbom = |licenses: Value| json!({"sbom": {"format": "spdx", "packages": 2, "quality": 6.5, "missing": ["purl: 1 of 2 packages"], "licenses": licenses}});
     let deny = "sbom: {denyLicenses: ['AGPL-3.0*', 'GPL-*']}";
