@@ -13,6 +13,9 @@ use super::section::{Node, Section};
 const PREFIX: &str = "RREG_";
 /// Names the configuration file; not a field.
 const FILE_VARIABLE: &str = "RREG_CONFIG";
+/// What the client's commands read, the tests (`RREG_TEST_…`) and benchmarks (`RREG_BENCH_…`) apart: they may be set
+/// where operators' commands run.
+const OF_COMMANDS: [&str; 3] = ["CA_FILE", "KEY_PASSWORD", "TOKEN_REALM"];
 /// Largest file that is read as a secret: far above any key or URL, far below a mistaken blob.
 const MAX_SECRET_BYTES: u64 = 64 << 10;
 
@@ -138,7 +141,7 @@ impl Assembly {
     fn variable(&mut self, key: &OsString, value: &OsString) {
         let Some(name) = key.to_str() else { return };
         let Some(rest) = name.strip_prefix(PREFIX) else { return };
-        if name == FILE_VARIABLE || is_service_link(rest) {
+        if name == FILE_VARIABLE || is_service_link(rest) || is_of_others(rest) {
             return;
         }
         let origin = Origin::Environment(name.to_owned());
@@ -273,6 +276,10 @@ impl Assembly {
 /// The variable of a field.
 pub(super) fn variable_of(path: &str) -> String {
     format!("{PREFIX}{}", path.replace('.', "__").to_ascii_uppercase())
+}
+
+fn is_of_others(rest: &str) -> bool {
+    OF_COMMANDS.contains(&rest) || rest.starts_with("TEST_") || rest.starts_with("BENCH_")
 }
 
 /// Kubernetes gives every pod variables for each Service of its namespace (Kubernetes documentation,

@@ -135,6 +135,11 @@ fn variables_of_others_are_not_ours() {
         ("RREG_PORT_5000_TCP_ADDR", "10.0.0.1"),
         ("RREG_SERVICE_HOST", "10.0.0.1"),
         ("RREG_SERVICE_PORT_HTTP", "5000"),
+        ("RREG_KEY_PASSWORD", "pw"),
+        ("RREG_CA_FILE", "/etc/ca.pem"),
+        ("RREG_TOKEN_REALM", "https://auth.example.com"),
+        ("RREG_TEST_ROUNDS", "10"),
+        ("RREG_BENCH_ZOT", "zot"),
     ];
     assert_eq!(load(None, &env, None).unwrap().config, Config::default());
 }
