@@ -204,8 +204,8 @@ fn show_rebuilt(output: &Output, rebuilt: &Rebuilt) -> Result<Exit, Failure> {
                 ("tags restored", rebuilt.tags.to_string()),
                 ("not restored", rebuilt.count.to_string()),
             ])
-            + "Not in the store: accounts and rules, audit rows, the history of tags, open uploads, and content that no \
-               manifest refers to.\n"
+            + "Not in the store: accounts and rules, policies and trusted keys that were put by the API, audit rows, \
+               the history of tags, open uploads, and content that no manifest refers to.\n"
     })?;
     Ok(if rebuilt.count == 0 { Exit::Ok } else { Exit::Refused })
 }

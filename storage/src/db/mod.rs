@@ -195,10 +195,10 @@ fn sqlite_url(path: &Path, mode: &str) -> Result<String, StorageError> {
 }
 
 /// Serialization failure, deadlock, unique or foreign key violation: the state has changed under the transaction,
-/// and a repetition sees the new one (PostgreSQL, appendix A, classes 23 and 40; SQLite, SQLITE_CONSTRAINT_FOREIGNKEY).
+/// and a repetition sees the new one (PostgreSQL, appendix A, classes 23 and 40).
 fn lost_a_race(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|e| e.code());
-    matches!(code.as_deref(), Some("40001" | "40P01" | "23503" | "23505" | "787"))
+    matches!(code.as_deref(), Some("40001" | "40P01" | "23503" | "23505"))
 }
 
 /// Milliseconds since the Unix epoch.
