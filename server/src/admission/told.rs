@@ -42,8 +42,7 @@ fn event(about: &Undecided, now: &Decision, was: Option<Outcome>, by_digest: boo
     let decided =
         now.with_outcome(now.outcome).map(|policy| format!("{}@{}", policy.policy, policy.revision));
     let by: Vec<String> = decided.collect();
-    let how = if by_digest { "" } else { " by tag" };
-    let rule = format!("{} at {}{how}: {}", now.outcome.word(), now.at.word(), by.join(", "));
+    let rule = format!("{}: {}", headline(now, by_digest), by.join(", "));
     let mut event = AuditEvent::new(name, outcome, rule.trim_end_matches(": ").to_owned());
     event.actor = DECIDER.to_owned();
     event.repository = Some(about.repository.to_string());
@@ -51,19 +50,35 @@ fn event(about: &Undecided, now: &Decision, was: Option<Outcome>, by_digest: boo
     event
 }
 
+/// What the trail says first of a decision.
+fn headline(decision: &Decision, by_digest: bool) -> String {
+    let how = if by_digest { "" } else { " by tag" };
+    format!("{} at {}{how}", decision.outcome.word(), decision.at.word())
+}
+
+/// The decision that a row of the trail is about. One by tag has a row of its own only where its outcome is another.
+fn decision_of<'d>(event: &AuditEvent, decisions: &'d Decisions) -> Option<&'d Decision> {
+    let all = Decisions::PLACES.iter().filter_map(|(point, by_digest)| {
+        let decision = decisions.at(*point, *by_digest)?;
+        Some((decision, headline(decision, *by_digest)))
+    });
+    let mut about = all.filter(|(_, headline)| event.rule.starts_with(headline.as_str()));
+    about.next().map(|(decision, _)| decision)
+}
+
 impl Admission {
     /// Counts and tells a decision that is kept.
     pub(super) fn kept(&self, about: &Undecided, decisions: &Decisions, audit: &[AuditEvent]) {
         for event in audit.iter().filter(|event| event.event == WITHDRAWN) {
             self.metrics.withdrawn.inc();
-            let reason = decisions.pull(true).message();
+            let reason = decision_of(event, decisions).map(Decision::message).unwrap_or_default();
             let (repository, digest, rule) = (&about.repository, &about.digest, &event.rule);
             tracing::warn!(%repository, %digest, rule, reason, "no longer allowed");
         }
         for event in audit.iter().filter(|event| event.rule.starts_with(Outcome::Warn.word())) {
             let (repository, digest, rule) = (&about.repository, &about.digest, &event.rule);
-            let all = decisions.all().into_iter().flat_map(Decision::warnings);
-            let reason = all.take(1).collect::<String>();
+            let warnings = decision_of(event, decisions).into_iter().flat_map(Decision::warnings);
+            let reason = warnings.take(1).collect::<String>();
             tracing::warn!(%repository, %digest, rule, reason, "allowed with a warning");
         }
     }
@@ -83,5 +98,50 @@ impl Admission {
             drop(known);
             self.metrics.warnings.with_label_values(&[name, point]).inc();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use rreg_oci::Digest;
+    use rreg_policy::{Facts, ImageFacts, Policy, TrustError, TrustReference, TrustRoot, TrustSource};
+
+    use super::super::active::{Asked, Good};
+    use super::*;
+
+    struct Nothing;
+
+    impl TrustSource for Nothing {
+        fn load(&self, _: &TrustReference) -> Result<TrustRoot, TrustError> {
+            Err(TrustError::new("trust", "there is none"))
+        }
+    }
+
+    /// Pulls are allowed, so that a reason can only be that of the run.
+    const POLICY: &str = "
+apiVersion: rreg/v1
+kind: Policy
+name: digests
+at: [run]
+require: [{image: {digestOnly: true}}]
+";
+
+    #[test]
+    fn the_reason_is_that_of_the_decision_which_is_told() {
+        let asked = Asked::new(Policy::parse(POLICY, &Nothing).unwrap(), Vec::new());
+        let image =
+            ImageFacts { unknown: false, ..ImageFacts::bare("team/app", Digest::sha256(b"an image")) };
+        let decisions =
+            Decisions::make(&asked, "revision", &mut Facts::bare(image, None), Utc::now(), &Good::new());
+        let told = |rule: String| {
+            let event = AuditEvent::new(WITHDRAWN, "denied", rule);
+            decision_of(&event, &decisions).map(Decision::message)
+        };
+        let by_tag = decisions.at(Point::Run, false).unwrap();
+        let reason = told(format!("{}: digests@1", headline(by_tag, false))).unwrap();
+        assert!(!reason.is_empty() && reason == by_tag.message(), "{reason}");
+        assert_ne!(reason, decisions.pull(true).message());
+        assert_eq!(told("deny at admit".into()), None);
     }
 }
