@@ -22,13 +22,13 @@ pub struct SbomsRead {
 pub fn sbom_facts(evidence: &[Evidence]) -> SbomsRead {
     let mut all: Option<SbomFacts> = None;
     let (mut signed, mut unread) = (Vec::new(), Vec::new());
-    for piece in evidence.iter().filter(|piece| may_carry(piece)) {
+    for (piece, media_type) in evidence.iter().filter_map(|piece| Some((piece, read_as(piece)?))) {
         let unreadable = |finding: &Finding| UnreadSbom {
             evidence: piece.id(),
             why: format!("{}: {}", piece.manifest, finding.message),
         };
         let about = [piece.subject.to_string()];
-        match rreg_sbom::read::attached(read_as(piece), piece.content.to_vec(), &about) {
+        match rreg_sbom::read::attached(media_type, piece.content.to_vec(), &about) {
             Ok(Some(attached)) => {
                 unread.extend(attached.document.findings.first().map(unreadable));
                 let mut facts = SbomFacts::of_document(&attached.document);
@@ -68,16 +68,16 @@ pub(crate) fn together(a: SbomFacts, b: SbomFacts) -> SbomFacts {
     worse
 }
 
-fn may_carry(piece: &Evidence) -> bool {
-    !matches!(piece.kind, EvidenceKind::CosignSignature | EvidenceKind::Notation)
-}
-
-/// The media type that it is read as: what is evidence of a kind is read as that whatever its layer says.
-fn read_as(piece: &Evidence) -> &str {
+/// The media type that a piece is read as, where it may carry an SBOM: what is evidence of a kind is read as that whatever
+/// its layer says.
+fn read_as(piece: &Evidence) -> Option<&str> {
     match piece.kind {
-        EvidenceKind::Bundle | EvidenceKind::CosignAttestation => "application/vnd.dsse.envelope.v1+json",
-        EvidenceKind::Statement => "application/vnd.in-toto+json",
-        EvidenceKind::Sbom | EvidenceKind::CosignSignature | EvidenceKind::Notation => &piece.media_type,
+        EvidenceKind::Bundle | EvidenceKind::CosignAttestation => {
+            Some("application/vnd.dsse.envelope.v1+json")
+        }
+        EvidenceKind::Statement => Some("application/vnd.in-toto+json"),
+        EvidenceKind::Sbom => Some(&piece.media_type),
+        EvidenceKind::CosignSignature | EvidenceKind::Notation => None,
     }
 }
 

@@ -120,10 +120,7 @@ pub async fn run(
     let immediate: Immediate = Arc::new(move |method, uri, headers| app.immediate(method, uri, headers));
     let site = Site { router, immediate: Some(immediate) };
 
-    let address = config.server.listen;
-    let bind = |source| RunError::Bind { address, setting: "server.listen", source };
-    let listener = TcpListener::bind(address).await.map_err(bind)?;
-    let address = listener.local_addr().map_err(bind)?;
+    let (listener, address) = bind(config.server.listen, "server.listen").await?;
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).watch(shutdown.clone()));
     }
@@ -140,18 +137,20 @@ pub async fn run(
     let result = listen::serve(listener, site, options, shutdown).await;
     // Reviews are answered for as long as anything is.
     ended.cancel();
-    if let Some(reviews) = reviews
-        && let Err(error) = reviews.await
-    {
-        tracing::error!(%error, "the admission listener broke off");
-    }
-    finish(&config, tasks, deciding, listing).await;
+    finish(&config, reviews, tasks, deciding, listing).await;
     auth.trail.flush().await;
     upkeep::last_records(&storage).await;
     storage.metadata().close().await;
     drop(opened);
     tracing::info!("stopped");
     result.map_err(RunError::Serve)
+}
+
+async fn bind(address: SocketAddr, setting: &'static str) -> Result<(TcpListener, SocketAddr), RunError> {
+    let failed = |source| RunError::Bind { address, setting, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 fn warn_of_exposed(config: &Config) {
@@ -161,7 +160,18 @@ fn warn_of_exposed(config: &Config) {
 }
 
 /// Waits for work that goes on without its clients.
-async fn finish(config: &Config, tasks: TaskTracker, deciding: TaskTracker, listing: TaskTracker) {
+async fn finish(
+    config: &Config,
+    reviews: Option<tokio::task::JoinHandle<()>>,
+    tasks: TaskTracker,
+    deciding: TaskTracker,
+    listing: TaskTracker,
+) {
+    if let Some(reviews) = reviews
+        && let Err(error) = reviews.await
+    {
+        tracing::error!(%error, "the admission listener broke off");
+    }
     // Uploads whose clients have left are still being made durable.
     tasks.close();
     if tokio::time::timeout(config.server.shutdown_timeout.0, tasks.wait()).await.is_err() {
@@ -193,23 +203,19 @@ async fn serve_reviews(
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).watch(ended.clone()));
     }
-    let bind = |source| RunError::Bind { address, setting: "policy.admission_listen", source };
-    let listener = TcpListener::bind(address).await.map_err(bind)?;
-    let address = listener.local_addr().map_err(bind)?;
+    let (listener, address) = bind(address, "policy.admission_listen").await?;
     let mut router = Arc::clone(app).reviews_router();
     if knows_clients {
         router = router.layer(axum::Extension(OfApiServer));
     }
     let options = Options { max_connections: REVIEW_CONNECTIONS, ..Options::new(&config.server, tls) };
     tracing::info!(%address, "listening for admission reviews");
-    let serving = listen::serve(listener, router.merge(health), options, ended.clone());
+    let serving = listen::serve(listener, router.merge(health), options, ended);
     Ok(Some(tokio::spawn(async move {
+        // A registry that answers no reviews is to be started again.
+        let _ends_too = shutdown.drop_guard();
         if let Err(error) = serving.await {
             tracing::error!(%error, "admission reviews were not served to the end");
-        }
-        // A registry that answers no reviews is to be started again.
-        if !ended.is_cancelled() {
-            shutdown.cancel();
         }
     })))
 }

@@ -24,6 +24,17 @@ use super::kill::clients;
 use super::random::{Random, rounds, seed};
 use super::verify;
 
+/// Takes every object of a length away behind the server's back.
+pub(crate) fn lose_objects(directory: &FilePath, length: usize) {
+    for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        if entry.path().is_dir() {
+            lose_objects(&entry.path(), length);
+        } else if entry.metadata().unwrap().len() == length as u64 {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+}
+
 /// The model knows nothing of blobs that go by themselves.
 const SCHEDULE: rreg_gc::Schedule = rreg_gc::Schedule {
     idle: Duration::from_secs(3600),

@@ -10,6 +10,7 @@ use reqwest::Client;
 use rreg_oci::Digest;
 use tempfile::TempDir;
 
+use super::faults::lose_objects;
 use super::random::Random;
 use super::server::Server;
 use crate::harness::tool;
@@ -89,17 +90,6 @@ impl Place {
 
     async fn get(&self, tag: &str) -> u16 {
         self.client.get(self.manifest(tag)).send().await.unwrap().status().as_u16()
-    }
-}
-
-/// Takes every object of a length away behind the server's back.
-pub(crate) fn lose_objects(directory: &Path, length: usize) {
-    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
-        if entry.path().is_dir() {
-            lose_objects(&entry.path(), length);
-        } else if entry.metadata().unwrap().len() == length as u64 {
-            fs::remove_file(entry.path()).unwrap();
-        }
     }
 }
 

@@ -28,7 +28,7 @@ mod direct;
 mod disconnect;
 pub(crate) mod faults;
 mod foreign;
-pub(crate) mod full;
+mod full;
 mod kill;
 mod manifests;
 mod model;

@@ -6,7 +6,7 @@ use std::path::Path;
 use rreg_oci::{Algorithm, Digest, media_type};
 use serde_json::json;
 
-use crate::durability::full::lose_objects;
+use crate::durability::faults::lose_objects;
 use crate::durability::random::Random;
 use crate::harness::http::manifest;
 use crate::harness::image::{Blob, Image, Stored};

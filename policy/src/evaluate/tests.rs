@@ -1,5 +1,6 @@
 //! What comes out: rules by tables, modes, exemptions, and time.
 
+mod documents;
 mod rules;
 mod scopes;
 mod time;

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::active::{Active, Asked, Good};
 use super::facts::{self, Looked};
-use super::told::events;
+use super::told::{News, news};
 use crate::app::App;
 
 /// Stands for the digest of trust roots where a manifest is evidence itself, which no policy is asked about.
@@ -137,7 +137,7 @@ pub(super) async fn decide_and_keep(
 ) -> Result<Decisions, Failure> {
     let mut about = about;
     for _ in 0..TURNS {
-        let (decisions, new) = {
+        let (decisions, new, news) = {
             let _turn = match at_once {
                 Some(turns) => turns.acquire().await.ok(),
                 None => None,
@@ -145,9 +145,8 @@ pub(super) async fn decide_and_keep(
             decide(&app, &about, &active).await?
         };
         let metadata = app.storage.metadata();
-        let audit = new.audit.clone();
         if metadata.keep_decision(&about, new).await? {
-            app.admission.kept(&about, &decisions, &audit);
+            app.admission.kept(&about, &decisions, &news);
             return Ok(decisions);
         }
         let (repository, digest) = (about.repository.clone(), about.digest);
@@ -163,7 +162,7 @@ async fn decide(
     app: &Arc<App>,
     about: &Undecided,
     active: &Active,
-) -> Result<(Decisions, NewDecision), Failure> {
+) -> Result<(Decisions, NewDecision, Vec<News>), Failure> {
     let now = Utc::now();
     let asked = active.asked(&about.repository);
     let known = known_facts(about, &asked, now);
@@ -205,6 +204,8 @@ async fn decide(
     // What could not be looked at may be there the next time.
     let retry = (!whole).then(|| now + RETRY);
     let due = [decisions.holds_until(), again, retry].into_iter().flatten().min();
+    // That a signature must not run is no news.
+    let news = if trust == EVIDENCE { Vec::new() } else { news(about, &decisions) };
     let new = NewDecision {
         revision: active.revision.clone(),
         by_tag: decisions.pull(false).outcome.word().to_owned(),
@@ -214,10 +215,9 @@ async fn decide(
         body: decisions.to_text().map_err(|error| Failure::Other(error.to_string()))?,
         trust: trust.to_owned(),
         facts,
-        // That a signature must not run is no news.
-        audit: if trust == EVIDENCE { Vec::new() } else { events(about, &decisions) },
+        audit: news.iter().map(|news| news.event.clone()).collect(),
     };
-    Ok((decisions, new))
+    Ok((decisions, new, news))
 }
 
 /// Whether nothing in the facts is for want of an answer that may come later.

@@ -62,20 +62,8 @@ impl Decisions {
 
 #[cfg(test)]
 mod tests {
-    use chrono::Utc;
-    use rreg_oci::Digest;
-    use rreg_policy::{Facts, ImageFacts, Policy, TrustError, TrustReference, TrustRoot, TrustSource};
-
-    use super::super::active::{Asked, Good};
+    use super::super::fixtures::decided;
     use super::*;
-
-    struct Nothing;
-
-    impl TrustSource for Nothing {
-        fn load(&self, _: &TrustReference) -> Result<TrustRoot, TrustError> {
-            Err(TrustError::new("trust", "there is none"))
-        }
-    }
 
     const POLICIES: &str = "
 apiVersion: rreg/v1
@@ -92,11 +80,7 @@ require: [{image: {digestOnly: true}}]
 
     #[test]
     fn what_is_kept_comes_back_and_the_same_is_kept_once() {
-        let asked = Asked::new(Policy::parse(POLICIES, &Nothing).unwrap(), Vec::new());
-        let image =
-            ImageFacts { unknown: false, ..ImageFacts::bare("team/app", Digest::sha256(b"an image")) };
-        let mut facts = Facts::bare(image, None);
-        let decisions = Decisions::make(&asked, "revision", &mut facts, Utc::now(), &Good::new());
+        let decisions = decided(POLICIES);
         let text = decisions.to_text().unwrap();
         let back = Decisions::of_text(&text).unwrap();
         assert_eq!(back.revision, "revision");

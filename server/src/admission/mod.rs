@@ -12,6 +12,8 @@ mod active;
 mod content;
 mod decide;
 mod facts;
+#[cfg(test)]
+mod fixtures;
 mod kept;
 mod read;
 mod remembered;

@@ -16,12 +16,27 @@ const WITHDRAWN: &str = "decision.withdrawn";
 /// Policies whose warnings are counted by name: metrics must not grow with names that come and go.
 const WARNED_OF: usize = 200;
 
-/// Rows for the trail: the first decision of policies at each point, and every change of one.
-pub(super) fn events(about: &Undecided, decisions: &Decisions) -> Vec<AuditEvent> {
+/// A decision that people are told of, at a point by tag or by digest, and its row for the trail.
+pub(super) struct News {
+    pub(super) event: AuditEvent,
+    place: (Point, bool),
+}
+
+/// The first decision of policies at each point, and every change of one.
+pub(super) fn news(about: &Undecided, decisions: &Decisions) -> Vec<News> {
     let before = about.body.as_deref().and_then(Decisions::of_text);
-    let changed = Decisions::PLACES.iter().filter_map(|(point, by_digest)| {
+    let changed = changes(before.as_ref(), decisions);
+    changed.map(|(place, now, was)| News { event: event(about, now, was, place.1), place }).collect()
+}
+
+/// Where a decision differs from the one before, which is, and what the outcome was.
+fn changes<'d>(
+    before: Option<&'d Decisions>,
+    decisions: &'d Decisions,
+) -> impl Iterator<Item = ((Point, bool), &'d Decision, Option<Outcome>)> {
+    Decisions::PLACES.iter().filter_map(move |(point, by_digest)| {
         let now = decisions.at(*point, *by_digest)?;
-        let was = before.as_ref().and_then(|before| before.at(*point, *by_digest)).map(|was| was.outcome);
+        let was = before.and_then(|before| before.at(*point, *by_digest)).map(|was| was.outcome);
         if was == Some(now.outcome) || (was.is_none() && now.policies.is_empty()) {
             return None;
         }
@@ -30,9 +45,8 @@ pub(super) fn events(about: &Undecided, decisions: &Decisions) -> Vec<AuditEvent
         if !by_digest && *point != Point::Promote && other == Some(now.outcome) {
             return None;
         }
-        Some(event(about, now, was, *by_digest))
-    });
-    changed.collect()
+        Some(((*point, *by_digest), now, was))
+    })
 }
 
 fn event(about: &Undecided, now: &Decision, was: Option<Outcome>, by_digest: bool) -> AuditEvent {
@@ -42,7 +56,8 @@ fn event(about: &Undecided, now: &Decision, was: Option<Outcome>, by_digest: boo
     let decided =
         now.with_outcome(now.outcome).map(|policy| format!("{}@{}", policy.policy, policy.revision));
     let by: Vec<String> = decided.collect();
-    let rule = format!("{}: {}", headline(now, by_digest), by.join(", "));
+    let how = if by_digest { "" } else { " by tag" };
+    let rule = format!("{} at {}{how}: {}", now.outcome.word(), now.at.word(), by.join(", "));
     let mut event = AuditEvent::new(name, outcome, rule.trim_end_matches(": ").to_owned());
     event.actor = DECIDER.to_owned();
     event.repository = Some(about.repository.to_string());
@@ -50,36 +65,21 @@ fn event(about: &Undecided, now: &Decision, was: Option<Outcome>, by_digest: boo
     event
 }
 
-/// What the trail says first of a decision.
-fn headline(decision: &Decision, by_digest: bool) -> String {
-    let how = if by_digest { "" } else { " by tag" };
-    format!("{} at {}{how}", decision.outcome.word(), decision.at.word())
-}
-
-/// The decision that a row of the trail is about. One by tag has a row of its own only where its outcome is another.
-fn decision_of<'d>(event: &AuditEvent, decisions: &'d Decisions) -> Option<&'d Decision> {
-    let all = Decisions::PLACES.iter().filter_map(|(point, by_digest)| {
-        let decision = decisions.at(*point, *by_digest)?;
-        Some((decision, headline(decision, *by_digest)))
-    });
-    let mut about = all.filter(|(_, headline)| event.rule.starts_with(headline.as_str()));
-    about.next().map(|(decision, _)| decision)
-}
-
 impl Admission {
-    /// Counts and tells a decision that is kept.
-    pub(super) fn kept(&self, about: &Undecided, decisions: &Decisions, audit: &[AuditEvent]) {
-        for event in audit.iter().filter(|event| event.event == WITHDRAWN) {
-            self.metrics.withdrawn.inc();
-            let reason = decision_of(event, decisions).map(Decision::message).unwrap_or_default();
-            let (repository, digest, rule) = (&about.repository, &about.digest, &event.rule);
-            tracing::warn!(%repository, %digest, rule, reason, "no longer allowed");
-        }
-        for event in audit.iter().filter(|event| event.rule.starts_with(Outcome::Warn.word())) {
-            let (repository, digest, rule) = (&about.repository, &about.digest, &event.rule);
-            let warnings = decision_of(event, decisions).into_iter().flat_map(Decision::warnings);
-            let reason = warnings.take(1).collect::<String>();
-            tracing::warn!(%repository, %digest, rule, reason, "allowed with a warning");
+    /// Counts and tells what is kept.
+    pub(super) fn kept(&self, about: &Undecided, decisions: &Decisions, news: &[News]) {
+        let (repository, digest) = (&about.repository, &about.digest);
+        for News { event, place: (point, by_digest) } in news {
+            let Some(decision) = decisions.at(*point, *by_digest) else { continue };
+            let rule = &event.rule;
+            if event.event == WITHDRAWN {
+                self.metrics.withdrawn.inc();
+                tracing::warn!(%repository, %digest, rule, reason = decision.message(), "no longer allowed");
+            }
+            if decision.outcome == Outcome::Warn {
+                let reason = decision.warnings().into_iter().take(1).collect::<String>();
+                tracing::warn!(%repository, %digest, rule, reason, "allowed with a warning");
+            }
         }
     }
 
@@ -103,20 +103,8 @@ impl Admission {
 
 #[cfg(test)]
 mod tests {
-    use chrono::Utc;
-    use rreg_oci::Digest;
-    use rreg_policy::{Facts, ImageFacts, Policy, TrustError, TrustReference, TrustRoot, TrustSource};
-
-    use super::super::active::{Asked, Good};
+    use super::super::fixtures::decided;
     use super::*;
-
-    struct Nothing;
-
-    impl TrustSource for Nothing {
-        fn load(&self, _: &TrustReference) -> Result<TrustRoot, TrustError> {
-            Err(TrustError::new("trust", "there is none"))
-        }
-    }
 
     /// Pulls are allowed, so that a reason can only be that of the run.
     const POLICY: &str = "
@@ -129,19 +117,13 @@ require: [{image: {digestOnly: true}}]
 
     #[test]
     fn the_reason_is_that_of_the_decision_which_is_told() {
-        let asked = Asked::new(Policy::parse(POLICY, &Nothing).unwrap(), Vec::new());
-        let image =
-            ImageFacts { unknown: false, ..ImageFacts::bare("team/app", Digest::sha256(b"an image")) };
-        let decisions =
-            Decisions::make(&asked, "revision", &mut Facts::bare(image, None), Utc::now(), &Good::new());
-        let told = |rule: String| {
-            let event = AuditEvent::new(WITHDRAWN, "denied", rule);
-            decision_of(&event, &decisions).map(Decision::message)
-        };
-        let by_tag = decisions.at(Point::Run, false).unwrap();
-        let reason = told(format!("{}: digests@1", headline(by_tag, false))).unwrap();
-        assert!(!reason.is_empty() && reason == by_tag.message(), "{reason}");
-        assert_ne!(reason, decisions.pull(true).message());
-        assert_eq!(told("deny at admit".into()), None);
+        let (before, now) = (decided(&POLICY.replace("[run]", "[promote]")), decided(POLICY));
+        let told: Vec<_> = changes(Some(&before), &now).collect();
+        let [(place, by_tag, was)] = told[..] else { panic!("{told:?}") };
+        assert_eq!((place, was), ((Point::Run, false), Some(Outcome::Allow)));
+        let reason = by_tag.message();
+        assert!(!reason.is_empty() && Some(by_tag) == now.at(Point::Run, false), "{reason}");
+        assert_ne!(reason, now.pull(true).message());
+        assert!(!told.iter().any(|((point, _), ..)| *point == Point::Admit));
     }
 }

@@ -18,7 +18,8 @@ pub(super) async fn facts_changed(
 ) -> Result<(), StorageError> {
     let rows = sqlx::query(
         "WITH RECURSIVE below(id, config) AS (SELECT id, config FROM manifests WHERE repository_id = $1 AND digest = $2 \
-         AND EXISTS (SELECT 1 FROM decisions WHERE manifest_id > 0) UNION SELECT c.id, c.config FROM below CROSS JOIN manifest_children mc CROSS JOIN manifests c \
+         AND EXISTS (SELECT 1 FROM decisions WHERE manifest_id > 0) \
+         UNION SELECT c.id, c.config FROM below CROSS JOIN manifest_children mc CROSS JOIN manifests c \
          WHERE mc.manifest_id = below.id AND c.id = mc.child_id) \
          UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 \
          WHERE manifest_id IN (SELECT id FROM below UNION SELECT t.id FROM below CROSS JOIN manifests t \

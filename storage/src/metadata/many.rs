@@ -19,6 +19,12 @@ pub(super) fn list(first: usize, count: usize) -> String {
     text
 }
 
+/// `($1, $3), ($1, $4)…`: `count` rows that begin alike, each with `width` placeholders more, from `$first` on.
+pub(super) fn rows(beginning: &str, first: usize, width: usize, count: usize) -> String {
+    let row = |number| format!("({beginning}, {})", list(first + number * width, width));
+    (0..count).map(row).collect::<Vec<_>>().join(", ")
+}
+
 /// Binds one after another.
 pub(super) fn bind_all<'q, T>(query: Statement<'q>, values: impl IntoIterator<Item = T>) -> Statement<'q>
 where

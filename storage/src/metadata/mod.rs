@@ -69,7 +69,7 @@ pub(crate) use unrecorded::Unrecorded;
 pub use uploads::{UploadProgress, UploadSession};
 pub use verifications::StoredVerification;
 
-use many::{bind_all, list};
+use many::{bind_all, list, rows};
 use rule_book::RuleBook;
 
 use crate::cache::{Cache, CacheLimits};

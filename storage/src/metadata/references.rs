@@ -7,7 +7,7 @@ use rreg_oci::{Digest, RepositoryName};
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
 use super::{
-    MetadataStore, NewManifest, bind_all, digest_column, find_repository, list, size_column, to_sql,
+    MetadataStore, NewManifest, bind_all, digest_column, find_repository, list, rows, size_column, to_sql,
 };
 use crate::error::StorageError;
 
@@ -195,7 +195,7 @@ pub(super) async fn link_blobs(
     for batch in blobs.chunks(BATCH) {
         let sql = format!(
             "INSERT INTO manifest_blobs (manifest_id, repository_id, blob_id) VALUES {} ON CONFLICT DO NOTHING",
-            rows("$1, $2", 3, batch.len())
+            rows("$1, $2", 3, 1, batch.len())
         );
         let query = sqlx::query(AssertSqlSafe(sql)).bind(manifest).bind(repository);
         bind_all(query, batch.iter().copied()).execute(&mut *conn).await?;
@@ -212,18 +212,12 @@ pub(super) async fn link_children(
     for batch in children.chunks(BATCH) {
         let sql = format!(
             "INSERT INTO manifest_children (manifest_id, child_id) VALUES {} ON CONFLICT DO NOTHING",
-            rows("$1", 2, batch.len())
+            rows("$1", 2, 1, batch.len())
         );
         let query = sqlx::query(AssertSqlSafe(sql)).bind(parent);
         bind_all(query, batch.iter().copied()).execute(&mut *conn).await?;
     }
     Ok(())
-}
-
-/// `count` rows that begin alike and end with a placeholder each, from `$first` on.
-fn rows(beginning: &str, first: usize, count: usize) -> String {
-    let rows: Vec<String> = (first..first + count).map(|n| format!("({beginning}, ${n})")).collect();
-    rows.join(", ")
 }
 
 /// Writes down which content, of which length, the copy `manifest` waits for.
@@ -234,11 +228,10 @@ pub(super) async fn await_content(
     content: &[(Digest, u64)],
 ) -> Result<(), StorageError> {
     for batch in content.chunks(BATCH) {
-        let rows = (0..batch.len()).map(|row| format!("($1, $2, ${}, ${})", 2 * row + 3, 2 * row + 4));
         let sql = format!(
             "INSERT INTO awaited_content (repository_id, manifest_id, digest, size) VALUES {} \
              ON CONFLICT DO NOTHING",
-            rows.collect::<Vec<_>>().join(", ")
+            rows("$1, $2", 3, 2, batch.len())
         );
         let query = sqlx::query(AssertSqlSafe(sql)).bind(repository).bind(manifest);
         let query = batch
