@@ -69,6 +69,17 @@ impl CertificateRoots {
         }
         let certificates =
             read_pem(pem).map_err(|error| wrong(format!("they are no PEM certificates: {error}")))?;
+        Self::made_of(certificates)
+    }
+
+    /// The same of certificates in DER.
+    pub(crate) fn of(ders: impl Iterator<Item = Vec<u8>>) -> Result<Self, TrustError> {
+        let read = |der: Vec<u8>| Some((Certificate::from_der(&der).ok()?, der));
+        Self::made_of(ders.filter_map(read).collect())
+    }
+
+    fn made_of(certificates: Vec<(Certificate, Vec<u8>)>) -> Result<Self, TrustError> {
+        let wrong = |why: String| TrustError::new("certificate roots", why);
         if certificates.is_empty() || certificates.len() > MAX_ROOTS {
             return Err(wrong(format!(
                 "there are {} of them; 1 to {MAX_ROOTS} are needed",

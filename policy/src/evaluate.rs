@@ -223,6 +223,12 @@ impl Inquiry<'_> {
         if let Some(why) = self.past_limit().filter(|_| all) {
             return Some(Finding::fail(expected, format!("not everything was looked at: {why}"), FEWER));
         }
+        let unread = || self.evidence().find(|fact| self.is_unread_by(fact, None));
+        if let Some(fact) = unread().filter(|_| expression.uses("attestations")) {
+            let why = fact.unread.as_deref().unwrap_or_default();
+            let found = format!("an attestation in {} cannot be read: {why}", fact.manifest);
+            return Some(Finding::fail(expected, found, "attest what can be read, and delete this"));
+        }
         if let Some(why) = self.unread_sbom().filter(|_| expression.uses("sbom")) {
             let found = format!("not every SBOM was looked at: {why}");
             return Some(Finding::fail(expected, found, documents::WHOSE));

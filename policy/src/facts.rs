@@ -240,6 +240,9 @@ pub struct EvidenceFact {
     /// What it says, where it is an attestation (or a signature in the form of one).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statement: Option<Statement>,
+    /// Why what it says cannot be read, where it should be an attestation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
     /// What verification found, by trust root. Empty: nobody that is trusted here could be asked about it.
     #[serde(default)]
     pub verifications: BTreeMap<String, Verification>,
@@ -250,7 +253,9 @@ impl EvidenceFact {
     pub fn is_signature(&self) -> bool {
         match self.kind {
             EvidenceKind::CosignSignature | EvidenceKind::Notation => true,
-            EvidenceKind::Bundle => self.statement.as_ref().is_none_or(Statement::is_signature),
+            EvidenceKind::Bundle => {
+                self.unread.is_none() && self.statement.as_ref().is_none_or(Statement::is_signature)
+            }
             EvidenceKind::CosignAttestation | EvidenceKind::Statement | EvidenceKind::Sbom => false,
         }
     }

@@ -54,26 +54,32 @@ fn fact(evidence: &Evidence, trust: &[TrustRoot], context: &VerifyContext<'_>) -
 impl EvidenceFact {
     /// What a piece of evidence says, before anybody is asked whether it is true.
     pub fn unverified(evidence: &Evidence, limits: &Limits) -> Self {
+        let (statement, unread) = match statement(evidence, limits) {
+            Some(Ok(statement)) => (Some(statement), None),
+            Some(Err(why)) => (None, Some(why)),
+            None => (None, None),
+        };
         Self {
             id: evidence.id(),
             manifest: evidence.manifest,
             subject: evidence.subject,
             kind: evidence.kind,
             found: evidence.found.iter().copied().collect(),
-            statement: statement(evidence, limits),
+            statement,
+            unread,
             verifications: BTreeMap::new(),
         }
     }
 }
 
 /// What it says. An unsigned statement about something else is not what was attached here.
-fn statement(evidence: &Evidence, limits: &Limits) -> Option<Statement> {
+fn statement(evidence: &Evidence, limits: &Limits) -> Option<Result<Statement, String>> {
     match evidence.kind {
         EvidenceKind::Bundle | EvidenceKind::CosignAttestation => sigstore::statement(evidence, limits),
-        EvidenceKind::Statement => {
-            let statement = Statement::parse(&evidence.content, limits).ok()?;
-            statement.covers(&evidence.subject).then_some(statement)
-        }
+        EvidenceKind::Statement => match Statement::parse(&evidence.content, limits) {
+            Ok(statement) => statement.covers(&evidence.subject).then_some(Ok(statement)),
+            Err(error) => Some(Err(error.to_string())),
+        },
         EvidenceKind::CosignSignature | EvidenceKind::Notation | EvidenceKind::Sbom => None,
     }
 }

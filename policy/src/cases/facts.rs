@@ -30,6 +30,7 @@ struct ShortSignature {
     notation: Option<ShortNotation>,
     verdict: Option<Verdict>,
     until: Option<String>,
+    at: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +67,7 @@ struct ShortAttestation {
     predicate: Value,
     signed_by: Option<ShortSignature>,
     sbom: Option<SbomFacts>,
+    unread: Option<String>,
 }
 
 /// The facts that a case gives, under the trust material of these policies.
@@ -100,7 +102,10 @@ pub(crate) fn facts(given: Value, policies: &PolicySet) -> Result<Facts, String>
             subjects: vec![facts.image.digest],
             predicate: attestation.predicate,
         };
-        let evidence = evidence(&facts, index, attestation.signed_by, statement, policies)?;
+        let mut evidence = evidence(&facts, index, attestation.signed_by, statement, policies)?;
+        if let Some(why) = attestation.unread {
+            (evidence.statement, evidence.unread) = (None, Some(why));
+        }
         if let Some(sbom) = attestation.sbom {
             carry(&mut facts, sbom, &evidence);
         }
@@ -166,6 +171,7 @@ fn evidence(
         kind: EvidenceKind::Statement,
         found: vec![Found::Referrer],
         statement: Some(statement),
+        unread: None,
         verifications: BTreeMap::new(),
     };
     let Some(signature) = signature else { return Ok(fact) };
@@ -176,6 +182,7 @@ fn evidence(
     }
     let verdict = signature.verdict.unwrap_or(Verdict::Valid);
     let until = signature.until.as_deref().map(moment).transpose()?;
+    let at = signature.at.as_deref().map(moment).transpose()?;
     let (reference, signer) = signature.signer()?;
     let trust: Vec<(&TrustReference, Digest)> =
         policies.policies().iter().flat_map(|p| &p.trust).map(|(name, root)| (name, root.id())).collect();
@@ -191,12 +198,16 @@ fn evidence(
     }
     // A Notation trust policy has several, and is vouched for by whichever is asked.
     for (_, id) in trust.iter().filter(|(name, _)| **name == reference) {
-        fact.verifications.insert(id.to_string(), verification(verdict, signer(*id), until));
+        fact.verifications.insert(id.to_string(), verification(verdict, signer(*id), (at, until)));
     }
     Ok(fact)
 }
 
-fn verification(verdict: Verdict, signer: Signer, until: Option<DateTime<Utc>>) -> Verification {
+fn verification(
+    verdict: Verdict,
+    signer: Signer,
+    (at, until): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+) -> Verification {
     let mut checks = Checks::new();
     match verdict {
         Verdict::Valid => checks.pass("signature", "as the case says"),
@@ -206,7 +217,7 @@ fn verification(verdict: Verdict, signer: Signer, until: Option<DateTime<Utc>>) 
     }
     let mut verification = checks.finish();
     verification.signer = Some(signer);
-    verification.holds_until = until;
+    (verification.signed_at, verification.holds_until) = (at, until);
     verification
 }
 

@@ -1,5 +1,10 @@
 //! What was attested, and by whom.
 
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use rreg_oci::Digest;
+
 use super::Inquiry;
 use super::reason::{Finding, few};
 use crate::decision::Outturn;
@@ -21,29 +26,66 @@ pub(super) enum Came {
     Aside(String),
 }
 
+/// An attestation of the type that is asked for; without a statement where nobody can read what it says.
+#[derive(Clone, Copy)]
+struct Meant<'f> {
+    fact: &'f EvidenceFact,
+    statement: Option<&'f Statement>,
+    /// When it was signed at the latest, as far as that is proved under the policy's roots.
+    signed_at: Option<DateTime<Utc>>,
+    /// Its place among those that were found. Registries list what came last first. Whoever attaches the same statement
+    /// again makes it no newer.
+    place: usize,
+}
+
+impl Meant<'_> {
+    /// Whether this is known to have come after the other one. Of one without a proved time only the list says anything,
+    /// and nothing says that it came after one that has a time: both may be the latest then.
+    fn is_newer(&self, than: &Self) -> bool {
+        match (self.signed_at, than.signed_at) {
+            (Some(this), Some(other)) if this != other => this > other,
+            (None, Some(_)) => false,
+            _ => {
+                self.fact.subject == than.fact.subject
+                    && self.fact.found.iter().any(|way| than.fact.found.contains(way))
+                    && self.place < than.place
+            }
+        }
+    }
+}
+
 impl Inquiry<'_> {
     pub(super) fn attestation(&self, rule: &AttestationRule) -> Finding {
         let expected = expected(rule);
-        let mut meant: Vec<(&EvidenceFact, &Statement)> = self.of_type(&rule.predicate).collect();
-        // The newest first: by when each was proved to be signed, else in the order in which registries list them.
-        meant.sort_by_key(|(fact, _)| std::cmp::Reverse(self.signed_at(fact)));
-        let (mut unsure, mut not, mut through) = (Vec::new(), Vec::new(), Vec::new());
-        for (fact, statement) in &meant {
-            let came = self.judge(rule, fact, statement);
-            // One that is signed by nobody who is meant, or is about something else, is not among those that are asked.
-            let counts = !matches!(came, Came::Aside(_));
-            match came {
-                Came::Through => through.push(*fact),
-                Came::Unsure(why) => unsure.push(why),
-                Came::Not(why) | Came::Aside(why) => not.push((counts, why)),
+        let meant = self.of_type(&rule.predicate);
+        let (mut unsure, mut not, mut aside, mut through) = (vec![], vec![], vec![], vec![]);
+        // One that is signed by nobody who is meant, or is about something else, is not among those that are asked.
+        let mut asked = Vec::new();
+        for one in &meant {
+            match self.judge_origin(rule, one) {
+                Some(Came::Aside(why)) => aside.push(why),
+                came => asked.push((one, came)),
             }
-            if counts && rule.which == Which::Latest || !through.is_empty() && rule.which == Which::Any {
+        }
+        let counted: Vec<&Meant<'_>> = asked.iter().map(|(one, _)| *one).collect();
+        if rule.which == Which::Latest {
+            asked.retain(|(one, _)| !counted.iter().any(|other| other.is_newer(one)));
+        }
+        for (one, came) in asked {
+            match came.unwrap_or_else(|| self.judge_content(rule, one)) {
+                Came::Through => through.push(one.fact),
+                Came::Unsure(why) => unsure.push(why),
+                Came::Not(why) => not.push(why),
+                Came::Aside(why) => aside.push(why),
+            }
+            if rule.which == Which::Any && !through.is_empty() {
                 break;
             }
         }
-        let contradicted = !unsure.is_empty() || not.iter().any(|(counts, _)| *counts);
+        let contradicted = !unsure.is_empty() || !not.is_empty();
+        not.extend(aside);
         if let Some(first) = through.first()
-            && (rule.which != Which::Every || !contradicted)
+            && (rule.which == Which::Any || !contradicted)
         {
             let evidence = through.iter().map(|fact| fact.id);
             let past = match rule.which {
@@ -60,7 +102,6 @@ impl Inquiry<'_> {
             }
             .with_evidence(evidence);
         }
-        let not = not.into_iter().map(|(_, why)| why);
         let fix = match &rule.signed_by {
             Some(signers) if signers.of.is_empty() => {
                 "define the signer under `signers:` in the policy".into()
@@ -70,7 +111,7 @@ impl Inquiry<'_> {
             }
             None => format!("attach {}, as `docker buildx build --attest` does", rule.predicate),
         };
-        let evidence = meant.iter().map(|(fact, _)| fact.id);
+        let evidence = meant.iter().map(|one| one.fact.id);
         let error = !unsure.is_empty();
         unsure.extend(not);
         let past = self.past_limit();
@@ -89,33 +130,81 @@ impl Inquiry<'_> {
     }
 
     /// When it was signed at the latest, as far as that is proved under the policy's roots.
-    fn signed_at(&self, fact: &EvidenceFact) -> Option<chrono::DateTime<chrono::Utc>> {
+    fn signed_at(&self, fact: &EvidenceFact) -> Option<DateTime<Utc>> {
         let roots = self.policy.trust_roots_about(&self.facts.image);
         roots.filter_map(|root| fact.under(&root.id())?.signed_at).max()
     }
 
-    /// Attestations with this predicate type.
-    fn of_type(&self, predicate: &str) -> impl Iterator<Item = (&EvidenceFact, &Statement)> {
-        let attestations = self.evidence().filter(|fact| !fact.is_signature());
-        let with_statement = attestations.filter_map(|fact| Some((fact, fact.statement.as_ref()?)));
-        with_statement.filter(move |(_, statement)| {
-            crate::rules::words::is_predicate(predicate, &statement.predicate_type)
-        })
+    /// Attestations with this predicate type, and those of which nobody can read the type.
+    fn of_type(&self, predicate: &str) -> Vec<Meant<'_>> {
+        let attestations = self.evidence().filter(|fact| !fact.is_signature()).enumerate();
+        let mut meant: Vec<Meant<'_>> = attestations
+            .map(|(place, fact)| Meant {
+                fact,
+                statement: fact.statement.as_ref(),
+                signed_at: self.signed_at(fact),
+                place,
+            })
+            .filter(|one| match one.statement {
+                Some(said) => crate::rules::words::is_predicate(predicate, &said.predicate_type),
+                None => one.fact.unread.is_some(),
+            })
+            .collect();
+        let mut last = BTreeMap::new();
+        let named = |one: &Meant<'_>| {
+            let text = serde_json::to_vec(one.statement?).ok()?;
+            Some((Digest::sha256(&text), one.fact.subject, one.fact.found.clone()))
+        };
+        let names: Vec<_> = meant.iter().map(named).collect();
+        for (one, name) in meant.iter().zip(&names) {
+            last.insert(name.as_ref(), one.place);
+        }
+        for (one, name) in meant.iter_mut().zip(&names).filter(|(_, name)| name.is_some()) {
+            one.place = last.get(&name.as_ref()).copied().unwrap_or(one.place);
+        }
+        meant
     }
 
-    fn judge(&self, rule: &AttestationRule, fact: &EvidenceFact, statement: &Statement) -> Came {
+    /// Whether one that nobody can read is proved to be by somebody who is meant; with no signers, by anybody whom the
+    /// policy trusts.
+    pub(super) fn is_unread_by(&self, fact: &EvidenceFact, signers: Option<&Signers>) -> bool {
+        let roots = self.policy.trust_roots_about(&self.facts.image).map(crate::TrustRoot::id);
+        let mut by = roots.filter_map(|root| Some((root, fact.under(&root)?.signer.as_ref()?)));
+        fact.unread.is_some()
+            && by.any(|(root, signer)| match signers {
+                None => true,
+                Some(signers) => {
+                    signers.of.iter().any(|meant| meant.trust.contains(&root) && meant.matches(signer))
+                }
+            })
+    }
+
+    /// How far it comes by who signed it and what it is about; `None`: what it says decides.
+    fn judge_origin(&self, rule: &AttestationRule, one: &Meant<'_>) -> Option<Came> {
+        let Meant { fact, .. } = one;
+        let Some(statement) = one.statement else {
+            let why = fact.unread.as_deref().unwrap_or("it says nothing");
+            // It may be of this type, and say anything.
+            let by_them = rule.signed_by.as_ref().is_some_and(|of| self.is_unread_by(fact, Some(of)));
+            return Some(match by_them {
+                true => {
+                    let manifest = fact.manifest;
+                    Came::Not(format!("an attestation of theirs in {manifest} that cannot be read: {why}"))
+                }
+                false => Came::Aside(format!("an attestation that cannot be read: {why}")),
+            });
+        };
         // Verification checks what a signed one is about; of one that nobody signed only it itself says so.
         if !statement.subjects.iter().any(|subject| self.facts.image.is_covered_by(subject)) {
-            return Came::Aside("an attestation about something else".into());
+            return Some(Came::Aside("an attestation about something else".into()));
         }
-        if let Some(signers) = &rule.signed_by
-            && let Some(came) = self.judge_signers(signers, fact)
-        {
-            return came;
-        }
-        match &rule.cel {
-            Some(expression) => self.judge_predicate(expression, statement),
-            None => Came::Through,
+        self.judge_signers(rule.signed_by.as_ref()?, fact)
+    }
+
+    fn judge_content(&self, rule: &AttestationRule, one: &Meant<'_>) -> Came {
+        match (&rule.cel, one.statement) {
+            (Some(expression), Some(statement)) => self.judge_predicate(expression, statement),
+            _ => Came::Through,
         }
     }
 

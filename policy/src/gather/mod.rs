@@ -86,18 +86,26 @@ pub async fn gather(
     Gathered { evidence: once_each(evidence), incomplete, over, unread, passed_over }
 }
 
-/// The same content about the same subject, once, with all the ways in which it was found.
+/// The same content about the same subject, once, with all the ways in which it was found. What was found twice in the
+/// same way is at its oldest place: whoever attaches it again makes it no newer.
 fn once_each(evidence: Vec<Evidence>) -> Vec<Evidence> {
     let mut places = BTreeMap::<Digest, usize>::new();
-    let mut kept = Vec::<Evidence>::new();
-    for piece in evidence {
-        let place = *places.entry(piece.id()).or_insert(kept.len());
-        match kept.get_mut(place) {
-            Some(known) => known.found.extend(piece.found),
-            None => kept.push(piece),
+    let mut kept = Vec::<Option<Evidence>>::new();
+    for mut piece in evidence {
+        let id = piece.id();
+        let known = places.get(&id).and_then(|place| kept.get_mut(*place));
+        match known {
+            Some(Some(known)) if known.found.is_disjoint(&piece.found) => known.found.extend(piece.found),
+            known => {
+                if let Some(known) = known.and_then(Option::take) {
+                    piece.found.extend(known.found);
+                }
+                places.insert(id, kept.len());
+                kept.push(Some(piece));
+            }
         }
     }
-    kept
+    kept.into_iter().flatten().collect()
 }
 
 /// Runs several reads at once; the answers keep the order of the reads. A list, not an iterator: with one, the compiler

@@ -52,7 +52,7 @@ impl std::fmt::Display for Named<'_> {
     }
 }
 
-/// Reads the evidence in these manifests, in their order. What cannot be read is said in `incomplete`, and what lies past
+/// Reads the evidence in these manifests, in their order, and of each manifest the last layer first. What cannot be read is said in `incomplete`, and what lies past
 /// a limit in `unread`.
 pub async fn evidence_of(
     content: &dyn Content,
@@ -85,6 +85,7 @@ fn chosen<'a>(attachments: &'a [Attachment], unread: &mut Vec<String>, limits: &
     for attachment in attachments {
         let layers = attachment.manifest.layers.iter();
         let pieces = layers.filter_map(|layer| Some((evidence_kind(&attachment.manifest, layer)?, layer)));
+        let mut of_this = Vec::new();
         for (position, (kind, layer)) in pieces.enumerate() {
             let named = Named { attachment, kind, layer, position };
             if position >= limits.max_layers {
@@ -95,9 +96,11 @@ fn chosen<'a>(attachments: &'a [Attachment], unread: &mut Vec<String>, limits: &
                 let (size, limit) = (layer.size, limits.max_evidence);
                 unread.push(format!("{named}: it has {size} bytes, more than the limit of {limit}"));
             } else {
-                found.push(named);
+                of_this.push(named);
             }
         }
+        // Cosign appends: what came last is the newest, as in the lists of registries.
+        found.extend(of_this.into_iter().rev());
     }
     let mut order: Vec<usize> = (0..found.len()).collect();
     order.sort_by_key(|at| found.get(*at).map(|named| (named.position, named.layer.size)));

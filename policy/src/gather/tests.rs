@@ -263,6 +263,32 @@ async fn what_anybody_attaches_takes_no_signatures_place() {
     assert!(gathered.incomplete.is_empty() && !gathered.over.is_empty());
 }
 
+/// Cosign appends to the attestations of a tag, and whoever attaches an old one again makes it no newer.
+#[tokio::test]
+async fn the_newest_comes_first() {
+    let mut memory = Memory::default();
+    let image = memory.image("a");
+    let envelopes = ["first", "second"].map(|it| memory.store("application/vnd.dsse.envelope.v1+json", it));
+    let kept = json!({"config": memory.store(media_type::OCI_CONFIG, "{}"), "layers": envelopes});
+    let kept = memory.put(kept);
+    memory.tag(format!("{}.att", image.digest.referrers_tag()), &kept);
+    let contents = |gathered: &Gathered| -> Vec<String> {
+        gathered.evidence.iter().map(|piece| String::from_utf8_lossy(&piece.content).into_owned()).collect()
+    };
+    assert_eq!(contents(&gather(&memory, &image, &[], &limits()).await), ["second", "first"]);
+
+    let image = memory.image("b");
+    for (name, content) in [("1", "old"), ("2", "new"), ("3", "old")] {
+        let layer = memory.store(BUNDLE, content);
+        let config = memory.store("application/vnd.oci.empty.v1+json", "{}");
+        let subject = descriptor(&image);
+        let referrer = memory.put(json!({"config": config, "layers": [layer], "subject": subject,
+            "annotations": {"name": name}}));
+        memory.refer(&image, &referrer);
+    }
+    assert_eq!(contents(&gather(&memory, &image, &[], &limits()).await), ["new", "old"]);
+}
+
 #[tokio::test]
 async fn nothing_unread_goes_unsaid() {
     let mut memory = Memory::default();

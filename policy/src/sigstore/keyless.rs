@@ -18,8 +18,10 @@ use super::errors::Failure;
 use super::piece::{Declared, Message, Piece};
 use super::proofs;
 use super::root::SigstoreRoot;
-use crate::certificates::is_root;
+use super::signed;
+use crate::certificates::{CertificateRoots, is_root};
 use crate::context::VerifyContext;
+use crate::signer::Signer;
 use crate::verdict::{Checks, Verdict, Verification};
 
 /// Judges a keyless signature.
@@ -41,9 +43,24 @@ pub(super) fn verify(
         }
         Err(failure) => {
             checks.fail(failure.name, failure.verdict, failure.detail);
-            checks.finish()
+            let mut verification = checks.finish();
+            if piece.message.unread().is_some() {
+                verification.signer = signer_of_unread(piece, artifact, root);
+            }
+            verification
         }
     }
+}
+
+/// Who signed what cannot be read: an authority of the trust root has issued the certificate, and the signature is by its
+/// key. It proves no more than that this is not somebody else's: logs and times are not looked at.
+fn signer_of_unread(piece: &Piece, artifact: &Digest, root: &SigstoreRoot) -> Option<Signer> {
+    let Declared::Certificate { leaf, others, .. } = &piece.declared else { return None };
+    let begins = Certificate::from_der(leaf).ok()?.tbs_certificate.validity.not_before.to_system_time();
+    let authorities = CertificateRoots::of(root.authorities().map(<[u8]>::to_vec)).ok()?;
+    let verified = authorities.verify(leaf, others, begins.into()).ok()?;
+    signed::signature(piece, artifact, &verified.key, "the certificate").ok()?;
+    claims::signer(leaf).ok()
 }
 
 fn checked(
@@ -52,7 +69,7 @@ fn checked(
     root: &SigstoreRoot,
     context: &VerifyContext<'_>,
     checks: &mut Checks,
-) -> Result<(crate::signer::Signer, DateTime<Utc>), Failure> {
+) -> Result<(Signer, DateTime<Utc>), Failure> {
     let Declared::Certificate { leaf, .. } = &piece.declared else {
         let detail =
             "it is signed with a bare key; this trust root is for certificates of a Sigstore authority";

@@ -53,10 +53,12 @@ pub fn verify_blob(
     }
 }
 
-/// The in-toto statement inside a bundle or an attestation of cosign 2. Nothing of it is proved by this.
-pub fn statement(evidence: &Evidence, limits: &Limits) -> Option<Statement> {
+/// The in-toto statement inside a bundle or an attestation of cosign 2, or why it cannot be read; `None` where there is
+/// none. Nothing of it is proved by this.
+pub fn statement(evidence: &Evidence, limits: &Limits) -> Option<Result<Statement, String>> {
     match read(evidence, limits).ok()?.message {
-        Message::Statement { statement, .. } => Some(statement),
+        Message::Statement { statement, .. } => Some(Ok(statement)),
+        Message::Unread { why, .. } => Some(Err(why.detail)),
         Message::Artifact { .. } | Message::Payload(_) => None,
     }
 }

@@ -45,6 +45,9 @@ pub(super) enum Message {
     Artifact { stated: Option<(HashAlgorithm, Vec<u8>)> },
     /// A statement in a DSSE envelope, with the bytes that are signed for it.
     Statement { signed: Vec<u8>, statement: Statement },
+    /// What should be a statement in a DSSE envelope and cannot be read: the bytes that are signed for it, and why not.
+    /// Who signed it can be proved all the same.
+    Unread { signed: Vec<u8>, why: Failure },
     /// A payload of cosign 2 (simple signing).
     Payload(Vec<u8>),
 }
@@ -74,13 +77,11 @@ impl Message {
             let detail = format!("the payload type is {payload_type:?}; {PAYLOAD_TYPE:?} is needed");
             return Err(Failure::new("statement", Verdict::Error, detail));
         }
-        super::shape::check(payload, limits.max_depth, None)
-            .map_err(|error| Failure::shape("statement", &error))?;
-        let statement = Statement::parse(payload, limits).map_err(|error| {
-            let name = if matches!(error, StatementError::TooLarge { .. }) { "limits" } else { "statement" };
-            Failure::new(name, Verdict::Error, error.to_string())
-        })?;
-        Ok(Self::Statement { signed: sigstore_verify::types::dsse::pae(payload_type, payload), statement })
+        let signed = sigstore_verify::types::dsse::pae(payload_type, payload);
+        Ok(match readable(payload, limits) {
+            Ok(statement) => Self::Statement { signed, statement },
+            Err(why) => Self::Unread { signed, why },
+        })
     }
 
     /// Whether it is about the artifact; says what was compared.
@@ -101,9 +102,27 @@ impl Message {
                     ),
                 ))
             }
+            Self::Unread { why, .. } => Err(why.clone()),
             Self::Payload(payload) => payload_subject(payload, artifact),
         }
     }
+
+    /// Why it cannot be read, where it cannot.
+    pub(super) fn unread(&self) -> Option<&Failure> {
+        match self {
+            Self::Unread { why, .. } => Some(why),
+            Self::Artifact { .. } | Self::Statement { .. } | Self::Payload(_) => None,
+        }
+    }
+}
+
+fn readable(payload: &[u8], limits: &Limits) -> Result<Statement, Failure> {
+    super::shape::check(payload, limits.max_depth, None)
+        .map_err(|error| Failure::shape("statement", &error))?;
+    Statement::parse(payload, limits).map_err(|error| {
+        let name = if matches!(error, StatementError::TooLarge { .. }) { "limits" } else { "statement" };
+        Failure::new(name, Verdict::Error, error.to_string())
+    })
 }
 
 fn stated_digest(stated: Option<&(HashAlgorithm, Vec<u8>)>, artifact: &Digest) -> Result<String, Failure> {

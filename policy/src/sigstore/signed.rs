@@ -37,10 +37,19 @@ pub(super) fn by_key(piece: &Piece, artifact: &Digest, key: &PublicKey) -> Verif
     note(&mut checks, "subject", piece.message.subject(artifact));
     unasked(&mut checks, piece);
     let mut verification = checks.finish();
-    if verification.verdict == Verdict::Valid {
+    if is_by_its_signer(piece, &verification) {
         verification.signer = Some(Signer::Key { key: key.id() });
     }
     verification
+}
+
+/// Whether it is proved who signed it: also of what cannot be read, where nothing else is wrong.
+fn is_by_its_signer(piece: &Piece, found: &Verification) -> bool {
+    let mut wrong = found.checks.iter().filter(|check| check.enforced && check.verdict != Verdict::Valid);
+    match piece.message.unread() {
+        None => found.verdict == Verdict::Valid,
+        Some(why) => wrong.all(|check| check.name == why.name && check.detail == why.detail),
+    }
 }
 
 /// Judges a signature by a certificate that leads to a configured authority. Those authorities vouch for timestamps too:
@@ -98,7 +107,7 @@ pub(super) fn by_certificates(
     let mut verification = checks.finish();
     // What was signed in time stays so.
     verification.holds_until = if proved.is_some() { None } else { verified.until };
-    if verification.verdict == Verdict::Valid {
+    if is_by_its_signer(piece, &verification) {
         verification.signer = Some(verified.signer);
         verification.signed_at = proved.map(|(_, latest)| latest);
     }
@@ -175,10 +184,17 @@ fn key_name(hint: &str) -> String {
 }
 
 /// Whether one of the signatures is by the key.
-fn signature(piece: &Piece, artifact: &Digest, key: &PublicKey, who: &str) -> Result<String, Failure> {
+pub(super) fn signature(
+    piece: &Piece,
+    artifact: &Digest,
+    key: &PublicKey,
+    who: &str,
+) -> Result<String, Failure> {
     let verifies = |signature: &Vec<u8>| match &piece.message {
         Message::Artifact { .. } => key.verifies_digest(artifact, signature),
-        Message::Statement { signed, .. } => Some(key.verifies(signed, signature)),
+        Message::Statement { signed, .. } | Message::Unread { signed, .. } => {
+            Some(key.verifies(signed, signature))
+        }
         Message::Payload(payload) => Some(key.verifies(payload, signature)),
     };
     let found: Vec<Option<bool>> = piece.signatures.iter().map(verifies).collect();

@@ -155,7 +155,7 @@ fn a_bundle_with_names_that_do_not_belong_there_is_not_read() {
 fn the_statement_is_read_without_being_trusted() {
     let (pair, limits) = (Pair::p256(), Limits::default());
     for evidence in [bundle(&pair, &subject()), cosign_attestation(&pair, &subject())] {
-        let statement = statement(&evidence, &limits).unwrap();
+        let statement = statement(&evidence, &limits).unwrap().unwrap();
         assert_eq!(statement.predicate_type, COSIGN_SIGN);
         assert!(statement.covers(&subject()));
     }

@@ -95,6 +95,49 @@ fn subjects_and_signatures_are_limited() {
     assert_limited(&evidence, &pair, &Limits::default());
 }
 
+/// Who signed decides whether it may say something against an image: anybody may attach what cannot be read.
+#[test]
+fn who_signed_what_cannot_be_read_is_proved() {
+    let one = json!({"digest": {"sha256": subject().hex()}});
+    let statement = |kind: &str, subjects: usize| {
+        let subjects = vec![one.clone(); subjects];
+        json!({"_type": kind, "subject": subjects, "predicateType": "p"}).to_string().into_bytes()
+    };
+    let v1 = "https://in-toto.io/Statement/v1";
+    let (mint, pair, other) = (Mint::new("acme signing", Utc::now()), Pair::p256(), Pair::p256());
+    let (key, key_of_other) = (TrustRoot::Key(pair.public()), TrustRoot::Key(other.public()));
+    let keyless = TrustRoot::Sigstore(mint.root().into());
+    let keyless_of_other = TrustRoot::Sigstore(Mint::new("acme signing", Utc::now()).root().into());
+    let limits = Limits::default();
+    let signer = |piece: &Evidence, root: &TrustRoot| {
+        let context = VerifyContext {
+            now: Utc::now(),
+            limits: &limits,
+            revocation: &crate::notation::Revocation::check(),
+        };
+        let found = verify(piece, root, &context);
+        assert_ne!(found.verdict, Verdict::Valid, "{found:#?}");
+        found.signer
+    };
+    for unreadable in
+        [statement(v1, 1025), statement("https://in-toto.io/Statement/v9", 1), b"no statement".to_vec()]
+    {
+        let by_key = envelope(&pair, &unreadable);
+        let by_key = evidence(EvidenceKind::CosignAttestation, &subject(), by_key.to_string().into_bytes());
+        assert!(matches!(crate::sigstore::statement(&by_key, &limits), Some(Err(_))));
+        assert!(matches!(signer(&by_key, &key), Some(crate::Signer::Key { .. })));
+        assert_eq!(signer(&by_key, &key_of_other), None);
+        let attested = mint.attest(&Plan::at(mint.now), &unreadable);
+        let bundle =
+            |value: &Value| evidence(EvidenceKind::Bundle, &subject(), value.to_string().into_bytes());
+        assert!(matches!(signer(&bundle(&attested), &keyless), Some(crate::Signer::Keyless { .. })));
+        assert_eq!(signer(&bundle(&attested), &keyless_of_other), None);
+        let mut forged = attested;
+        forged["dsseEnvelope"]["payload"] = STANDARD.encode(b"something else").into();
+        assert_eq!(signer(&bundle(&forged), &keyless), None);
+    }
+}
+
 #[test]
 fn proofs_and_certificates_are_limited() {
     let (mint, pair) = (Mint::new("acme signing", Utc::now()), Pair::p256());
