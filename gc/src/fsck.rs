@@ -71,6 +71,11 @@ pub struct Inspection {
     pub objects: u64,
     /// Why uploads that were never ended could not be looked for, where the store would have them.
     pub unlisted: Option<String>,
+    /// Why one of them could not be aborted, where that was asked for.
+    pub unaborted: Option<String>,
+    /// Objects that no row knows and that stay, because records of manifests that no row knows either name them: the
+    /// database is older than the store, and `rreg fsck --rebuild --merge` restores them.
+    pub kept: u64,
     /// How many things are not as they should be.
     pub count: u64,
     /// The first of them.
@@ -97,7 +102,8 @@ pub async fn fsck(
     limit: usize,
 ) -> Result<Inspection, StorageError> {
     let (inspection, damaged) = (Inspection::default(), HashSet::new());
-    let mut look = Look { storage, depth, extra, limit, inspection, damaged };
+    let wanted = if extra.reclaim { crate::fsck_records::wanted(storage).await? } else { HashSet::new() };
+    let mut look = Look { storage, depth, extra, limit, inspection, damaged, wanted };
     look.blobs().await?;
     if depth == Depth::Deep {
         look.manifests().await?;
@@ -118,6 +124,8 @@ pub(crate) struct Look<'a> {
     inspection: Inspection,
     /// Blobs that were found damaged, whether or not they are named.
     damaged: HashSet<Digest>,
+    /// Objects that are all that is left of manifests which no row knows.
+    wanted: HashSet<String>,
 }
 
 impl Look<'_> {
@@ -179,7 +187,9 @@ impl Look<'_> {
             for object in old.into_iter().filter(|object| !known.contains(&object.key)) {
                 // An object that was reclaimed since it was listed has lost its row and itself.
                 if storage.blobs().size_of(&object.key).await?.is_some() {
-                    if extra.reclaim {
+                    if self.wanted.contains(&object.key) {
+                        self.inspection.kept += 1;
+                    } else if extra.reclaim {
                         storage.metadata().reclaim_object(object.key.clone()).await?;
                     }
                     let (object, size) = (Some(object.key), object.size);
@@ -204,7 +214,7 @@ impl Look<'_> {
             if self.extra.reclaim
                 && let Err(error) = blobs.abort(&upload).await
             {
-                self.inspection.unlisted = Some(error.to_string());
+                self.inspection.unaborted = Some(error.to_string());
             }
             let object = Some(upload.key);
             self.found(Finding { damage: Damage::Unfinished, digest: None, object, size: 0 });

@@ -1,5 +1,7 @@
 //! The records that [`crate::rebuild`] needs: for each manifest one that says what the rows say, and no others.
 
+use std::collections::HashSet;
+
 use futures_util::StreamExt as _;
 use rreg_storage::{Storage, StorageError};
 
@@ -27,6 +29,23 @@ impl Look<'_> {
         }
         Ok(())
     }
+}
+
+/// The objects that records name whose manifest no row knows: of a database from an old backup they are all that is left
+/// of what was pushed since. As many as those records have.
+///
+/// # Errors
+/// When database or store fail, or such a record cannot be read.
+pub(crate) async fn wanted(storage: &Storage) -> Result<HashSet<String>, StorageError> {
+    let mut wanted = HashSet::new();
+    let mut listed = Box::pin(storage.blobs().list_records().chunks(PAGE));
+    while let Some(page) = listed.next().await {
+        let page = page.into_iter().collect::<Result<_, _>>()?;
+        for record in storage.extra_records(page).await? {
+            wanted.extend(storage.objects_of_record(&record).await?);
+        }
+    }
+    Ok(wanted)
 }
 
 /// Reads every record and writes again those that are wrong; deletes those that no manifest has, where it is sure that

@@ -297,7 +297,7 @@ impl From<StorageError> for ApiError {
                     .with_detail(json!({"digest": digest, "quarantined": true}))
             }
             error if error.is_full() => Self::full(error),
-            StorageError::Conflict => Self::busy(message, 1),
+            StorageError::Conflict | StorageError::Undecided(_) => Self::busy(message, 1),
             StorageError::Corrupt(_)
             | StorageError::HashState(_)
             | StorageError::Full(_)

@@ -29,7 +29,7 @@ pub use auth::{access, caller_of};
 pub use config::Config;
 pub use handlers::tag_rule_view;
 pub use open::{Opened, open, open_metadata, open_to_read, open_to_rebuild, read_htpasswd};
-pub use private::{Exposed, exposed};
+pub use private::{Exposed, exposed, exposed_secrets};
 pub use revocation::Revocations;
 pub use run::{RunError, run};
 pub use trust_files::{DirectoryTrust, StoreFile, read_file};

@@ -11,6 +11,8 @@ use crate::config::{Config, DatabaseUrl};
 
 /// What the group and others may do.
 const OTHERS: u32 = 0o077;
+/// What those may do who are neither the owner nor of the group.
+const EVERYBODY: u32 = 0o007;
 
 /// What this process makes from now on is its owner's alone, whatever the umask was.
 pub(crate) fn keep_private() {
@@ -65,8 +67,33 @@ pub fn exposed(config: &Config) -> Vec<Exposed> {
     paths.iter().filter_map(|path| look(path)).collect()
 }
 
+/// Which of the files with secrets that a registry is given, and does not make, everybody may read or change. Whose group
+/// may read them is their owner's business.
+pub fn exposed_secrets(config: &Config) -> Vec<Exposed> {
+    let storage = &config.storage;
+    let upstreams = config.upstreams.0.iter().flat_map(|upstream| {
+        [upstream.password_file.clone(), upstream.credentials_file.clone()].into_iter().flatten()
+    });
+    let given = [
+        config.server.tls.key.clone(),
+        config.auth.htpasswd.clone(),
+        storage.s3.secret_access_key_file.clone(),
+        storage.s3.session_token_file.clone(),
+        storage.azure.access_key_file.clone(),
+        config.database.url_file.clone(),
+    ];
+    let mut paths: Vec<PathBuf> = given.into_iter().flatten().chain(upstreams).collect();
+    paths.sort();
+    paths.dedup();
+    paths.iter().filter_map(|path| look_at(path, EVERYBODY)).collect()
+}
+
 fn look(path: &Path) -> Option<Exposed> {
+    look_at(path, OTHERS)
+}
+
+fn look_at(path: &Path, unwanted: u32) -> Option<Exposed> {
     let found = fs::metadata(path).ok()?;
     let mode = found.mode() & 0o7777;
-    (mode & OTHERS != 0).then(|| Exposed { path: path.to_owned(), mode, wanted: mode & !OTHERS })
+    (mode & unwanted != 0).then(|| Exposed { path: path.to_owned(), mode, wanted: mode & !unwanted })
 }

@@ -23,7 +23,7 @@ use crate::health::{self, Check, Reason};
 use crate::listen::{self, Immediate, Options, Site};
 use crate::mirror::Mirror;
 use crate::open::{open, read_htpasswd};
-use crate::private::exposed;
+use crate::private::{exposed, exposed_secrets};
 use crate::sbom::Worker;
 use crate::telemetry::Metrics;
 use crate::tls::{Tls, TlsError};
@@ -154,7 +154,7 @@ async fn bind(address: SocketAddr, setting: &'static str) -> Result<(TcpListener
 }
 
 fn warn_of_exposed(config: &Config) {
-    for one in exposed(config) {
+    for one in exposed(config).into_iter().chain(exposed_secrets(config)) {
         tracing::warn!("{one}; `rreg config check --fix` makes it private");
     }
 }

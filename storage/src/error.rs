@@ -109,6 +109,9 @@ pub enum StorageError {
     /// Two requests changed the same thing at once and this one lost.
     #[error("another request changed this at the same time; try again")]
     Conflict,
+    /// What policies say could not be found out: a failure of ours, in which nobody's `onError` has a say.
+    #[error("nothing could be decided: {0}; try again")]
+    Undecided(String),
     /// A row does not make sense.
     #[error("the database holds a value that cannot be right: {0}")]
     Corrupt(String),

@@ -94,17 +94,27 @@ impl Storage {
     }
 
     async fn lacks_objects(&self, record: &ListedRecord) -> Result<bool, StorageError> {
-        let at = Path::from(record.key.as_str());
-        let Some(Ok(said)) = self.blobs().record(&at, record.size).await? else { return Ok(false) };
-        for blob in said.blobs {
-            let RecordedContent::Objects(objects) = blob.content else { continue };
-            for object in objects {
-                if self.blobs().meta(&object.key).await?.is_none() {
-                    return Ok(true);
-                }
+        for key in self.objects_of_record(record).await? {
+            if self.blobs().meta(&key).await?.is_none() {
+                return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// The keys of the objects that a record names; none of one that is gone or that nobody can read.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn objects_of_record(&self, record: &ListedRecord) -> Result<Vec<String>, StorageError> {
+        let at = Path::from(record.key.as_str());
+        let Some(Ok(said)) = self.blobs().record(&at, record.size).await? else { return Ok(Vec::new()) };
+        let of_blobs = said.blobs.into_iter().map(|blob| blob.content);
+        let objects = of_blobs.filter_map(|content| match content {
+            RecordedContent::Objects(objects) => Some(objects),
+            _ => None,
+        });
+        Ok(objects.flatten().map(|object| object.key).collect())
     }
 }
 

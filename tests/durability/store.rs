@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::harness::http::commit;
 use crate::harness::image::{Blob, Image};
 use crate::harness::{Backend, Registry};
 
@@ -58,6 +59,67 @@ async fn a_store_that_is_away_takes_nothing_with_it() {
     while status(&registry, "/readyz").await.0 != 200 {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
+}
+
+/// What is written where the store was is hidden by the next mount: it was never acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_acknowledged_by_a_store_that_is_away() {
+    let Some((registry, _)) = registry_with_a_blob().await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let objects = objects(&registry);
+    let aside = objects.with_file_name("aside");
+    // In one piece, and in several.
+    for (seed, size) in [(1, 300_000), (2, 5 << 20)] {
+        let blob = Blob::new(vec![seed; size]);
+        let push = async |expected| {
+            let at = commit(&api.open_upload(&repository).await, &blob.digest);
+            let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+            let put = client.put(format!("http://{}{at}", registry.address())).body(blob.bytes.clone());
+            assert_eq!(put.send().await.unwrap().status().as_u16(), expected);
+        };
+        fs::rename(&objects, &aside).unwrap();
+        fs::create_dir(&objects).unwrap();
+        push(503).await;
+        fs::remove_dir_all(&objects).unwrap();
+        fs::rename(&aside, &objects).unwrap();
+        push(201).await;
+        assert_eq!(status(&registry, &format!("/v2/{repository}/blobs/{}", blob.digest)).await.0, 200);
+    }
+}
+
+/// The database comes from a backup, the store has what was pushed since: nothing of that is taken for rubbish.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_database_takes_nothing_newer_away() {
+    let Some((mut registry, _)) = registry_with_a_blob().await else { return };
+    registry.stop();
+    let database = find(registry.home(), "rreg.db").unwrap();
+    let saved = database.with_file_name("saved.db");
+    fs::copy(&database, &saved).unwrap();
+    registry.resume();
+    let (api, repository) = (registry.api(), registry.repository());
+    let layer = Blob::new(vec![9; 1 << 20]);
+    let image = Image::layered(&repository, 1).edited(|manifest| {
+        manifest["layers"][0] = layer.descriptor("application/vnd.oci.image.layer.v1.tar");
+    });
+    api.push_blob(&repository, &layer).await;
+    api.push(&repository, &image, Some("v1")).await;
+    let orphan = Blob::new(vec![8; 1 << 20]);
+    api.push_blob(&repository, &orphan).await;
+    registry.stop();
+    for ending in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{ending}", database.display()));
+    }
+    fs::copy(&saved, &database).unwrap();
+    let (found, _) = registry.rreg_json(&["fsck", "--reclaim-extra", "--extra-after", "0s"]);
+    assert_eq!(found["kept"], 1, "{found}");
+    let (report, code) = registry.rreg_json(&["gc", "run"]);
+    assert_eq!(code, 0, "{report}");
+    let (rebuilt, code) = registry.rreg_json(&["fsck", "--rebuild", "--merge", "--deep"]);
+    assert_eq!((code, &rebuilt["manifests"]), (0, &1.into()), "{rebuilt}");
+    registry.resume();
+    assert_eq!(status(&registry, &format!("/v2/{repository}/manifests/v1")).await.0, 200);
+    assert_eq!(status(&registry, &format!("/v2/{repository}/blobs/{}", layer.digest)).await.0, 200);
+    assert_eq!(status(&registry, &format!("/v2/{repository}/blobs/{}", orphan.digest)).await.0, 404);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use rreg_server::config::{Config as Settled, ConfigError, Loaded, Sources, reference};
 
 use crate::exit::{Exit, Failure};
-use crate::output::Output;
+use crate::output::{Output, warning};
 
 /// Flags that set the server's configuration, the same for every command that reads it.
 #[derive(clap::Args, Clone, Debug)]
@@ -103,13 +103,19 @@ impl Config {
 
 fn check(output: &Output, settings: &Settings, fix: bool) -> Result<Exit, Failure> {
     let config = settings.load()?.config;
-    let exposed = rreg_server::exposed(&config);
+    let mut exposed = rreg_server::exposed(&config);
+    let given = rreg_server::exposed_secrets(&config);
     if fix {
+        exposed.extend(given.iter().cloned());
         for one in &exposed {
             one.fix().map_err(|error| {
                 Failure::new(Exit::Config, format!("{one}; it cannot be changed: {error}"))
             })?;
         }
+    }
+    // A file that is given may have to be as it is: no reason to refuse.
+    for one in given.iter().filter(|_| !fix) {
+        warning(&format!("{one}; `rreg config check --fix` makes it private"));
     }
     let said: Vec<String> = exposed.iter().map(ToString::to_string).collect();
     if !fix && !said.is_empty() {

@@ -126,6 +126,8 @@ fn show(output: &Output, depth: Depth, inspection: &Inspection) -> Result<Exit, 
         "manifests": inspection.manifests,
         "objects": inspection.objects,
         "unlisted": inspection.unlisted,
+        "unaborted": inspection.unaborted,
+        "kept": inspection.kept,
         "count": inspection.count,
         "findings": findings,
     });
@@ -146,6 +148,17 @@ fn show(output: &Output, depth: Depth, inspection: &Inspection) -> Result<Exit, 
         let unlisted = inspection.unlisted.as_deref().map_or_else(String::new, |why| {
             format!("Uploads that were never ended could not all be looked at: {why}\n")
         });
+        let unaborted = inspection.unaborted.as_deref().map_or_else(String::new, |why| {
+            format!("Not every upload that was never ended could be aborted: {why}\n")
+        });
+        let kept = match inspection.kept {
+            0 => String::new(),
+            kept => format!(
+                "{kept} extra objects stay: records of manifests that this database does not know name them. If it is from an \
+                 old backup, `rreg fsck --rebuild --merge` restores them; else `rreg fsck --heal` deletes the records of \
+                 what is known to have been deleted.\n"
+            ),
+        };
         let hashed = if depth == Depth::Deep { "" } else { " (lengths only; --deep reads them)" };
         listed
             + &fields(&[
@@ -154,6 +167,8 @@ fn show(output: &Output, depth: Depth, inspection: &Inspection) -> Result<Exit, 
                 ("findings", inspection.count.to_string()),
             ])
             + &unlisted
+            + &unaborted
+            + &kept
     })?;
     Ok(if inspection.count == 0 { Exit::Ok } else { Exit::Refused })
 }

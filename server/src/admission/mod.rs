@@ -281,7 +281,11 @@ impl Admission {
             repository: repository.clone(),
             reference: rreg_oci::Reference::Digest(*digest),
         })?;
-        let deciding = decide::under_another_name(app, &about, &active, tag, at);
+        let deciding = async {
+            // Facts that were kept a moment ago are used; where they could not be, they are gathered as any others.
+            let _slot = self.slots.acquire().await;
+            decide::under_another_name(app, &about, &active, tag, at).await
+        };
         let why = match tokio::time::timeout_at(deadline, deciding).await {
             Ok(Ok(decision)) => return Ok(decision),
             Ok(Err(Failure::Storage(error))) => return Err(error),
@@ -332,8 +336,10 @@ impl Admission {
             Ok(Some(Ok(decisions))) => return Ok(Decisions::clone(&decisions)),
             Ok(Some(Err(failure))) => match &*failure {
                 Failure::Storage(StorageError::UnknownManifest { .. }) => return Err(unknown()),
-                // Whoever may write can keep facts changing: that is to be tried again, and lets nothing through.
+                // Whoever may write can keep facts changing, and keep a database busy: that is to be tried again, and lets
+                // nothing through.
                 Failure::Unsteady => return Err(StorageError::Conflict),
+                Failure::Storage(error) => return Err(StorageError::Undecided(error.to_string())),
                 failure => failure.to_string(),
             },
             Ok(None) => "the decision broke off".to_owned(),

@@ -1,5 +1,8 @@
 //! The marker: an object that says whose store this is. That an object is missing is believed only of the right store.
 
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt as _, PutMode, PutOptions};
@@ -9,6 +12,8 @@ use crate::error::StorageError;
 
 /// Its key.
 const KEY: &str = "rreg-installation";
+/// How long a remote store is taken for ours before it is asked again.
+const BELIEVED: Duration = Duration::from_secs(10);
 
 /// Whose store it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +85,26 @@ impl BlobStore {
         self.objects.put(&Path::from(KEY), body.into()).await?;
         // Somebody else may be doing the same at this moment: whoever writes last is told apart from who asks now.
         self.pause().await;
+        Ok(())
+    }
+
+    /// Before a write is acknowledged, and before a deletion: whether the store is this registry's. S3 deletes with
+    /// success what is not there, and a directory that is no longer mounted takes writes that the next mount hides. A
+    /// remote store is asked again after a while; a directory, where it costs nothing, each time.
+    ///
+    /// # Errors
+    /// As [`BlobStore::ping`].
+    pub(crate) async fn must_be_ours(&self) -> Result<(), StorageError> {
+        if self.installation.is_none() {
+            return Ok(());
+        }
+        let last = *self.found_ours.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.local && last.is_some_and(|last| last.elapsed() < BELIEVED) {
+            return Ok(());
+        }
+        let asked = Instant::now();
+        self.ping().await?;
+        *self.found_ours.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
         Ok(())
     }
 

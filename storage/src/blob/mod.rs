@@ -19,8 +19,8 @@ mod verified;
 mod writer;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -77,6 +77,8 @@ pub struct BlobStore {
     volume: Option<Arc<Volume>>,
     /// Whose store it has to be.
     installation: Option<Arc<str>>,
+    /// When that was last found to be so.
+    found_ours: Arc<Mutex<Option<Instant>>>,
 }
 
 impl BlobStore {
@@ -112,6 +114,7 @@ impl BlobStore {
             buffers: buffers::Buffers::default(),
             volume: None,
             installation: None,
+            found_ours: Arc::default(),
         }
     }
 

@@ -60,6 +60,7 @@ impl BlobStore {
     /// # Errors
     /// When the store fails, or is not the right one: there an object is not gone, only out of sight.
     pub async fn delete(&self, key: &str) -> Result<(), StorageError> {
+        self.must_be_ours().await?;
         let path = Path::from(key);
         match self.objects.delete(&path).await {
             Err(Error::NotFound { .. }) => match self.meta(key).await? {

@@ -102,6 +102,14 @@ impl Unfinished {
             query.push(("upload-id-marker".to_owned(), id));
         }
         let text = self.ask(Method::GET, "", query).await?;
+        // What is no listing at all, such as a proxy's page, would be read as an empty one.
+        if !text.contains("<ListMultipartUploadsResult") {
+            let said: String = text.chars().take(100).collect();
+            return Err(failed(
+                "listing unfinished uploads",
+                format_args!("the answer is no list: {said:?}"),
+            ));
+        }
         quick_xml::de::from_str(&text).map_err(|error| failed("listing unfinished uploads", error))
     }
 }
@@ -142,10 +150,10 @@ impl BlobStore {
             }
             match (page.is_truncated, page.next_key_marker, page.next_upload_id_marker) {
                 (true, Some(key), id) => markers = Some((key, id.unwrap_or_default())),
-                _ => break,
+                _ => return Ok(found),
             }
         }
-        Ok(found)
+        Err(failed("listing unfinished uploads", format_args!("there were more after {MOST_PAGES} pages")))
     }
 
     /// Gives up an upload, with its parts. One that is gone already is no error.
@@ -154,6 +162,7 @@ impl BlobStore {
     /// When the store fails.
     pub async fn abort(&self, upload: &FoundUpload) -> Result<(), StorageError> {
         let Some(unfinished) = &self.unfinished else { return Ok(()) };
+        self.must_be_ours().await?;
         let query = vec![("uploadId".to_owned(), upload.id.clone())];
         unfinished.ask(Method::DELETE, &unfinished.whole(&upload.key), query).await.map(drop)
     }

@@ -119,6 +119,9 @@ impl SegmentWriter {
         } else {
             self.put_small().await?
         };
+        if matches!(content, WrittenContent::Object(_)) {
+            self.store.must_be_ours().await?;
+        }
         let idle = StreamHash::new(Hasher::new(rreg_oci::Algorithm::Sha256));
         let hasher = std::mem::replace(&mut self.hash, idle).finish().await?;
         Ok(Written { hasher, content })
