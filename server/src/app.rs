@@ -43,6 +43,9 @@ const RETRY_AFTER: u64 = 2;
 /// Admission reviews that are answered at the same time; more wait. Each may have 8 MiB.
 const REVIEWS: usize = 32;
 
+/// Bytes of manifests on their way in memory, where one may not have more.
+const ARRIVING: usize = 64 << 20;
+
 /// The end of the server, in two steps.
 #[derive(Clone, Debug)]
 pub(crate) struct Stopping {
@@ -70,6 +73,8 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     /// A slot for each upload that receives bytes.
     pub(crate) uploads: Shares,
+    /// A byte for each of those that manifests on their way hold in memory.
+    pub(crate) arriving: Shares,
     pub(crate) heals: Heals,
     /// A place for each admission review.
     pub(crate) reviews: Semaphore,
@@ -110,6 +115,7 @@ impl App {
             sbom: Covered::new(&config.sbom),
             metrics,
             uploads: Shares::new(usize_of(config.server.max_concurrent_uploads)),
+            arriving: Shares::new(ARRIVING.max(4 * config.manifests.max_size.as_usize())),
             heals: Heals::default(),
             reviews: Semaphore::new(REVIEWS),
             tasks,

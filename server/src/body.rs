@@ -14,9 +14,14 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::error::ApiError;
+use crate::shares::{Share, Shares, Source};
 
 /// After a refusal so much of the rest is read and thrown away, so that the client gets to see the answer.
 const DRAINED: usize = 16 << 20;
+/// So much of each body asks for no room: most manifests have less.
+const FREE: usize = 64 << 10;
+/// Room is taken by so many bytes.
+const STEP: usize = 256 << 10;
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
@@ -88,14 +93,50 @@ impl IncomingBody {
         enough
     }
 
-    /// The whole body if it has at most `limit` bytes, else as many as show that it has more.
-    pub(crate) async fn collect(mut self, limit: usize) -> Result<Bytes, ApiError> {
+    /// The whole body if it has at most `limit` bytes, else as many as show that it has more. For a small `limit`.
+    pub(crate) async fn collect(self, limit: usize) -> Result<Bytes, ApiError> {
+        self.collect_if(limit, |_| Ok(())).await
+    }
+
+    /// The same, as long as there is room for it in memory with all others. The room is held for as long as what comes
+    /// with the body.
+    pub(crate) async fn collect_in(
+        self,
+        limit: usize,
+        room: &Shares,
+        source: &Source,
+    ) -> Result<(Bytes, Vec<Share>), ApiError> {
+        let (mut held, mut holds) = (Vec::new(), FREE);
+        let body = self.collect_if(limit, |length| {
+            while length > holds {
+                let share = room.take_many(source.clone(), STEP).map_err(|_| {
+                    ApiError::busy("too much is arriving at once that has to be held in memory; try again", 1)
+                })?;
+                held.push(share);
+                holds += STEP;
+            }
+            Ok(())
+        });
+        let body = body.await?;
+        Ok((body, held))
+    }
+
+    async fn collect_if(
+        mut self,
+        limit: usize,
+        mut fits: impl FnMut(usize) -> Result<(), ApiError>,
+    ) -> Result<Bytes, ApiError> {
         let mut all = Vec::new();
         while let Some(piece) = self.next().await {
             let piece = piece.map_err(|error| {
                 let message = format!("the request body ended early: {error}");
                 ApiError::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, message)
             })?;
+            if let Err(error) = fits(all.len() + piece.len()) {
+                drop(all);
+                self.drain().await;
+                return Err(error);
+            }
             all.extend_from_slice(&piece);
             if all.len() > limit {
                 self.drain().await;

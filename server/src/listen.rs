@@ -8,10 +8,10 @@
 //! and has no exact limit on the size of a head.
 
 mod connection;
+mod crowd;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod waiting;
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::Response;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 use crate::config;
 use crate::tls::Tls;
 use connection::Protocols;
-use waiting::Waiting;
+use crowd::{Client, Crowd, Queue};
 
 /// Pause after the process ran out of file descriptors or memory: accepting again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -71,7 +71,7 @@ pub struct Options {
     pub write_idle_timeout: Duration,
     /// Time for requests in flight after `shutdown`.
     pub shutdown_timeout: Duration,
-    /// Open connections; others wait in the kernel's queue.
+    /// Open connections. Others wait, or take the place of one of the network that has the most.
     pub max_connections: usize,
     /// Largest request head, in bytes.
     pub max_header_bytes: usize,
@@ -119,22 +119,23 @@ pub async fn serve(
     let shutdown_timeout = options.shutdown_timeout;
     let deadline = drained(options.busy.clone(), shutdown_timeout / 2, shutdown, drain.clone());
     let deadline = tokio::spawn(deadline);
-    let waiting = Arc::new(Waiting::default());
+    let (crowd, mut queue) = (Arc::new(Crowd::default()), Queue::default());
     let protocols = Arc::new(Protocols::new(site.into(), options, drain.clone(), cut.clone()));
-    while let Some((stream, address, slot)) = next_client(&listener, &slots, &waiting, &drain).await {
+    while let Some(((stream, address), slot)) =
+        next_client(&listener, &slots, (&crowd, &mut queue), &drain).await
+    {
         let protocols = Arc::clone(&protocols);
-        let place = waiting.add(address.ip());
+        let place = Arc::new(crowd.add(address.ip()));
         connections.spawn(async move {
-            let evicted = place.evicted();
+            let gone = place.gone();
             tokio::select! {
-                () = protocols.serve(stream, address, &place) => {}
-                () = evicted.cancelled() => {}
+                () = protocols.serve(stream, address, place) => {}
+                () = gone.cancelled() => {}
             }
-            place.asked();
             drop(slot);
         });
     }
-    drop(listener);
+    drop((listener, queue));
     connections.close();
     let left =
         deadline.await.map_or(shutdown_timeout, |begun| shutdown_timeout.saturating_sub(begun.elapsed()));
@@ -165,41 +166,41 @@ async fn drained(
     begun
 }
 
-/// The next client, once there is a slot for it; `None` after `shutdown`.
+/// The next client that has a slot; `None` after `shutdown`.
 async fn next_client(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-    waiting: &Arc<Waiting>,
+    (crowd, queue): (&Crowd, &mut Queue),
     shutdown: &CancellationToken,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let accept = async {
-        loop {
-            match listener.accept().await {
-                Ok((stream, address)) => {
-                    let slot = match Arc::clone(slots).try_acquire_owned() {
-                        Ok(slot) => slot,
-                        // Whoever is connected and asks for nothing goes first.
-                        Err(_) => {
-                            waiting.evict();
-                            // The semaphore is never closed.
-                            Arc::clone(slots).acquire_owned().await.ok()?
-                        }
-                    };
-                    return Some((stream, address, slot));
-                }
-                // The client gave up while it waited: its own affair.
-                Err(e) if is_of_one_client(&e) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept connections; trying again");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+) -> Option<(Client, OwnedSemaphorePermit)> {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return None,
+            // The semaphore is never closed.
+            slot = Arc::clone(slots).acquire_owned(), if !queue.is_empty() => {
+                return Some((queue.next()?, slot.ok()?));
             }
+            accepted = listener.accept() => accepted,
+        };
+        let client = match accepted {
+            Ok(client) => client,
+            // The client gave up while it waited: its own affair.
+            Err(error) if is_of_one_client(&error) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections; trying again");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+            return Some((client, slot));
         }
-    };
-    tokio::select! {
-        biased;
-        () = shutdown.cancelled() => None,
-        client = accept => client,
+        // Others go on being accepted: behind clients of one network that wait there may be one of another.
+        if crowd.make_room(client.1.ip()) {
+            return Some((client, Arc::clone(slots).acquire_owned().await.ok()?));
+        }
+        queue.add(client);
     }
 }
 

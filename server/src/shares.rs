@@ -9,8 +9,9 @@ use rreg_auth::{Caller, Identity};
 
 use crate::auth::Context;
 
-/// Of four places one source may have three.
-const SHARE: (usize, usize) = (3, 4);
+/// One source may have so many times what is left free: of four places three where it is alone, fewer the more others
+/// there are, so that a few of them leave something for the next.
+const OF_FREE: usize = 3;
 
 /// Who takes places: an account, or an address where there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,7 +64,6 @@ struct Taken {
 #[derive(Clone, Debug)]
 pub(crate) struct Shares {
     places: usize,
-    share: usize,
     taken: Arc<Mutex<Taken>>,
 }
 
@@ -71,27 +71,34 @@ pub(crate) struct Shares {
 #[derive(Debug)]
 pub(crate) struct Share {
     source: Source,
+    places: usize,
     taken: Arc<Mutex<Taken>>,
 }
 
 impl Shares {
     pub(crate) fn new(places: usize) -> Self {
-        let share = places.saturating_mul(SHARE.0).div_ceil(SHARE.1).clamp(1, places.max(1));
-        Self { places, share, taken: Arc::default() }
+        Self { places, taken: Arc::default() }
     }
 
     pub(crate) fn take(&self, source: Source) -> Result<Share, Refused> {
+        self.take_many(source, 1)
+    }
+
+    /// Takes several places at once, or none.
+    pub(crate) fn take_many(&self, source: Source, places: usize) -> Result<Share, Refused> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if taken.all >= self.places {
+        let free = self.places.saturating_sub(taken.all);
+        if places > free {
             return Err(Refused::All);
         }
-        let own = taken.by.entry(source.clone()).or_default();
-        if *own >= self.share {
+        let own = taken.by.get(&source).copied().unwrap_or_default();
+        // What one takes is not left free.
+        if own + places.saturating_sub(1) >= (free - places.saturating_sub(1)).saturating_mul(OF_FREE) {
             return Err(Refused::Own);
         }
-        *own += 1;
-        taken.all += 1;
-        Ok(Share { source, taken: Arc::clone(&self.taken) })
+        *taken.by.entry(source.clone()).or_default() += places;
+        taken.all += places;
+        Ok(Share { source, places, taken: Arc::clone(&self.taken) })
     }
 
     /// Whether nobody has a place.
@@ -103,9 +110,9 @@ impl Shares {
 impl Drop for Share {
     fn drop(&mut self) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.all = taken.all.saturating_sub(1);
+        taken.all = taken.all.saturating_sub(self.places);
         if let Some(own) = taken.by.get_mut(&self.source) {
-            *own = own.saturating_sub(1);
+            *own = own.saturating_sub(self.places);
             if *own == 0 {
                 taken.by.remove(&self.source);
             }
@@ -127,6 +134,19 @@ mod tests {
         let mut held: Vec<Share> = (0..6).map(|_| shares.take(network("192.0.2.1")).unwrap()).collect();
         assert_eq!(shares.take(network("192.0.2.1")).unwrap_err(), Refused::Own);
         held.extend((0..2).map(|_| shares.take(network("192.0.2.2")).unwrap()));
+        // A few sources together leave something, too.
+        let many = Shares::new(256);
+        let counts = (0..4).map(|source| {
+            let before = held.len();
+            while let Ok(share) = many.take(network(&format!("192.0.2.{source}"))) {
+                held.push(share);
+            }
+            held.len() - before
+        });
+        assert_eq!(counts.collect::<Vec<_>>(), [192, 48, 12, 3]);
+        assert_eq!(many.take_many(network("192.0.2.200"), 2).unwrap_err(), Refused::All);
+        held.push(many.take(network("192.0.2.200")).unwrap());
+        assert_eq!(Shares::new(9).take_many(network("192.0.2.1"), 8).unwrap_err(), Refused::Own);
         assert_eq!(shares.take(network("192.0.2.3")).unwrap_err(), Refused::All);
         held.clear();
         assert!(shares.is_idle() && shares.taken.lock().unwrap().by.is_empty());

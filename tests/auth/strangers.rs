@@ -101,6 +101,41 @@ async fn uploads_that_trickle_stop_no_push_and_no_review() {
     sending.join().unwrap();
 }
 
+/// Manifests are held in memory until they are whole: those of one account that never end leave room for others'.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn manifests_that_never_end_leave_room() {
+    let Some(team) = Team::start(Backend::SqliteDirectory, &[]).await else { return };
+    let address = team.0.address().to_owned();
+    let (writer, stranger) = (basic("writer", PASSWORD), basic("stranger", PASSWORD));
+    let size = 4 << 20;
+    let piece = vec![b' '; size - 1];
+    let held: Vec<TcpStream> = (0..24)
+        .map(|n| {
+            let head = format!(
+                "PUT /v2/team/app/manifests/v{n} HTTP/1.1\r\nhost: x\r\nauthorization: {writer}\r\n\
+                 content-type: application/vnd.oci.image.manifest.v1+json\r\ncontent-length: {size}\r\n\r\n"
+            );
+            let mut stream = begun(&address, &head);
+            stream.write_all(&piece).unwrap();
+            stream
+        })
+        .collect();
+    // Another account's has room, whatever becomes of it.
+    let large = Image::artifact("other/app", "application/vnd.example")
+        .edited(|manifest| manifest["annotations"] = serde_json::json!({"a": "x".repeat(200_000)}));
+    let api = team.0.api();
+    let put = api.put_manifest("other/app", "v1", large.root()).header("authorization", &stranger);
+    assert_ne!(put.send().await.status, 429);
+    let mut refused = 0;
+    for mut stream in held {
+        stream.write_all(b" ").unwrap();
+        let found = answer(stream);
+        assert!(found.contains(" 400 ") || found.contains(" 429 "), "{found}");
+        refused += usize::from(found.contains(" 429 "));
+    }
+    assert!(refused > 0, "all were held at once");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_challenge_is_no_denial_and_a_stranger_pushes_out_no_others_denials() {
     let Some(team) = Team::start(Backend::SqliteDirectory, &[]).await else { return };

@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::auth::{Context, allowed};
 use crate::body::IncomingBody;
 use crate::error::ApiError;
+use crate::shares::Source;
 use crate::telemetry::CacheMetrics;
 
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -228,7 +229,8 @@ pub(super) async fn put(
         None => None,
     };
     let body = IncomingBody::new(body, &app.pace, app.metrics.request_bytes.clone());
-    let body = body.collect(app.limits.max_size).await?;
+    let source = Source::of(permit.caller(), context);
+    let (body, _room) = body.collect_in(app.limits.max_size, &app.arriving, &source).await?;
     let manifest = Manifest::parse(content_type, &body, &app.limits)?;
     let (digest, tags) = match reference {
         Reference::Tag(tag) => (Digest::sha256(&body), vec![tag.clone()]),

@@ -5,14 +5,13 @@ use std::future::{Ready, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use axum::routing::future::RouteFuture;
 use futures_util::StreamExt as _;
-use futures_util::future::Either;
+use futures_util::future::{BoxFuture, Either};
 use futures_util::stream::FuturesUnordered;
 use http::Request;
 use hyper::body::Incoming;
@@ -25,8 +24,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
+use super::crowd::Place;
 use super::stream::ClientStream;
-use super::waiting::Place;
 use super::{Options, Peer, Site};
 use crate::tls;
 
@@ -85,7 +84,7 @@ impl Protocols {
 
     /// Serves one client to the end of its connection. What goes wrong is the client's affair: it is logged
     /// for whoever debugs it and ends here.
-    pub(super) async fn serve(&self, stream: TcpStream, address: SocketAddr, place: &Place) {
+    pub(super) async fn serve(&self, stream: TcpStream, address: SocketAddr, place: Arc<Place>) {
         let result = match stream.set_nodelay(true) {
             Ok(()) => self.secure(stream, address, place).await,
             Err(error) => Err(error),
@@ -95,7 +94,7 @@ impl Protocols {
         }
     }
 
-    async fn secure(&self, stream: TcpStream, address: SocketAddr, place: &Place) -> io::Result<()> {
+    async fn secure(&self, stream: TcpStream, address: SocketAddr, place: Arc<Place>) -> io::Result<()> {
         let Some(tls) = &self.options.tls else {
             return self.negotiate(stream, Peer { address, tls: false }, place).await;
         };
@@ -108,7 +107,7 @@ impl Protocols {
     }
 
     /// Finds out which HTTP the client speaks, from its first bytes.
-    async fn negotiate<T>(&self, mut stream: T, peer: Peer, place: &Place) -> io::Result<()>
+    async fn negotiate<T>(&self, mut stream: T, peer: Peer, place: Arc<Place>) -> io::Result<()>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -123,8 +122,7 @@ impl Protocols {
             return Ok(());
         }
         let stream = TokioIo::new(ClientStream::new(stream, head, self.options.write_idle_timeout));
-        let service =
-            Entry { site: self.site.clone(), peer, place: place.clone(), asked: AtomicBool::new(false) };
+        let service = Entry { site: self.site.clone(), peer, place };
         let result = if head == PREFACE {
             self.drive(self.http2.serve_connection(stream, service)).await
         } else {
@@ -176,20 +174,16 @@ async fn first_bytes<T: AsyncRead + Unpin>(
 struct Entry {
     site: Site,
     peer: Peer,
-    place: Place,
-    asked: AtomicBool,
+    place: Arc<Place>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Entry {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<Ready<Result<Response, Infallible>>, RouteFuture<Infallible>>;
+    type Future =
+        Either<Ready<Result<Response, Infallible>>, BoxFuture<'static, Result<Response, Infallible>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        if !self.asked.load(Ordering::Relaxed) {
-            self.asked.store(true, Ordering::Relaxed);
-            self.place.asked();
-        }
         let now = self.site.immediate.as_ref();
         if let Some(response) = now.and_then(|now| now(request.method(), request.uri(), request.headers())) {
             return Either::Left(ready(Ok(response)));
@@ -197,6 +191,7 @@ impl hyper::service::Service<Request<Incoming>> for Entry {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer);
         // A router is always ready, and a clone of it is one reference count.
-        Either::Right(self.site.router.clone().call(request))
+        let (answer, work) = (self.site.router.clone().call(request), self.place.work());
+        Either::Right(Box::pin(async move { Ok(work.until_sent(answer.await?)) }))
     }
 }

@@ -230,6 +230,50 @@ async fn shutdown_does_not_wait_for_ever() {
     assert_eq!(read_all(&mut busy).await, "");
 }
 
+/// HTTP/2 has no time between two requests after which the connection ends, and a client may answer pings for ever.
+#[tokio::test]
+async fn a_client_that_has_asked_once_makes_room() {
+    let server = start(Options { max_connections: 2, ..options() }).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let io = TokioIo::new(server.connect().await);
+        let (mut client, connection) =
+            hyper::client::conn::http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), io)
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::get("http://h/").body(Empty::new()).unwrap();
+        client.send_request(request).await.unwrap().into_body().collect().await.unwrap();
+        held.push(client);
+    }
+    let answer = server.talk(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    held.clear();
+    server.stop().await;
+}
+
+/// Clients that take nothing of their answers, of one network, wait behind each other and before nobody else.
+#[tokio::test]
+async fn another_network_does_not_wait_behind() {
+    let server = start(Options { max_connections: 2, ..options() }).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut stream = server.connect().await;
+        stream.write_all(b"GET /endless HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+        held.push(stream);
+    }
+    held[0].read_u8().await.unwrap();
+    held[1].read_u8().await.unwrap();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = socket.connect(server.address).await.unwrap();
+    other.write_all(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();
+    let answer = read_all(&mut other).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    held.clear();
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn more_clients_than_slots_wait() {
     let server = start(Options { max_connections: 1, ..options() }).await;
