@@ -27,7 +27,13 @@ impl Storage {
             // Compared below.
             (Some(known), Some(_)) => known,
             (Some(known), None) => {
-                self.recognise().await?;
+                // A database whose content is all in its rows recognises nothing, and any empty store would do for it.
+                if !self.recognise().await? && !adopt && !self.metadata.is_empty().await? {
+                    return Err(wrong(
+                        "it has no marker, and nothing of what this database knows is in it; if it is the right one, `rreg \
+                         fsck --adopt` marks it",
+                    ));
+                }
                 self.blobs.mark(&known).await?;
                 known
             }

@@ -244,6 +244,26 @@ async fn changed_bytes_are_never_whole() {
     pull(&api, &repository, &blob).await;
 }
 
+/// One answer that says another length, or ends early and says nothing, quarantines nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_length_takes_nothing_away() {
+    let Some((registry, proxy)) = registry(&[]).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    for (seed, (method, size)) in
+        (1..).zip([(Method::HEAD, SIZES[1]), (Method::GET, SIZES[1]), (Method::GET, SIZES[0])])
+    {
+        let blob = blob(size, seed);
+        api.push_blob(&repository, &blob).await;
+        let before = proxy.harmed();
+        proxy.harm(Rule::new(method, "/blobs/", 1, Harm::Shorter(200_000)));
+        pull(&api, &repository, &blob).await;
+        assert!(proxy.harmed() > before);
+        proxy.mend();
+    }
+    let (found, _) = registry.rreg_json(&["fsck", "--deep"]);
+    assert!(found["findings"].as_array().unwrap().iter().all(|f| f["damage"] == "unfinished"), "{found}");
+}
+
 /// Records that `--rebuild` needs are looked at, and written again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_are_looked_at() {

@@ -38,6 +38,8 @@ pub(crate) enum Harm {
     Truncate(usize),
     /// The answer stops after so many bytes of its body, and the connection stays.
     Stall(usize),
+    /// The answer says that it has so many bytes, and has.
+    Shorter(usize),
     /// One byte of the answer's body is another one.
     Flip,
     /// Half a second before each piece of the answer.
@@ -216,7 +218,10 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     } else {
         pass_on(state.store, request).await
     };
-    let (parts, body) = answer.map_err(std::io::Error::other)?.into_parts();
+    let (mut parts, body) = answer.map_err(std::io::Error::other)?.into_parts();
+    if let Some(Harm::Shorter(length)) = harm {
+        parts.headers.insert(hyper::header::CONTENT_LENGTH, length.into());
+    }
     if harm == Some(Harm::CutAfter) {
         drain(body).await;
         return Err(cut());
@@ -292,10 +297,11 @@ impl Body for Harmed {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        if let Some(Harm::Truncate(at) | Harm::Stall(at)) = self.harm
+        if let Some(Harm::Truncate(at) | Harm::Stall(at) | Harm::Shorter(at)) = self.harm
             && self.passed >= at
         {
             return match self.harm {
+                Some(Harm::Shorter(_)) => Poll::Ready(None),
                 Some(Harm::Truncate(_)) => Poll::Ready(Some(Err(std::io::Error::other("cut")))),
                 _ => Poll::Pending,
             };
@@ -311,7 +317,9 @@ impl Body for Harmed {
         };
         self.pause = None;
         match self.harm {
-            Some(Harm::Truncate(at) | Harm::Stall(at)) => piece.truncate(at - self.passed),
+            Some(Harm::Truncate(at) | Harm::Stall(at) | Harm::Shorter(at)) => {
+                piece.truncate(at - self.passed)
+            }
             Some(Harm::Flip) if self.passed == 0 && !piece.is_empty() => {
                 let mut bytes = piece.to_vec();
                 bytes[0] ^= 1;
@@ -328,6 +336,10 @@ impl Body for Harmed {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match (self.harm, &self.body) {
+            (_, None) => SizeHint::with_exact(0),
+            (Some(Harm::Shorter(length)), _) => SizeHint::with_exact(length as u64),
+            (_, Some(body)) => body.size_hint(),
+        }
     }
 }

@@ -170,6 +170,18 @@ impl Storage {
         let hour = HumanDuration::seconds(3600);
         findings.within("storage.answer_timeout", self.answer_timeout, HumanDuration::seconds(1), hour);
         findings.within("storage.retry_for", self.retry_for, HumanDuration::default(), hour);
+        for (field, prefix) in [
+            ("storage.s3.prefix", &self.s3.prefix),
+            ("storage.gcs.prefix", &self.gcs.prefix),
+            ("storage.azure.prefix", &self.azure.prefix),
+        ] {
+            // It would lie inside what a registry above it takes for its own.
+            let mut parts = prefix.iter().flat_map(|prefix| prefix.split('/'));
+            if let Some(part) = parts.find(|part| ["blobs", "manifests"].contains(part)) {
+                let why = format!("{part:?} is where a registry keeps its own, and there may be one above");
+                findings.reject(field, &why, Some("another name"));
+            }
+        }
         match self.backend {
             Backend::Directory if self.redirect => findings.reject(
                 "storage.redirect",

@@ -9,6 +9,7 @@ use object_store::{Error, GetOptions, GetRange, GetResult, ObjectMeta, ObjectSto
 
 use super::BlobStore;
 use crate::error::StorageError;
+use crate::metadata::Segment;
 
 /// Before an absence is asked about a second time.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -33,6 +34,32 @@ impl BlobStore {
         }
         self.ping().await?;
         Ok(None)
+    }
+
+    /// The same of a segment. That a store says another length than it has is asked twice as well.
+    pub(crate) async fn meta_of(&self, segment: &Segment) -> Result<Option<ObjectMeta>, StorageError> {
+        let found = self.meta(&segment.key).await?;
+        if self.local || found.as_ref().is_none_or(|meta| meta.size == segment.size) {
+            return Ok(found);
+        }
+        self.pause().await;
+        self.meta(&segment.key).await
+    }
+
+    /// Opens this range of a segment; `None` as from [`BlobStore::meta`]. What answers with another range or length than it
+    /// should is asked twice.
+    pub(crate) async fn get_of(
+        &self,
+        segment: &Segment,
+        range: &Range<u64>,
+    ) -> Result<Option<GetResult>, StorageError> {
+        let found = self.get(&segment.key, Some(range.clone())).await?;
+        let is_right = |found: &GetResult| found.meta.size == segment.size && found.range == *range;
+        if self.local || found.as_ref().is_none_or(is_right) {
+            return Ok(found);
+        }
+        self.pause().await;
+        self.get(&segment.key, Some(range.clone())).await
     }
 
     /// Opens the object, or this range of it; `None` as from [`BlobStore::meta`].

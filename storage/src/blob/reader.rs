@@ -160,7 +160,7 @@ impl BlobReader {
         let store = &self.store;
         let heads = stream::iter(wanted)
             .map(|segment| async move {
-                let meta = store.meta(&segment.key).await;
+                let meta = store.meta_of(&segment).await;
                 (segment, meta)
             })
             .buffered(HEADS_IN_FLIGHT)
@@ -203,7 +203,7 @@ impl BlobReader {
             self.source = Source::Nothing;
             return Ok(());
         };
-        let Some(result) = self.store.get(&segment.key, Some(range.clone())).await? else {
+        let Some(result) = self.store.get_of(&segment, &range).await? else {
             return Err(self.damage.report(&self.record, "an object is missing"));
         };
         if result.meta.size != segment.size || result.range != range {
@@ -249,17 +249,21 @@ impl BlobReader {
                     Some(piece)
                 }
                 Source::Remote(remote) => match remote.stream.try_next().await {
-                    Ok(piece) => piece.filter(|piece| !piece.is_empty()).inspect(|piece| {
+                    Ok(Some(piece)) if !piece.is_empty() => {
                         remote.range.start = (remote.range.start + piece.len() as u64).min(remote.range.end);
                         remote.moved = true;
-                    }),
+                        Some(piece)
+                    }
                     // The client of the store tries again for a while from the first byte on; what takes longer than
-                    // that goes on here.
-                    Err(error) if remote.moved && !remote.range.is_empty() => {
-                        tracing::info!(%error, digest = %self.record.digest, "reading on after a broken answer");
+                    // that goes on here, and so does an answer that ends too early and says nothing.
+                    broken if remote.moved && !remote.range.is_empty() => {
+                        let why =
+                            broken.map_or_else(|error| error.to_string(), |_| "it ended early".to_owned());
+                        tracing::info!(why, digest = %self.record.digest, "reading on after a broken answer");
                         self.waiting.push((remote.segment.clone(), remote.range.clone()));
                         None
                     }
+                    Ok(_) => None,
                     Err(error) => return Err(error.into()),
                 },
             };
