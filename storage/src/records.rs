@@ -224,6 +224,8 @@ impl Storage {
     /// # Errors
     /// When database or store fail; what was not done is tried again after a minute.
     pub async fn write_records(&self, limit: u32) -> Result<usize, StorageError> {
+        // Nothing is made where the store should be.
+        self.blobs().must_be_ours().await?;
         let claimed = self.metadata().claim_unrecorded(LEASE_MS, limit).await?;
         let count = claimed.len();
         let mut written = futures_util::stream::iter(claimed)
@@ -247,7 +249,11 @@ impl Storage {
     }
 
     async fn recorded(&self, done: Vec<Unrecorded>, result: &mut Result<(), StorageError>) {
-        match self.metadata().recorded(done).await {
+        let kept = match self.blobs().must_be_ours().await {
+            Ok(()) => self.metadata().recorded(done).await,
+            Err(error) => Err(error),
+        };
+        match kept {
             // Too many wrote at once: their leases end.
             Ok(()) | Err(StorageError::Conflict) => {}
             Err(error) => *result = Err(error),

@@ -87,6 +87,26 @@ async fn nothing_is_acknowledged_by_a_store_that_is_away() {
     }
 }
 
+/// What `--rebuild` needs is written to the right store, whenever that is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_wait_for_a_store_that_is_away() {
+    let Some((mut registry, _)) = registry_with_a_blob().await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let objects = objects(&registry);
+    let aside = objects.with_file_name("aside");
+    fs::rename(&objects, &aside).unwrap();
+    // Its content is in the database's rows.
+    api.push(&repository, &Image::layered(&repository, 1), Some("v1")).await;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    assert!(!objects.exists(), "made where a directory should be mounted");
+    fs::rename(&aside, &objects).unwrap();
+    registry.stop();
+    let (report, code) = registry.rreg_json(&["gc", "run"]);
+    assert_eq!(code, 0, "{report}");
+    let (found, code) = registry.rreg_json(&["fsck", "--deep"]);
+    assert_eq!((found["count"].as_u64(), code), (Some(0), 0), "{found}");
+}
+
 /// The database comes from a backup, the store has what was pushed since: nothing of that is taken for rubbish.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_database_takes_nothing_newer_away() {
