@@ -31,5 +31,5 @@ pub use handlers::tag_rule_view;
 pub use open::{Opened, open, open_metadata, open_to_read, open_to_rebuild, read_htpasswd};
 pub use private::{Exposed, exposed, exposed_secrets};
 pub use revocation::Revocations;
-pub use run::{RunError, run};
+pub use run::{RunError, check_files, run};
 pub use trust_files::{DirectoryTrust, StoreFile, read_file};

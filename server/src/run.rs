@@ -146,6 +146,24 @@ pub async fn run(
     result.map_err(RunError::Serve)
 }
 
+/// Whether the files that the configuration names can be used, as far as that can be told without a database or anybody
+/// else: certificates, password files, policies with their trust.
+///
+/// # Errors
+/// What [`run`] would say of the first that cannot.
+pub fn check_files(config: &Config) -> Result<(), RunError> {
+    Tls::load(&config.server.tls)?;
+    if config.policy.admission_listen.is_some() {
+        reviews_tls(config)?;
+    }
+    read_htpasswd(config)?;
+    Mirror::new(config).map_err(|error| RunError::Upstream(Box::new(error)))?;
+    if let Some(directory) = &config.policy.directory {
+        crate::admission::load_directory(directory)?;
+    }
+    Ok(())
+}
+
 async fn bind(address: SocketAddr, setting: &'static str) -> Result<(TcpListener, SocketAddr), RunError> {
     let failed = |source| RunError::Bind { address, setting, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -188,6 +206,12 @@ async fn finish(
 /// Connections of the listener for reviews: API servers have a few each, and probes one.
 const REVIEW_CONNECTIONS: usize = 256;
 
+/// How reviews are encrypted: as everything else is, with the authority of clients of its own.
+fn reviews_tls(config: &Config) -> Result<Option<Arc<Tls>>, TlsError> {
+    let client_ca = config.policy.admission_client_ca.clone();
+    Tls::load(&crate::config::Tls { client_ca, ..config.server.tls.clone() })
+}
+
 /// Serves admission reviews and probes on a listener of their own, where there is to be one, until `ended`. Should it end
 /// by itself, the server ends too.
 async fn serve_reviews(
@@ -197,9 +221,8 @@ async fn serve_reviews(
     (ended, shutdown): (CancellationToken, CancellationToken),
 ) -> Result<Option<tokio::task::JoinHandle<()>>, RunError> {
     let Some(address) = config.policy.admission_listen else { return Ok(None) };
-    let client_ca = config.policy.admission_client_ca.clone();
-    let knows_clients = client_ca.is_some();
-    let tls = Tls::load(&crate::config::Tls { client_ca, ..config.server.tls.clone() })?;
+    let knows_clients = config.policy.admission_client_ca.is_some();
+    let tls = reviews_tls(config)?;
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).watch(ended.clone()));
     }

@@ -54,6 +54,41 @@ async fn nobody_else_reads_what_the_server_writes() {
     team.0.stop();
 }
 
+/// What `serve` would refuse is named before; and so are secrets that everybody may read.
+#[test]
+fn files_that_are_named_are_looked_at() {
+    let home = tempfile::tempdir().unwrap();
+    let check = |settings: &[(&str, &str)], more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rreg"));
+        command.env_clear().arg("config").arg("check").args(more).envs(settings.iter().copied());
+        command.env("RREG_STORAGE__DATA", home.path().join("data"));
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let path = |name: &str| home.path().join(name).display().to_string();
+    let (cert, key, users, policies) = (path("cert.pem"), path("key.pem"), path("users"), path("policies"));
+    let tls = [("RREG_SERVER__TLS__CERT", cert.as_str()), ("RREG_SERVER__TLS__KEY", &key)];
+    let htpasswd = [("RREG_AUTH__MODE", "local"), ("RREG_AUTH__HTPASSWD", users.as_str())];
+    let directory = [("RREG_POLICY__DIRECTORY", policies.as_str())];
+    for (settings, missing) in [(&tls[..], "cert.pem"), (&htpasswd, "users"), (&directory, "policies")] {
+        let (code, said) = check(settings, &[]);
+        assert!(code == Some(0) && said.contains("would not start") && said.contains(missing), "{said}");
+    }
+    fs::create_dir(&policies).unwrap();
+    assert_eq!(check(&directory, &[]), (Some(0), String::new()));
+    fs::write(home.path().join("policies/a.yaml"), "kind: Nothing").unwrap();
+    assert!(check(&directory, &[]).1.contains("a.yaml"));
+    fs::write(&users, "").unwrap();
+    for (mode, is_named) in [(0o644, true), (0o640, false), (0o600, false)] {
+        fs::set_permissions(&users, Permissions::from_mode(mode)).unwrap();
+        let (code, said) = check(&htpasswd, &[]);
+        assert!(code == Some(0) && said.contains("open to others") == is_named, "{mode:o} {said}");
+    }
+    fs::set_permissions(&users, Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(check(&htpasswd, &["--fix"]).0, Some(0));
+    assert_eq!(fs::metadata(&users).unwrap().mode() & 0o777, 0o640);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn signing_keys_are_sealed_where_there_is_a_key_file() {
     for backend in [Backend::SqliteDirectory, Backend::PostgresS3] {

@@ -238,6 +238,25 @@ async fn a_wrong_store_is_noticed_at_the_start() {
     assert!(mine.join("blobs/ab/notes.txt").exists());
 }
 
+/// Of a database whose content is all in its rows nothing can be recognised: an empty store is not taken for its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_without_a_marker_is_not_taken_for_ours() {
+    let Some(mut registry) = Registry::start_with(Backend::SqliteDirectory, &[]).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let small = Blob::new(b"small".to_vec());
+    api.push_blob(&repository, &small).await;
+    registry.stop();
+    let objects = objects(&registry);
+    fs::remove_dir_all(&objects).unwrap();
+    fs::create_dir(&objects).unwrap();
+    let output = registry.command(&["serve", "--listen", "127.0.0.1:0"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("fsck --adopt"), "{said}");
+    assert!(registry.command(&["fsck", "--adopt"]).output().unwrap().status.success());
+    registry.resume();
+    assert_eq!(status(&registry, &format!("/v2/{repository}/blobs/{}", small.digest)).await.0, 200);
+}
+
 /// A command with these settings and nothing else, and what it says.
 fn says(arguments: &[&str], settings: &[(&str, &str)]) -> String {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rreg"));

@@ -103,6 +103,10 @@ impl Config {
 
 fn check(output: &Output, settings: &Settings, fix: bool) -> Result<Exit, Failure> {
     let config = settings.load()?.config;
+    // A configuration may be checked on another machine than the one that it is for.
+    if let Err(error) = rreg_server::check_files(&config) {
+        warning(&format!("`rreg serve` would not start here: {error}"));
+    }
     let mut exposed = rreg_server::exposed(&config);
     let given = rreg_server::exposed_secrets(&config);
     if fix {

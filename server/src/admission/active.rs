@@ -96,11 +96,16 @@ impl Active {
     /// Reads them all.
     pub(crate) async fn load(storage: &Storage, directory: Option<&Path>) -> Result<Self, LoadError> {
         let texts = storage.metadata().policy_texts().await?;
-        let (seen, files) = match directory {
-            // Before the files are read: a change meanwhile is seen the next time.
-            Some(directory) => (sources::Seen::now(directory), sources::load_directory(directory)?),
-            None => (sources::Seen::default(), Vec::new()),
+        let Some(directory) = directory.map(Path::to_owned) else {
+            return Self::of(&texts, Vec::new(), sources::Seen::default());
         };
+        // Files may be on a disk that is slow to answer.
+        let read = tokio::task::spawn_blocking(move || {
+            // Before the files are read: a change meanwhile is seen the next time.
+            let seen = sources::Seen::now(&directory);
+            sources::load_directory(&directory).map(|files| (seen, files))
+        });
+        let (seen, files) = read.await.map_err(|_| StorageError::Closed)??;
         Self::of(&texts, files, seen)
     }
 
