@@ -121,7 +121,8 @@ impl Inquiry<'_> {
 
     /// What is not there proves nothing, neither for a rule nor against it.
     fn unknown(&self, rule: &Rule) -> Vec<(String, Finding)> {
-        let (expected, past) = ("an image that can be looked at", self.facts.unread.first());
+        let past = self.facts.unread.first().or(self.facts.image.unread.first());
+        let expected = "an image that can be looked at";
         let why = past.or(self.facts.incomplete.first()).map_or("nobody looked at it", String::as_str);
         let found = format!("the image could not be looked at: {why}");
         let finding = || match past {
@@ -235,6 +236,9 @@ impl Inquiry<'_> {
         }
         if let (true, crate::Fact::NotGathered(why)) = (expression.uses("sbom"), &self.facts.sbom) {
             return Some(Finding::error(expected, format!("the SBOM is not known: {why}"), ""));
+        }
+        if let Some(why) = self.facts.image.unread.first().filter(|_| expression.uses("image")) {
+            return Some(self.unreadable(expected.to_owned(), why));
         }
         if let Some(why) = self.facts.image.incomplete.first().filter(|_| expression.uses("image")) {
             return Some(self.partly(expected.to_owned(), why));

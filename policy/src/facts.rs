@@ -133,6 +133,13 @@ pub struct ImageFacts {
     /// then. What was attached to it has its own list, [`Facts::incomplete`]: a stranger may attach.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub incomplete: Vec<String>,
+    /// What of it nobody can read, or is more than is looked at: whoever made it chose that, and it stays so. Rules on the
+    /// image fail then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<String>,
+    /// Layers that are fetched from elsewhere: nobody here has looked at them, and their sizes are what is said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<Digest>,
     /// Tags that name the digest, or an index that has it.
     #[serde(default)]
     pub tags: Vec<String>,
@@ -180,6 +187,8 @@ impl ImageFacts {
             repository: repository.to_owned(),
             unknown: true,
             incomplete: Vec::new(),
+            unread: Vec::new(),
+            elsewhere: Vec::new(),
             tags: Vec::new(),
             digest,
             parents: Vec::new(),

@@ -43,7 +43,7 @@ const RETRY_AFTER: u64 = 2;
 /// Admission reviews that are answered at the same time; more wait. Each may have 8 MiB.
 const REVIEWS: usize = 32;
 
-/// Bytes of manifests on their way in memory, where one may not have more.
+/// Bytes on their way in memory, where one manifest may not have more.
 const ARRIVING: usize = 64 << 20;
 
 /// The end of the server, in two steps.
@@ -73,8 +73,10 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     /// A slot for each upload that receives bytes.
     pub(crate) uploads: Shares,
-    /// A byte for each of those that manifests on their way hold in memory.
+    /// A byte for each of those that manifests and policies on their way hold in memory.
     pub(crate) arriving: Shares,
+    /// The same for reviews.
+    pub(crate) reviewed: Shares,
     pub(crate) heals: Heals,
     /// A place for each admission review.
     pub(crate) reviews: Semaphore,
@@ -116,6 +118,7 @@ impl App {
             metrics,
             uploads: Shares::new(usize_of(config.server.max_concurrent_uploads)),
             arriving: Shares::new(ARRIVING.max(4 * config.manifests.max_size.as_usize())),
+            reviewed: Shares::new(ARRIVING),
             heals: Heals::default(),
             reviews: Semaphore::new(REVIEWS),
             tasks,

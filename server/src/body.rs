@@ -93,13 +93,15 @@ impl IncomingBody {
         enough
     }
 
-    /// The whole body if it has at most `limit` bytes, else as many as show that it has more. For a small `limit`.
+    /// The whole body, of at most `limit` bytes. For a small `limit`.
     pub(crate) async fn collect(self, limit: usize) -> Result<Bytes, ApiError> {
-        self.collect_if(limit, |_| Ok(())).await
+        let body = self.collect_if(limit, |_| Ok(())).await?;
+        within(limit, &body)?;
+        Ok(body)
     }
 
-    /// The same, as long as there is room for it in memory with all others. The room is held for as long as what comes
-    /// with the body.
+    /// The body if it has at most `limit` bytes, else as many as show that it has more, as long as there is room for it in
+    /// memory with all others. The room is held for as long as what comes with the body.
     pub(crate) async fn collect_in(
         self,
         limit: usize,
@@ -156,6 +158,15 @@ impl IncomingBody {
             }
         }
     }
+}
+
+/// Refuses a body of which so much was read that it shows to be larger than `limit`.
+pub(crate) fn within(limit: usize, body: &Bytes) -> Result<(), ApiError> {
+    if body.len() <= limit {
+        return Ok(());
+    }
+    let why = format!("the request's body has more than {limit} bytes");
+    Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, why))
 }
 
 impl Stream for IncomingBody {

@@ -33,6 +33,9 @@ use crowd::{Client, Crowd, Queue};
 /// Pause after the process ran out of file descriptors or memory: accepting again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// How often it is looked whether somebody makes room for clients that wait.
+const AGAIN: Duration = Duration::from_millis(250);
+
 /// Who sent a request; an extension of every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -173,6 +176,7 @@ async fn next_client(
     (crowd, queue): (&Crowd, &mut Queue),
     shutdown: &CancellationToken,
 ) -> Option<(Client, OwnedSemaphorePermit)> {
+    let mut again = tokio::time::interval(AGAIN);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -180,6 +184,13 @@ async fn next_client(
             // The semaphore is never closed.
             slot = Arc::clone(slots).acquire_owned(), if !queue.is_empty() => {
                 return Some((queue.next()?, slot.ok()?));
+            }
+            // Somebody may have been idle for long enough meanwhile.
+            _ = again.tick(), if !queue.is_empty() => {
+                if queue.first().is_some_and(|first| crowd.make_room(first)) {
+                    return Some((queue.next()?, Arc::clone(slots).acquire_owned().await.ok()?));
+                }
+                continue;
             }
             accepted = listener.accept() => accepted,
         };

@@ -136,6 +136,36 @@ async fn manifests_that_never_end_leave_room() {
     assert!(refused > 0, "all were held at once");
 }
 
+/// What is too long is refused, never cut and taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_body_is_cut() {
+    let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &[]).await else { return };
+    let api = registry.api();
+    let long = vec![b'x'; (1 << 20) + 1];
+    for path in ["trust/roots", "policies/a", "policies/what-if"] {
+        let target = format!("/v2/_rreg/{path}");
+        let call = if path.ends_with("what-if") {
+            api.post(target).body(vec![b' '; 2 << 20])
+        } else {
+            api.put(target, long.clone())
+        };
+        call.expect(413).await;
+    }
+    let trust = api.get("/v2/_rreg/trust").expect(200).await.json();
+    assert_eq!(trust["trust"], serde_json::json!([]));
+    // As many as there may be, and no more.
+    let key = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC KEY-----\n";
+    let large = format!("{key}{}", "#".repeat(1_000_000));
+    let mut codes = Vec::new();
+    for n in 0..40 {
+        codes.push(api.put(format!("/v2/_rreg/trust/t{n}"), large.clone()).send().await.status);
+    }
+    assert!(
+        codes[..30].iter().all(|code| *code == 201) && codes[35..].iter().all(|code| *code == 413),
+        "{codes:?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_challenge_is_no_denial_and_a_stranger_pushes_out_no_others_denials() {
     let Some(team) = Team::start(Backend::SqliteDirectory, &[]).await else { return };

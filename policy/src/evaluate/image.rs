@@ -23,10 +23,19 @@ impl Inquiry<'_> {
         let finding = self.part_of_what_is_there(rule, part);
         let of_request = matches!(part, "digestOnly" | "allowedRegistries");
         let open = finding.result == Outturn::Pass || self.facts.image.configs.is_empty();
-        match self.facts.image.incomplete.first() {
-            Some(why) if open && !of_request => self.partly(finding.expected, why),
+        let image = &self.facts.image;
+        match (image.unread.first(), image.incomplete.first()) {
+            (Some(why), _) if open && !of_request => self.unreadable(finding.expected, why),
+            (None, Some(why)) if open && !of_request => self.partly(finding.expected, why),
             _ => finding,
         }
+    }
+
+    /// Whoever made it chose that: it is no error, which `onError: allow` would let through.
+    pub(super) fn unreadable(&self, expected: String, why: &str) -> Finding {
+        let fix =
+            "build it so that every reader reads it alike, or ask for one platform's image by its digest";
+        Finding::fail(expected, format!("not all of the image can be looked at: {why}"), fix)
     }
 
     pub(super) fn partly(&self, expected: String, why: &str) -> Finding {
@@ -202,6 +211,11 @@ impl Inquiry<'_> {
         if image.size == 0 && image.layers.is_empty() {
             let found = "it has no size of its own; each image of an index is asked by itself";
             return Finding::error(expected, found, "ask for one platform's image by its digest");
+        }
+        if let Some(layer) = image.elsewhere.first() {
+            let found =
+                format!("the layer {layer} is fetched from elsewhere, and its size is not known here");
+            return Finding::fail(expected, found, "push the image with all its layers");
         }
         let found = format!("{:.1} MiB", image.size as f64 / MIB as f64);
         Finding::of(

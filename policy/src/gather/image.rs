@@ -17,10 +17,10 @@ const BASE_NAME: &str = "org.opencontainers.image.base.name";
 const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 
 /// The facts that the image itself states: of its config, or of those of an index's children. Why they are not whole is
-/// in [`ImageFacts::incomplete`]. What of that is a failure to read, which may not last, comes beside them too.
+/// in [`ImageFacts::incomplete`] where that may not last, which comes beside them too, and in [`ImageFacts::unread`].
 ///
 /// # Errors
-/// [`ReadError`] when the manifest is none, or the image's own config cannot be read.
+/// [`ReadError`] when the image's own config cannot be had.
 pub async fn image_facts(
     content: &dyn Content,
     registry: &str,
@@ -30,11 +30,29 @@ pub async fn image_facts(
     parents: &[Digest],
     limits: &Limits,
 ) -> Result<(ImageFacts, Vec<String>), ReadError> {
-    let what = || format!("the manifest {}", image.digest);
-    let manifest = parse(image).map_err(|why| ReadError { what: what(), why })?;
+    let manifest = match parse(image) {
+        Ok(manifest) => manifest,
+        Err(why) => {
+            let facts = ImageFacts {
+                registry: registry.to_owned(),
+                tags: tags.to_vec(),
+                parents: parents.to_vec(),
+                unread: vec![format!("the manifest {}: {why}", image.digest)],
+                ..ImageFacts::bare(repository, image.digest)
+            };
+            return Ok((facts, Vec::new()));
+        }
+    };
     let mut missed = Missed::default();
     let configs = match manifest.kind {
-        ManifestKind::Image => config(content, &manifest, limits).await?.into_iter().collect(),
+        ManifestKind::Image => match config(content, &manifest, limits).await {
+            Ok(config) => config.into_iter().collect(),
+            Err(Unseen::Unread(error)) => return Err(error),
+            Err(Unseen::Unreadable(why)) => {
+                missed.for_good.push(why);
+                Vec::new()
+            }
+        },
         ManifestKind::Index => children(content, &manifest, &mut missed, limits).await,
     };
     let mut platforms: Vec<String> = match manifest.kind {
@@ -49,11 +67,17 @@ pub async fn image_facts(
         manifest.annotations.get(name).or_else(labels).filter(|text| !text.is_empty()).cloned()
     };
     let blobs = manifest.config.iter().chain(&manifest.layers);
+    let is_elsewhere = |layer: &&Descriptor| {
+        media_type::is_nondistributable(&layer.media_type)
+            || layer.urls.as_ref().is_some_and(|urls| !urls.is_empty())
+    };
     let facts = ImageFacts {
         registry: registry.to_owned(),
         repository: repository.to_owned(),
         unknown: false,
-        incomplete: missed.all,
+        incomplete: missed.unread.clone(),
+        unread: missed.for_good,
+        elsewhere: manifest.layers.iter().filter(is_elsewhere).map(|layer| layer.digest).collect(),
         tags: tags.to_vec(),
         digest: image.digest,
         parents: parents.to_vec(),
@@ -88,15 +112,17 @@ fn images(index: &Manifest) -> impl Iterator<Item = &Descriptor> {
 /// What of an index was not looked at.
 #[derive(Default)]
 struct Missed {
-    all: Vec<String>,
-    /// What of it could not be read: the next time it may be.
+    /// What could not be had: the next time it may be.
     unread: Vec<String>,
+    /// What stays so.
+    for_good: Vec<String>,
 }
 
-/// Why nothing is known of one image of an index.
+/// Why nothing is known of one image.
 enum Unseen {
     Unread(ReadError),
-    Nested,
+    /// Nobody can read it, or it is more than is looked at.
+    Unreadable(String),
 }
 
 impl From<ReadError> for Unseen {
@@ -114,7 +140,7 @@ async fn children(
 ) -> Vec<ConfigFacts> {
     let limit = limits.max_referrers;
     if images(index).count() > limit {
-        missed.all.push(format!("the index has more than {limit} images; {limit} were looked at"));
+        missed.for_good.push(format!("the index has more than {limit} images; {limit} were looked at"));
     }
     let reads = images(index)
         .take(limit)
@@ -124,13 +150,9 @@ async fn children(
     for (digest, one) in read {
         match one {
             Ok(config) => configs.push(config),
-            Err(Unseen::Nested) => {
-                missed.all.push(format!("{digest} in the index is an index, whose images are not looked at"));
-            }
+            Err(Unseen::Unreadable(why)) => missed.for_good.push(format!("{digest} in the index: {why}")),
             Err(Unseen::Unread(error)) => {
-                let why = format!("the image {digest} of the index: {error}");
-                missed.unread.push(why.clone());
-                missed.all.push(why);
+                missed.unread.push(format!("the image {digest} of the index: {error}"));
             }
         }
     }
@@ -142,9 +164,9 @@ async fn child(content: &dyn Content, entry: &Descriptor, limits: &Limits) -> Re
     let failed = |why: String| ReadError { what: format!("the manifest {}", entry.digest), why };
     let read = content.manifest(&Reference::Digest(entry.digest)).await?;
     let manifest = read.ok_or_else(|| failed("it is not there".to_owned()))?;
-    let manifest = parse(&manifest).map_err(failed)?;
+    let manifest = parse(&manifest).map_err(Unseen::Unreadable)?;
     if manifest.kind == ManifestKind::Index {
-        return Err(Unseen::Nested);
+        return Err(Unseen::Unreadable("it is an index, whose images are not looked at".to_owned()));
     }
     let platform = entry.platform_text().unwrap_or_default();
     let nothing = || ConfigFacts { platform, ..ConfigFacts::default() };
@@ -156,11 +178,11 @@ async fn config(
     content: &dyn Content,
     manifest: &Manifest,
     limits: &Limits,
-) -> Result<Option<ConfigFacts>, ReadError> {
+) -> Result<Option<ConfigFacts>, Unseen> {
     let Some(config) = manifest.config.as_ref().filter(|config| is_config(&config.media_type)) else {
         return Ok(None);
     };
-    let failed = |why: String| ReadError { what: format!("the config {}", config.digest), why };
+    let failed = |why: String| Unseen::Unreadable(format!("the config {}: {why}", config.digest));
     let limit = usize::try_from(config.size).unwrap_or(usize::MAX);
     if limit > limits.max_evidence {
         return Err(failed(format!("it has {limit} bytes, more than the limit of {}", limits.max_evidence)));

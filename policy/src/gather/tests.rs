@@ -425,10 +425,39 @@ async fn no_image_of_an_index_is_passed_over() {
     // Nested, and past the limit: said of the image, and no failure to read.
     let outer = memory.index(vec![descriptor(&image), descriptor(&index)]);
     let (found, unread) = facts(&memory, &outer).await.unwrap();
-    assert!(found.incomplete[0].contains("is an index") && unread.is_empty(), "{found:?}");
+    assert!(found.unread[0].contains("is an index") && unread.is_empty(), "{found:?}");
     let few = Limits { max_referrers: 1, ..limits() };
     let (found, unread) = image_facts(&memory, "", "a", &[], &index, &[], &few).await.unwrap();
-    assert!(found.incomplete[0].contains("more than 1 images") && unread.is_empty(), "{found:?}");
+    assert!(found.unread[0].contains("more than 1 images") && unread.is_empty(), "{found:?}");
+}
+
+/// What its maker has made unreadable, or keeps elsewhere, is told for good: it is no failure that passes.
+#[tokio::test]
+async fn what_its_maker_chose_is_no_failure() {
+    let mut memory = Memory::default();
+    for config in [
+        "no JSON".to_owned(),
+        r#"{"config": {"User": 0}}"#.to_owned(),
+        r#"{"config": {"Labels": {"a": null}}}"#.to_owned(),
+        r#"{"created": 5}"#.to_owned(),
+        format!("{{\"os\": \"{}\"}}", "x".repeat(9 << 20)),
+    ] {
+        let stored = memory.store(media_type::OCI_CONFIG, &config);
+        let image = memory.put(json!({"config": stored, "layers": []}));
+        let found = facts(&memory, &image).await.unwrap().0;
+        assert_eq!((found.unread.len(), found.configs.len()), (1, 0), "{found:?}");
+        let index = memory.index(vec![descriptor(&image)]);
+        assert_eq!(facts(&memory, &index).await.unwrap().0.unread.len(), 1);
+    }
+    let config = memory.store(media_type::OCI_CONFIG, "{}");
+    let here = memory.store("application/vnd.oci.image.layer.v1.tar", "a layer");
+    let foreign = memory.store("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "elsewhere");
+    let mut by_urls = here.clone();
+    by_urls["urls"] = json!(["https://example.org/layer"]);
+    for (layer, elsewhere) in [(here, 0), (foreign, 1), (by_urls, 1)] {
+        let image = memory.put(json!({"config": config, "layers": [layer]}));
+        assert_eq!(facts(&memory, &image).await.unwrap().0.elsewhere.len(), elsewhere, "{layer}");
+    }
 }
 
 #[tokio::test]
@@ -448,13 +477,15 @@ async fn names_that_readers_disagree_about_are_refused() {
     ] {
         let stored = memory.store(media_type::OCI_CONFIG, config);
         let image = memory.put(json!({"config": stored, "layers": []}));
-        let found = facts(&memory, &image).await.map_err(|error| error.to_string());
-        match said {
-            None => assert!(found.is_ok(), "{config}: {found:?}"),
-            Some(said) => assert!(found.as_ref().is_err_and(|why| why.contains(said)), "{config}: {found:?}"),
-        }
         let index = memory.index(vec![descriptor(&image)]);
-        assert_eq!(facts(&memory, &index).await.unwrap().0.incomplete.is_empty(), said.is_none(), "{config}");
+        for manifest in [&image, &index] {
+            let found = facts(&memory, manifest).await.unwrap().0;
+            assert!(found.incomplete.is_empty(), "it stays so: {found:?}");
+            match said {
+                None => assert!(found.unread.is_empty(), "{config}: {found:?}"),
+                Some(said) => assert!(found.unread[0].contains(said), "{config}: {found:?}"),
+            }
+        }
     }
     let (good, evil) = (memory.image("good"), memory.image("evil"));
     for (name, value) in [
@@ -467,13 +498,16 @@ async fn names_that_readers_disagree_about_are_refused() {
         let mut manifest: Value = serde_json::from_slice(&good.body).unwrap();
         manifest[name] = value;
         let manifest = memory.put(manifest);
-        let why = facts(&memory, &manifest).await.unwrap_err().to_string();
-        assert!(why.contains("but runtimes take it for that"), "{name}: {why}");
+        let found = facts(&memory, &manifest).await.unwrap().0;
+        assert!(
+            found.unknown && found.unread[0].contains("but runtimes take it for that"),
+            "{name}: {found:?}"
+        );
     }
     let mut entry = descriptor(&good);
     entry["platform"] = json!({"os": "linux", "OS": "windows", "architecture": "amd64"});
     let index = memory.index(vec![entry]);
-    assert!(facts(&memory, &index).await.unwrap_err().to_string().contains("\"OS\" is not \"os\""));
+    assert!(facts(&memory, &index).await.unwrap().0.unread[0].contains("\"OS\" is not \"os\""));
 }
 
 #[tokio::test]

@@ -131,6 +131,7 @@ impl Match {
             && (self.platforms.is_empty()
                 || image.unknown
                 || !image.incomplete.is_empty()
+                || !image.unread.is_empty()
                 || image.platforms.is_empty()
                 || any(&self.platforms, &image.platforms))
     }

@@ -78,6 +78,8 @@ pub(crate) struct Admission {
     flights: Flights<Key, Result<Arc<Decisions>, Arc<Failure>>>,
     /// How many of those at the same time.
     slots: Arc<Semaphore>,
+    /// Whose turn it is to read or change the texts of all policies.
+    pub(crate) texts: Semaphore,
 }
 
 /// What becomes of a request.
@@ -127,6 +129,7 @@ impl Admission {
             reading: tokio::sync::Mutex::default(),
             flights: Flights::default(),
             slots: Arc::new(Semaphore::new(AT_ONCE)),
+            texts: Semaphore::new(1),
         })
     }
 

@@ -83,10 +83,6 @@ async fn answer(app: &Arc<App>, request: Request, context: &Context) -> Result<R
     } else if parts.method == Method::POST {
         let body = IncomingBody::new(body, &app.pace, app.metrics.request_bytes.clone());
         let body = body.collect(MAX_FORM).await?;
-        if body.len() > MAX_FORM {
-            let why = format!("a token request has at most {MAX_FORM} bytes");
-            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, why));
-        }
         let form = Form::parse(&body);
         let (Some("password"), Some(name), Some(secret)) =
             (form.grant_type.as_deref(), form.username.as_deref(), form.password.as_deref())

@@ -13,12 +13,15 @@ use rreg_policy::{Point, Policy};
 use rreg_storage::{AuditEvent, PolicyTexts};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::SemaphorePermit;
 
 use super::{Answer, empty, json as json_answer};
 use crate::admission::{Active, LoadError, Seen, SetTrust};
 use crate::app::App;
-use crate::body::IncomingBody;
+use crate::auth::Context;
+use crate::body::{IncomingBody, within};
 use crate::error::ApiError;
+use crate::shares::{Share, Source};
 
 /// Longest policy, in bytes.
 const MAX_POLICY: usize = 1 << 20;
@@ -26,6 +29,10 @@ const MAX_POLICY: usize = 1 << 20;
 const MAX_TRUST: usize = 1 << 20;
 /// Earlier texts that are shown.
 const MAX_HISTORY: usize = 100;
+/// Most policies, and most trust materials.
+const MAX_TEXTS: usize = 1000;
+/// Most bytes of both together.
+const MAX_BYTES: usize = 32 << 20;
 
 fn bad(message: impl Into<String>) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message)
@@ -51,7 +58,7 @@ fn view(policy: &Policy, source: &str) -> Value {
 pub(super) async fn list(app: &App) -> Answer {
     let active = app.admission.active();
     let metadata = app.storage.metadata();
-    let set = metadata.policy_texts().await?;
+    let (set, _turn) = texts(app).await?;
     let source = |policy: &Policy| {
         let is_set = set.policies.iter().any(|text| text.name == policy.name);
         if is_set { "database" } else { "directory" }
@@ -65,7 +72,7 @@ pub(super) async fn list(app: &App) -> Answer {
 pub(super) async fn get(app: &App, policy: &Tag) -> Answer {
     let metadata = app.storage.metadata();
     let history = metadata.policy_history(policy.as_str(), MAX_HISTORY).await?;
-    let set = metadata.policy_texts().await?;
+    let (set, _turn) = texts(app).await?;
     let Some(text) = set.policies.iter().find(|text| text.name == policy.as_str()) else {
         let why = if app.admission.active().policies.iter().any(|it| it.name == policy.as_str()) {
             format!("policy {policy} is a file of policy.directory; look there")
@@ -88,13 +95,46 @@ pub(super) async fn get(app: &App, policy: &Tag) -> Answer {
     Ok(json_answer(Bytes::from(view.to_string())))
 }
 
-async fn body(app: &App, request: Request, limit: usize) -> Result<Bytes, ApiError> {
+async fn body(
+    app: &App,
+    (permit, context): (&Permit, &Context),
+    request: Request,
+    limit: usize,
+) -> Result<(Bytes, Vec<Share>), ApiError> {
     let body = IncomingBody::new(request.into_body(), &app.pace, app.metrics.request_bytes.clone());
-    body.collect(limit).await
+    let source = Source::of(permit.caller(), context);
+    let (body, room) = body.collect_in(limit, &app.arriving, &source).await?;
+    within(limit, &body)?;
+    Ok((body, room))
+}
+
+/// All texts, read by one request after another: together they are large.
+async fn texts(app: &App) -> Result<(PolicyTexts, SemaphorePermit<'_>), ApiError> {
+    let turn =
+        app.admission.texts.acquire().await.map_err(|_| ApiError::unavailable("the server is stopping"))?;
+    Ok((app.storage.metadata().policy_texts().await?, turn))
+}
+
+/// Whether there is room for all of them: each decision holds them in memory.
+fn few(texts: &PolicyTexts) -> Result<(), ApiError> {
+    let count = texts.policies.len().max(texts.trust.len());
+    let policies = texts.policies.iter().map(|text| text.document.len());
+    let bytes: usize = policies.chain(texts.trust.iter().map(|one| one.content.len())).sum();
+    if count > MAX_TEXTS || bytes > MAX_BYTES {
+        return Err(ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorCode::SizeInvalid,
+            format!(
+                "there may be {MAX_TEXTS} policies and as many trust materials, of {MAX_BYTES} bytes together"
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// Whether all policies can still be read with these texts: what would break one is refused.
 fn check(app: &App, texts: &PolicyTexts) -> Result<(), ApiError> {
+    few(texts)?;
     let files = app.admission.active().of_directory();
     match Active::of(texts, files, Seen::default()) {
         Ok(_) => Ok(()),
@@ -109,12 +149,18 @@ async fn changed(app: &App, status: StatusCode) -> Answer {
     Ok(empty(status))
 }
 
-pub(super) async fn put(app: &App, permit: &Permit, audit: AuditEvent, request: Request) -> Answer {
+pub(super) async fn put(
+    app: &App,
+    permit: &Permit,
+    context: &Context,
+    audit: AuditEvent,
+    request: Request,
+) -> Answer {
     let Operation::PolicyPut { policy } = permit.operation() else { return Err(super::wrong_operation()) };
-    let document = body(app, request, MAX_POLICY).await?;
+    let (document, _room) = body(app, (permit, context), request, MAX_POLICY).await?;
     let document = std::str::from_utf8(&document).map_err(|_| bad("a policy is YAML in UTF-8"))?;
     let metadata = app.storage.metadata();
-    let mut texts = metadata.policy_texts().await?;
+    let (mut texts, _turn) = texts(app).await?;
     let parsed =
         Policy::parse(document, &SetTrust::new(&texts.trust)).map_err(|errors| bad(errors.to_string()))?;
     match parsed.as_slice() {
@@ -153,7 +199,7 @@ pub(super) fn schema() -> Answer {
 }
 
 pub(super) async fn list_trust(app: &App) -> Answer {
-    let texts = app.storage.metadata().policy_texts().await?;
+    let (texts, _turn) = texts(app).await?;
     let trust: Vec<Value> = texts
         .trust
         .iter()
@@ -170,13 +216,19 @@ pub(super) async fn list_trust(app: &App) -> Answer {
     Ok(json_answer(Bytes::from(json!({"trust": trust}).to_string())))
 }
 
-pub(super) async fn put_trust(app: &App, permit: &Permit, audit: AuditEvent, request: Request) -> Answer {
+pub(super) async fn put_trust(
+    app: &App,
+    permit: &Permit,
+    context: &Context,
+    audit: AuditEvent,
+    request: Request,
+) -> Answer {
     let Operation::TrustPut { trust } = permit.operation() else { return Err(super::wrong_operation()) };
-    let content = body(app, request, MAX_TRUST).await?;
+    let (content, _room) = body(app, (permit, context), request, MAX_TRUST).await?;
     if content.windows(PRIVATE.len()).any(|part| part == PRIVATE) {
         return Err(bad("this is a private key; trust is given to its public half (`rreg key public`)"));
     }
-    let mut texts = app.storage.metadata().policy_texts().await?;
+    let (mut texts, _turn) = texts(app).await?;
     texts.trust.retain(|one| one.name != trust.as_str());
     texts.trust.push(rreg_storage::StoredTrust {
         name: trust.to_string(),
@@ -194,7 +246,7 @@ const PRIVATE: &[u8] = b"PRIVATE KEY-----";
 
 pub(super) async fn delete_trust(app: &App, permit: &Permit, audit: AuditEvent) -> Answer {
     let Operation::TrustDelete { trust } = permit.operation() else { return Err(super::wrong_operation()) };
-    let mut texts = app.storage.metadata().policy_texts().await?;
+    let (mut texts, _turn) = texts(app).await?;
     texts.trust.retain(|one| one.name != trust.as_str());
     check(app, &texts)?;
     if app.storage.metadata().delete_trust(trust.as_str(), texts.version, audit).await? {
@@ -243,8 +295,8 @@ struct WhatIf {
     at: Option<Point>,
 }
 
-pub(super) async fn what_if(app: &Arc<App>, request: Request) -> Answer {
-    let sent = body(app, request, MAX_POLICY + (64 << 10)).await?;
+pub(super) async fn what_if(app: &Arc<App>, permit: &Permit, context: &Context, request: Request) -> Answer {
+    let (sent, _room) = body(app, (permit, context), request, MAX_POLICY + (64 << 10)).await?;
     let sent: WhatIf = serde_json::from_slice(&sent)
         .map_err(|error| bad(format!("send {{\"policy\": YAML, \"repositories\": [GLOB, …]}}: {error}")))?;
     let globs = sent
@@ -252,7 +304,7 @@ pub(super) async fn what_if(app: &Arc<App>, request: Request) -> Answer {
         .iter()
         .map(|text| text.parse::<Glob>().map_err(|error| bad(format!("repositories: {text:?}: {error}"))));
     let globs = globs.collect::<Result<Vec<Glob>, _>>()?;
-    let texts = app.storage.metadata().policy_texts().await?;
+    let (texts, _turn) = texts(app).await?;
     let new = Policy::parse(&sent.policy, &SetTrust::new(&texts.trust))
         .map_err(|errors| bad(errors.to_string()))?;
     let pieces = crate::admission::what_if(app, new, globs, sent.at.unwrap_or(Point::Pull));

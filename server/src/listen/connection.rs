@@ -33,9 +33,6 @@ use crate::tls;
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Requests of one HTTP/2 connection at the same time.
 const MAX_STREAMS: u32 = 128;
-/// What a client may send ahead: per request, and per connection. They bound its memory here.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
 /// Streams that a client reset before they were accepted (CVE-2023-44487), and those that were reset for the
 /// client's own errors; beyond, the connection ends.
 const MAX_PENDING_RESETS: usize = 20;
@@ -69,14 +66,15 @@ impl Protocols {
             .header_read_timeout(options.header_timeout)
             .max_header_size(options.max_header_bytes);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
+        // What a client may send ahead of what is read is held here: 64 KiB, and more only where it is read as fast as the
+        // way to the client is long. A stranger's bodies wait unread for as long as a wrong password is told late.
         http2
             .timer(TokioTimer::new())
             .max_header_list_size(u32::try_from(options.max_header_bytes).unwrap_or(u32::MAX))
             .max_concurrent_streams(MAX_STREAMS)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .max_local_error_reset_streams(MAX_ERROR_RESETS)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .adaptive_window(true)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
         Self { http1, http2, site, options, drain, cut }
@@ -186,6 +184,7 @@ impl hyper::service::Service<Request<Incoming>> for Entry {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let now = self.site.immediate.as_ref();
         if let Some(response) = now.and_then(|now| now(request.method(), request.uri(), request.headers())) {
+            self.place.answered();
             return Either::Left(ready(Ok(response)));
         }
         let mut request = request.map(Body::new);

@@ -1,6 +1,8 @@
 //! Who is connected, and who makes room: each connection holds a slot, and where all slots are taken the network that
-//! has the most of them gives way to the others. First go connections in which nothing is in work: between two requests,
-//! or without having asked for anything, a connection costs its client nothing.
+//! has the most of them gives way to the others. Of its connections those go first in which nothing is in work: between
+//! two requests, or without having asked for anything, a connection costs its client nothing. Where all have about as
+//! many, only those make room in which nothing has been in work for a while: a client that has just come has not had the
+//! time to ask.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -8,6 +10,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::response::Response;
@@ -22,13 +25,23 @@ use crate::shares::Source;
 const WAITING: usize = 128;
 /// An answer of so many bytes is with the kernel before anybody could want its slot.
 const SMALL: u64 = 64 << 10;
+/// For so long a connection in which nothing is in work is let be by networks that have as many.
+const GRACE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 struct Member {
     source: Source,
     /// Cancelled when another client needs the slot more.
     gone: CancellationToken,
-    in_work: Arc<AtomicUsize>,
+    in_work: Arc<InWork>,
+}
+
+/// What is in work for a connection.
+#[derive(Debug)]
+struct InWork {
+    requests: AtomicUsize,
+    /// When the last of them ended, or the client came.
+    idle_since: Mutex<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -47,13 +60,13 @@ pub(super) struct Crowd(Mutex<All>);
 pub(super) struct Place {
     number: u64,
     gone: CancellationToken,
-    in_work: Arc<AtomicUsize>,
+    in_work: Arc<InWork>,
     of: Arc<Crowd>,
 }
 
 /// Something is in work for a connection: a request, or its answer.
 #[derive(Debug)]
-pub(super) struct Work(Arc<AtomicUsize>);
+pub(super) struct Work(Arc<InWork>);
 
 impl Crowd {
     fn lock(&self) -> MutexGuard<'_, All> {
@@ -62,51 +75,70 @@ impl Crowd {
 
     pub(super) fn add(self: &Arc<Self>, address: IpAddr) -> Place {
         let mut all = self.lock();
-        let (number, gone, in_work) = (all.next, CancellationToken::new(), Arc::default());
+        let in_work = InWork { requests: AtomicUsize::new(0), idle_since: Mutex::new(Instant::now()) };
+        let (number, gone, in_work) = (all.next, CancellationToken::new(), Arc::new(in_work));
         all.next += 1;
         let source = Source::of_address(Some(address));
         all.members.insert(number, Member { source, gone: gone.clone(), in_work: Arc::clone(&in_work) });
         Place { number, gone, in_work, of: Arc::clone(self) }
     }
 
-    /// Ends a connection for a client from `address`, and tells whether it found one: the oldest idle one of the network
-    /// with the most idle ones; where none is idle, the oldest of the network that has the most, if that has more than
-    /// the client's with this one would have.
+    /// Ends a connection for a client from `address`, and tells whether it found one.
     pub(super) fn make_room(&self, address: IpAddr) -> bool {
         let newcomer = Source::of_address(Some(address));
         let mut all = self.lock();
-        let mut counts: HashMap<&Source, (usize, usize)> = HashMap::new();
+        let mut counts: HashMap<&Source, usize> = HashMap::new();
         for member in all.members.values() {
-            let (idle, every) = counts.entry(&member.source).or_default();
-            *idle += usize::from(member.is_idle());
-            *every += 1;
+            *counts.entry(&member.source).or_default() += 1;
         }
-        let own = counts.get(&newcomer).map_or(0, |(_, every)| *every);
-        let most_idle = counts.iter().max_by_key(|(_, (idle, _))| *idle).filter(|(_, (idle, _))| *idle > 0);
-        let most = counts.iter().max_by_key(|(_, (_, every))| *every).filter(|(_, (_, all))| *all > own + 1);
-        let (source, only_idle) = match (most_idle, most) {
-            (Some((source, _)), _) => ((*source).clone(), true),
-            (None, Some((source, _))) => ((*source).clone(), false),
-            (None, None) => return false,
+        let own = counts.get(&newcomer).copied().unwrap_or_default();
+        let most = counts.iter().max_by_key(|(_, count)| **count).filter(|(_, count)| **count > own + 1);
+        let members = || all.members.iter().map(|(number, member)| (*number, member));
+        let chosen = match most {
+            Some((source, _)) => {
+                let its = || members().filter(|(_, member)| member.source == **source);
+                longest_idle(its())
+                    .map(|(number, _)| number)
+                    .or_else(|| its().next().map(|(number, _)| number))
+            }
+            // Whoever has the most takes nothing from others.
+            None => longest_idle(members().filter(|(_, member)| counts.get(&member.source) >= Some(&own)))
+                .filter(|(_, since)| since.elapsed() >= GRACE)
+                .map(|(number, _)| number),
         };
-        let chosen = all
-            .members
-            .iter()
-            .find(|(_, member)| member.source == source && (!only_idle || member.is_idle()))
-            .map(|(number, _)| *number);
         let Some(member) = chosen.and_then(|number| all.members.remove(&number)) else { return false };
         member.gone.cancel();
         true
     }
 }
 
+/// The one in which nothing has been in work for the longest time, and since when.
+fn longest_idle<'a>(members: impl Iterator<Item = (u64, &'a Member)>) -> Option<(u64, Instant)> {
+    members
+        .filter_map(|(number, member)| Some((number, member.idle_since()?)))
+        .min_by_key(|(_, since)| *since)
+}
+
 impl Member {
-    fn is_idle(&self) -> bool {
-        self.in_work.load(Ordering::Relaxed) == 0
+    /// Since when nothing is in work; `None`: something is.
+    fn idle_since(&self) -> Option<Instant> {
+        let is_idle = self.in_work.requests.load(Ordering::Relaxed) == 0;
+        is_idle.then(|| *self.in_work.idle_since.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl InWork {
+    fn ended(&self) {
+        *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 }
 
 impl Place {
+    /// Something was asked for and answered at once.
+    pub(super) fn answered(&self) {
+        self.in_work.ended();
+    }
+
     /// Cancelled when another client needs the slot more.
     pub(super) fn gone(&self) -> CancellationToken {
         self.gone.clone()
@@ -114,7 +146,7 @@ impl Place {
 
     /// Something begins; it ends when this is dropped.
     pub(super) fn work(&self) -> Work {
-        self.in_work.fetch_add(1, Ordering::Relaxed);
+        self.in_work.requests.fetch_add(1, Ordering::Relaxed);
         Work(Arc::clone(&self.in_work))
     }
 }
@@ -127,7 +159,8 @@ impl Drop for Place {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.ended();
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -178,6 +211,11 @@ impl Queue {
         self.0.is_empty()
     }
 
+    /// The address of the first.
+    pub(super) fn first(&self) -> Option<IpAddr> {
+        self.0.front().map(|(_, address)| address.ip())
+    }
+
     pub(super) fn next(&mut self) -> Option<Client> {
         self.0.pop_front()
     }
@@ -205,22 +243,35 @@ mod tests {
         text.parse().unwrap()
     }
 
+    impl Place {
+        fn is_gone(&self) -> bool {
+            self.gone.is_cancelled()
+        }
+
+        /// As if nothing had been in work for longer than others are let be.
+        fn long_idle(self) -> Self {
+            *self.in_work.idle_since.lock().unwrap() = Instant::now().checked_sub(GRACE).unwrap();
+            self
+        }
+    }
+
     #[test]
-    fn the_oldest_idle_one_of_the_greediest_goes() {
+    fn an_idle_one_of_the_greediest_goes() {
         let crowd = Arc::new(Crowd::default());
         let add = |text: &str| crowd.add(address(text));
-        let (honest, first, second) = (add("192.0.2.1"), add("192.0.2.2"), add("192.0.2.2"));
+        let (honest, first, second) = (add("192.0.2.1").long_idle(), add("192.0.2.2"), add("192.0.2.2"));
         let work = first.work();
         let third = add("192.0.2.2");
         assert!(crowd.make_room(address("192.0.2.3")));
-        let gone = [&honest, &first, &second, &third].map(|place| place.gone.is_cancelled());
-        assert_eq!(gone, [false, false, true, false]);
-        // Between two requests a connection is idle again.
+        assert_eq!([&honest, &first, &second, &third].map(Place::is_gone), [false, false, true, false]);
+        // Between two requests a connection is idle again: not for as long as the other.
         drop(work);
-        let fourth = add("192.0.2.2");
         assert!(crowd.make_room(address("192.0.2.3")));
-        assert!(first.gone.is_cancelled());
-        drop((honest, first, second, third, fourth));
+        assert!(third.is_gone() && !first.is_gone());
+        // Now all have one.
+        assert!(crowd.make_room(address("192.0.2.3")) && honest.is_gone());
+        assert!(!crowd.make_room(address("192.0.2.3")), "it may be about to ask");
+        drop((honest, first, second, third));
         assert!(!crowd.make_room(address("192.0.2.3")) && crowd.lock().members.is_empty());
     }
 
@@ -232,11 +283,12 @@ mod tests {
             let work = place.work();
             (place, work)
         };
-        let all = ["192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.2"].map(busy);
+        let fresh = crowd.add(address("192.0.2.1")).long_idle();
+        let all = ["192.0.2.2", "192.0.2.2", "192.0.2.2", "192.0.2.2"].map(busy);
         assert!(!crowd.make_room(address("192.0.2.2")), "whoever has the most takes nothing from others");
         assert!(crowd.make_room(address("192.0.2.1")));
         assert!(crowd.make_room(address("192.0.2.3")));
-        assert!(!crowd.make_room(address("192.0.2.3")), "each has one");
-        assert_eq!(all.map(|(place, _)| place.gone.is_cancelled()), [false, true, true, false]);
+        assert_eq!(all.map(|(place, _)| place.is_gone()), [true, true, false, false]);
+        assert!(!fresh.is_gone());
     }
 }

@@ -252,6 +252,35 @@ async fn a_client_that_has_asked_once_makes_room() {
     server.stop().await;
 }
 
+/// What nobody reads is not taken in: it would lie in memory for as long as a stranger likes.
+#[tokio::test]
+async fn an_unread_body_over_http2_stays_with_its_client() {
+    let server = start(options()).await;
+    let io = TokioIo::new(server.connect().await);
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake::<_, _, axum::body::Body>(TokioExecutor::new(), io)
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let pieces = futures_util::stream::repeat_with(move || {
+        counted.fetch_add(16 << 10, std::sync::atomic::Ordering::SeqCst);
+        Ok::<_, io::Error>(Bytes::from_static(&[0; 16 << 10]))
+    });
+    let body = axum::body::Body::from_stream(futures_util::StreamExt::take(pieces, 1024));
+    let request = http::Request::get("http://h/slow").body(body).unwrap();
+    let answer = tokio::spawn(client.send_request(request));
+    server.arrived.notified().await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let taken = sent.load(std::sync::atomic::Ordering::SeqCst);
+    assert!(taken <= 256 << 10, "{taken} bytes were taken in");
+    server.go_on.notify_one();
+    assert_eq!(answer.await.unwrap().unwrap().status(), 200);
+    drop(client);
+    server.stop().await;
+}
+
 /// Clients that take nothing of their answers, of one network, wait behind each other and before nobody else.
 #[tokio::test]
 async fn another_network_does_not_wait_behind() {

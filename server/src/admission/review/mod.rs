@@ -42,6 +42,7 @@ use crate::app::App;
 use crate::auth::Context;
 use crate::body::IncomingBody;
 use crate::error::ApiError;
+use crate::shares::Source;
 
 /// Which of the two is asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,7 +97,8 @@ async fn answer(
         ApiError::unavailable("too many reviews are being answered; none got free in time (policy.timeout)")
     })?;
     let body = IncomingBody::new(body, &app.pace, app.metrics.request_bytes.clone());
-    let body = body.collect(MAX_BODY).await?;
+    let source = Source::of_address(context.address);
+    let (body, _room) = body.collect_in(MAX_BODY, &app.reviewed, &source).await?;
     let request = Request::parse(&body)?;
     let answer = judge(app, &request, asker, (question, times)).await?;
     if !answer.is_allowed() {
