@@ -43,6 +43,8 @@ pub enum Damage {
     ExtraRecord,
     /// An upload in parts that was begun and never ended: its parts are kept and paid for.
     Unfinished,
+    /// The store does not give it, though it gives others.
+    Unreadable,
     /// It was found damaged once and is not served. `rreg fsck --heal` serves it again where it is right now.
     Quarantined,
 }
@@ -103,7 +105,7 @@ pub async fn fsck(
 ) -> Result<Inspection, StorageError> {
     let (inspection, damaged) = (Inspection::default(), HashSet::new());
     let wanted = if extra.reclaim { crate::fsck_records::wanted(storage).await? } else { HashSet::new() };
-    let mut look = Look { storage, depth, extra, limit, inspection, damaged, wanted };
+    let mut look = Look { storage, depth, extra, limit, inspection, damaged, wanted, has_objects: false };
     look.blobs().await?;
     if depth == Depth::Deep {
         look.manifests().await?;
@@ -126,6 +128,8 @@ pub(crate) struct Look<'a> {
     damaged: HashSet<Digest>,
     /// Objects that are all that is left of manifests which no row knows.
     wanted: HashSet<String>,
+    /// Whether the database knows any objects.
+    has_objects: bool,
 }
 
 impl Look<'_> {
@@ -142,6 +146,7 @@ impl Look<'_> {
             let page = storage.metadata().stored_blobs(after, PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = last.row;
+            self.has_objects |= page.iter().any(|stored| matches!(stored.content, Content::Objects(_)));
             let mut checks =
                 stream::iter(&page).map(|stored| check(storage, stored, depth)).buffer_unordered(AT_ONCE);
             while let Some(finding) = checks.next().await {
@@ -197,6 +202,11 @@ impl Look<'_> {
                 }
             }
         }
+        if self.has_objects && self.inspection.objects == 0 && self.damaged.is_empty() {
+            let why = "the object store lists nothing, though it has what the database knows: what else is in it cannot be \
+                       told";
+            return Err(StorageError::Setting(why.to_owned()));
+        }
         Ok(())
     }
 
@@ -246,10 +256,26 @@ fn of(stored: &Stored, damage: Damage, object: Option<&str>, size: u64) -> Findi
 /// One blob. Whatever is found is looked for again in rows read anew: it may have been deleted, or replaced by a good
 /// copy, since the page was read.
 async fn check(storage: &Storage, stored: &Stored, depth: Depth) -> Result<Option<Finding>, StorageError> {
-    let Some(_) = examine(storage, stored, depth).await? else { return Ok(None) };
+    let Some(_) = examined(storage, stored, depth).await? else { return Ok(None) };
     match storage.metadata().stored_blob(&stored.digest).await? {
-        Some(now) => examine(storage, &now, depth).await,
+        Some(now) => examined(storage, &now, depth).await,
         None => Ok(None),
+    }
+}
+
+/// What cannot be read is a finding like any other, if the store is there at all.
+async fn examined(storage: &Storage, stored: &Stored, depth: Depth) -> Result<Option<Finding>, StorageError> {
+    match examine(storage, stored, depth).await {
+        Err(StorageError::Object(error)) => {
+            storage.blobs().ping().await?;
+            tracing::warn!(%error, digest = %stored.digest, "cannot be read");
+            let object = match &stored.content {
+                Content::Objects(objects) => objects.first().map(|object| object.key.as_str()),
+                _ => None,
+            };
+            Ok(Some(of(stored, Damage::Unreadable, object, stored.size)))
+        }
+        found => found,
     }
 }
 

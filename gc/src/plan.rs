@@ -69,6 +69,6 @@ pub async fn plan(storage: &Storage, schedule: &Schedule, limit: usize) -> Resul
             }
         }
     }
-    plan.objects = metadata.due_objects(10_000).await?.len();
+    plan.objects = metadata.due_objects(10_000).await?;
     Ok(plan)
 }

@@ -50,6 +50,8 @@ pub struct Rebuilt {
 pub enum Rebuild {
     /// It was done.
     Done(Rebuilt),
+    /// The store lists no records, and nothing else that is known to be in it.
+    Nothing,
     /// The database says other things than the store; the first of them. Nothing was changed.
     Refused(Vec<String>),
 }
@@ -93,11 +95,15 @@ pub async fn rebuild(
             }
         }
     }
+    if rebuilt.records == 0 && !storage.blobs().lists_its_marker().await? {
+        return Ok(Rebuild::Nothing);
+    }
     // Once all manifests are there: records come in no order.
     for (repository, manifest, children) in indexes {
         let missing = storage.metadata().link_children(&repository, &manifest, children).await?;
         rebuilt.lacks(&repository, &manifest, missing, limit);
     }
+    storage.rebuilt().await?;
     Ok(Rebuild::Done(rebuilt))
 }
 

@@ -150,7 +150,7 @@ async fn settle_together(
 
 async fn delete_objects(storage: &Storage, report: &mut Report) -> Result<(), StorageError> {
     loop {
-        let keys = storage.metadata().due_objects(ROUND).await?;
+        let keys = storage.metadata().take_due_objects(ROUND).await?;
         if keys.is_empty() {
             return Ok(());
         }

@@ -28,6 +28,26 @@ pub(crate) fn plain(text: &str, most: usize) -> String {
     plain
 }
 
+/// A text with digests left out, also those in tags that are named after one: for whoever may hear verdicts and nothing
+/// about what is stored.
+pub fn without_digests(text: &str) -> String {
+    const NAMES: [&str; 4] = ["sha256:", "sha512:", "sha256-", "sha512-"];
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((at, name)) = NAMES.iter().filter_map(|name| Some((rest.find(name)?, name))).min() {
+        let (before, after) = rest.split_at(at + name.len());
+        let hex = after.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(after.len());
+        out.push_str(before);
+        rest = after;
+        if hex > 0 {
+            out.push('…');
+            rest = after.get(hex..).unwrap_or_default();
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
 /// Where a decision is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -173,6 +193,16 @@ impl Decision {
     /// The policies that refuse, or that warn.
     pub fn with_outcome(&self, outcome: Outcome) -> impl Iterator<Item = &PolicyResult> {
         self.policies.iter().filter(move |policy| policy.outcome == outcome)
+    }
+
+    /// The same with texts that tell no digests. What it is about stands in [`Self::digest`] as before.
+    #[must_use]
+    pub fn without_digests(mut self) -> Self {
+        let reasons = self.policies.iter_mut().flat_map(|policy| &mut policy.reasons);
+        for text in reasons.flat_map(|reason| [&mut reason.expected, &mut reason.found, &mut reason.fix]) {
+            *text = without_digests(text);
+        }
+        self
     }
 
     /// What a person is warned of: a line for each reason of the policies that warn, which ends with what to do.

@@ -38,7 +38,7 @@ mod verify;
 pub use content::{Content, ManifestContent, ReadError};
 pub use contents::{SbomsRead, sbom_facts};
 pub use context::VerifyContext;
-pub use decision::{Decision, Mode, Outcome, Outturn, Point, PolicyResult, Reason};
+pub use decision::{Decision, Mode, Outcome, Outturn, Point, PolicyResult, Reason, without_digests};
 pub use disguise::is_evidence;
 pub use evaluate::{EvaluateContext, evaluate};
 pub use evidence::{Evidence, EvidenceKind, Found, is_evidence_type};

@@ -259,13 +259,7 @@ impl Seen {
             started,
             id: app.request_ids.of(headers),
             operation: operation.map(Operation::index),
-            target: logged.then(|| {
-                let hidden = operation.is_none() && review::asker::may_be_secret(uri.path());
-                (
-                    method.clone(),
-                    if hidden { review::asker::shown(uri).to_string() } else { uri.path().to_owned() },
-                )
-            }),
+            target: logged.then(|| (method.clone(), review::asker::shown(app, uri))),
         }
     }
 

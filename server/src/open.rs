@@ -13,7 +13,7 @@ use object_store::prefix::PrefixStore;
 use object_store::signer::Signer;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use rreg_auth::Htpasswd;
-use rreg_storage::{BlobStore, CacheLimits, MetadataStore, Storage, StorageError, StorageOptions};
+use rreg_storage::{BlobStore, CacheLimits, Claim, MetadataStore, Storage, StorageError, StorageOptions};
 
 use crate::config::{self, Backend, Config, DatabaseUrl};
 use crate::private::keep_private;
@@ -35,7 +35,7 @@ pub struct Opened {
 /// # Errors
 /// When one of them cannot be used, or the embedded database is in use by another process.
 pub async fn open(config: &Config) -> Result<Opened, StorageError> {
-    open_with(config, false).await
+    open_with(config, Claim::Serve).await
 }
 
 /// The same for whoever restores the database from the store: an empty one becomes the store's.
@@ -43,10 +43,18 @@ pub async fn open(config: &Config) -> Result<Opened, StorageError> {
 /// # Errors
 /// As [`open`].
 pub async fn open_to_rebuild(config: &Config) -> Result<Opened, StorageError> {
-    open_with(config, true).await
+    open_with(config, Claim::Rebuild).await
 }
 
-async fn open_with(config: &Config, adopt: bool) -> Result<Opened, StorageError> {
+/// The same for whoever begins anew beside what is in the store: an empty database becomes the store's.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_to_adopt(config: &Config) -> Result<Opened, StorageError> {
+    open_with(config, Claim::Adopt).await
+}
+
+async fn open_with(config: &Config, claim: Claim) -> Result<Opened, StorageError> {
     keep_private();
     let data = &config.storage.data;
     let limits = CacheLimits {
@@ -63,7 +71,7 @@ async fn open_with(config: &Config, adopt: bool) -> Result<Opened, StorageError>
         None => Some(lock(data)?),
     };
     let metadata = connect(config, limits).await?;
-    let storage = join(config, metadata)?.claimed(adopt).await?;
+    let storage = join(config, metadata)?.claimed(claim).await?;
     Ok(Opened { storage, _lock: lock })
 }
 

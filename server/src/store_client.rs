@@ -40,6 +40,14 @@ struct Silence {
     setting: &'static str,
 }
 
+/// The store is somewhere else.
+#[derive(Debug, thiserror::Error)]
+#[error("the object store answers {status} with a redirect to {to}: is it another region or endpoint?")]
+struct Redirected {
+    status: StatusCode,
+    to: String,
+}
+
 impl Silence {
     fn error(after: Duration, setting: &'static str) -> HttpError {
         HttpError::new(HttpErrorKind::Timeout, Self { after, setting })
@@ -73,6 +81,8 @@ impl HttpConnector for Patience {
         let client = reqwest::Client::builder()
             .user_agent(concat!("rreg/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
+            // Whoever a redirect leads to is not the store that was asked.
+            .redirect(reqwest::redirect::Policy::none())
             .tls_certs_merge(self.authorities.iter().cloned())
             .http1_only()
             // What is compressed on the way has not the length that it is stored with.
@@ -127,6 +137,13 @@ impl Service {
         });
         let answer = self.heard(self.client.execute(request), &sent).await?;
         let (mut parts, body) = http::Response::<reqwest::Body>::from(answer).into_parts();
+        if parts.status.is_redirection() && parts.status != StatusCode::NOT_MODIFIED {
+            let to = parts.headers.get(http::header::LOCATION).and_then(|to| to.to_str().ok());
+            let to = to.and_then(|to| reqwest::Url::parse(to).ok());
+            let host = to.and_then(|to| to.host_str().map(str::to_owned));
+            let to = host.unwrap_or_else(|| "nowhere".to_owned());
+            return Err(HttpError::new(HttpErrorKind::Request, Redirected { status: parts.status, to }));
+        }
         if parts.status == StatusCode::NOT_IMPLEMENTED {
             // What a store does not know today it does not know in a minute: no reason to ask until then.
             parts.status = StatusCode::METHOD_NOT_ALLOWED;

@@ -14,13 +14,33 @@ fn wrong(why: &str) -> StorageError {
     ))
 }
 
+/// What is wanted of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// To serve what is in it.
+    Serve,
+    /// To restore a database from it: an empty one takes its name once that is done.
+    Rebuild,
+    /// To begin anew beside what is in it: an empty database takes its name.
+    Adopt,
+}
+
 impl Storage {
-    /// Makes sure that database and object store belong together, by the marker that the store has. `adopt`: an empty
-    /// database takes the store's name, to be rebuilt from it.
+    /// Makes sure that database and object store belong together, by the marker that the store has.
     ///
     /// # Errors
-    /// [`StorageError::Setting`] when the store is another registry's or none of any; a failure of either.
-    pub async fn claimed(mut self, adopt: bool) -> Result<Self, StorageError> {
+    /// [`StorageError::Setting`] when the store is another registry's or none of any, or the database is only in part
+    /// rebuilt; a failure of either.
+    pub async fn claimed(mut self, claim: Claim) -> Result<Self, StorageError> {
+        let adopt = claim != Claim::Serve;
+        let unfinished = self.metadata.is_being_rebuilt().await?;
+        if unfinished && claim == Claim::Serve {
+            return Err(StorageError::Setting(
+                "this database was to be rebuilt from the object store, and that has not ended: run `rreg fsck --rebuild` \
+                 again, or `rreg fsck --adopt` to begin with what there is"
+                    .to_owned(),
+            ));
+        }
         let (known, found) = (self.metadata.installation().await?, self.blobs.marker().await?);
         let is_new = known.is_none();
         let name = match (known, found) {
@@ -37,6 +57,7 @@ impl Storage {
                 self.blobs.mark(&known).await?;
                 known
             }
+            (None, Some(found)) if claim == Claim::Rebuild => self.metadata.begin_rebuild(found).await?,
             (None, Some(found)) if adopt || self.recognise().await? => {
                 self.metadata.name_installation(found).await?
             }
@@ -67,8 +88,22 @@ impl Storage {
             }
             Owner::Nobody => return Err(wrong("its marker is gone a moment after it was written")),
         }
+        if unfinished && claim == Claim::Adopt {
+            self.metadata.end_rebuild(name.clone()).await?;
+        }
         self.blobs = self.blobs.of_installation(name);
         Ok(self)
+    }
+
+    /// Everything that could be restored is: the database is the store's.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn rebuilt(&self) -> Result<(), StorageError> {
+        match self.metadata.installation().await? {
+            Some(name) => self.metadata.end_rebuild(name).await,
+            None => Ok(()),
+        }
     }
 
     /// For whoever only reads: nothing is written, and what is missing is believed of this database's store only.

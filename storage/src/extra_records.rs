@@ -29,6 +29,19 @@ pub struct ListedRecord {
 }
 
 impl BlobStore {
+    /// Whether a listing has the object, whatever else is said of it.
+    async fn is_listed(&self, key: &str) -> Result<bool, StorageError> {
+        let directory = key.rsplit_once('/').map_or("", |(directory, _)| directory);
+        let mut listed = self.objects().list(Some(&Path::from(directory)));
+        let (mut any, mut found) = (false, false);
+        while let Some(meta) = listed.next().await {
+            any = true;
+            found |= meta?.location.as_ref() == key;
+        }
+        // An empty list may be no list.
+        Ok(found || !any)
+    }
+
     /// Every record in the store, without reading it. What others keep beside them is passed over.
     pub fn list_records(&self) -> impl Stream<Item = Result<ListedRecord, StorageError>> + Send + use<> {
         self.objects()
@@ -95,7 +108,8 @@ impl Storage {
 
     async fn lacks_objects(&self, record: &ListedRecord) -> Result<bool, StorageError> {
         for key in self.objects_of_record(record).await? {
-            if self.blobs().meta(&key).await?.is_none() {
+            // What is lost with the record cannot be had again: two answers of one kind are not enough.
+            if self.blobs().meta(&key).await?.is_none() && !self.blobs().is_listed(&key).await? {
                 return Ok(true);
             }
         }

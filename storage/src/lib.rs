@@ -33,6 +33,7 @@ use rreg_oci::Digest;
 
 pub use blob::{BlobReader, BlobStore, FoundObject, FoundUpload};
 pub use cache::CacheLimits;
+pub use claim::Claim;
 pub use db::Engine;
 pub use error::StorageError;
 pub use extra_records::ListedRecord;

@@ -125,15 +125,32 @@ fn path(repository: &RepositoryName, digest: &Digest) -> Path {
 }
 
 impl BlobStore {
-    /// Every record in the store, read one after the other; one that cannot be understood comes as the reason.
+    /// Every record in the store, read one after the other; one that cannot be had or understood comes as the reason.
     pub fn records(
         &self,
     ) -> impl Stream<Item = Result<Result<RecordedManifest, String>, StorageError>> + Send + '_ {
         let found = self.objects().list(Some(&Path::from("manifests")));
         found.filter_map(async |found| match found {
-            Ok(meta) => self.record(&meta.location, meta.size).await.transpose(),
+            Ok(meta) => Some(self.listed_record(&meta.location, meta.size).await),
             Err(error) => Some(Err(error.into())),
         })
+    }
+
+    /// One record that cannot be had must not keep the others from being restored, if the store is there at all.
+    async fn listed_record(
+        &self,
+        at: &Path,
+        size: u64,
+    ) -> Result<Result<RecordedManifest, String>, StorageError> {
+        match self.record(at, size).await {
+            Ok(Some(record)) => Ok(record),
+            Ok(None) => Ok(Err(format!("{at}: it is listed, and not there"))),
+            Err(StorageError::Object(error)) => {
+                self.ping().await?;
+                Ok(Err(format!("{at}: {error}")))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// `None` if it has been deleted since it was listed.
@@ -208,6 +225,14 @@ impl Storage {
     }
 
     async fn is_record_right(&self, it: &Unrecorded, read: bool) -> Result<bool, StorageError> {
+        match self.says_record(it, read).await {
+            // One that cannot be had is of no use, if the store is there at all.
+            Err(StorageError::Object(_)) => self.blobs().ping().await.map(|()| false),
+            said => said,
+        }
+    }
+
+    async fn says_record(&self, it: &Unrecorded, read: bool) -> Result<bool, StorageError> {
         let at = path(&it.repository, &it.digest);
         // What changes is queued in the same transaction, so that what is asked last decides.
         let said = match self.blobs().meta(at.as_ref()).await? {

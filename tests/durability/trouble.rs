@@ -244,6 +244,104 @@ async fn changed_bytes_are_never_whole() {
     pull(&api, &repository, &blob).await;
 }
 
+/// One object that the store does not give keeps nobody from the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_is_named_and_the_rest_is_looked_at() {
+    let Some((mut registry, proxy)) = registry(&[("RREG_STORAGE__RETRY_FOR", "0s")]).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let images = [Image::layered(&format!("{repository}1"), 1), Image::layered(&format!("{repository}2"), 1)];
+    for (image, tag) in images.iter().zip(["1", "2"]) {
+        api.push(&repository, image, Some(tag)).await;
+    }
+    let blob = blob(SIZES[1], 1);
+    api.push_blob(&repository, &blob).await;
+    registry.stop();
+    let (report, code) = registry.rreg_json(&["gc", "run"]);
+    assert_eq!(code, 0, "{report}");
+    proxy.harm(Rule::new(Method::HEAD, "/blobs/", 100, Harm::Status(403)));
+    let (found, code) = registry.rreg_json(&["fsck"]);
+    assert_eq!((code, &found["count"]), (1, &1.into()), "{found}");
+    assert_eq!(found["findings"][0]["damage"], "unreadable", "{found}");
+    proxy.mend();
+    registry.lose_database();
+    proxy.harm(Rule::new(Method::GET, "/manifests/", 1, Harm::Status(403)));
+    let (rebuilt, code) = registry.rreg_json(&["fsck", "--rebuild"]);
+    assert_eq!((code, &rebuilt["manifests"], &rebuilt["count"]), (1, &1.into(), &1.into()), "{rebuilt}");
+    proxy.mend();
+    let (rebuilt, code) = registry.rreg_json(&["fsck", "--rebuild"]);
+    assert_eq!((code, &rebuilt["manifests"]), (0, &1.into()), "{rebuilt}");
+}
+
+/// What was begun and has not ended is not served: it would be a registry that has lost what is not restored yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_that_has_not_ended_is_not_served() {
+    let Some((mut registry, proxy)) = registry(&[("RREG_STORAGE__RETRY_FOR", "0s")]).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let image = Image::layered(&repository, 1);
+    api.push(&repository, &image, Some("v1")).await;
+    registry.stop();
+    let (report, code) = registry.rreg_json(&["gc", "run"]);
+    assert_eq!(code, 0, "{report}");
+    registry.lose_database();
+    // Something that answers everything with a web page stands before the store's listings.
+    proxy.harm(Rule::new(Method::GET, "list-type", 100, Harm::Page));
+    let fails = |arguments: &[&str]| {
+        let output = registry.command(arguments).output().unwrap();
+        assert!(!output.status.success(), "{arguments:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = fails(&["fsck", "--rebuild"]);
+    assert!(said.contains("lists nothing"), "{said}");
+    proxy.mend();
+    let said = fails(&["serve", "--listen", "127.0.0.1:0"]);
+    assert!(said.contains("fsck --rebuild"), "{said}");
+    fails(&["fsck", "--reclaim-extra", "--extra-after", "0s"]);
+    let (rebuilt, code) = registry.rreg_json(&["fsck", "--rebuild"]);
+    assert_eq!((code, &rebuilt["manifests"]), (0, &1.into()), "{rebuilt}");
+    registry.resume();
+    registry.api().assert_image(&repository, &image, Some("v1")).await;
+}
+
+/// Nothing irreversible is done because the store says of an object that it is not there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_not_founds_delete_no_record() {
+    let Some((mut registry, proxy)) = registry(&[]).await else { return };
+    registry.stop();
+    let database = registry.home().join("data/rreg.db");
+    let saved = std::fs::read(&database).unwrap();
+    registry.resume();
+    let (api, repository) = (registry.api(), registry.repository());
+    let layer = blob(SIZES[1], 1);
+    let image = Image::layered(&repository, 1).edited(|manifest| {
+        manifest["layers"][0] = layer.descriptor("application/vnd.oci.image.layer.v1.tar");
+    });
+    api.push_blob(&repository, &layer).await;
+    api.push(&repository, &image, Some("v1")).await;
+    registry.stop();
+    registry.lose_database();
+    std::fs::write(&database, saved).unwrap();
+    proxy.harm(Rule::new(Method::HEAD, "/blobs/", 100, Harm::Status(404)));
+    registry.rreg_json(&["fsck", "--heal"]);
+    proxy.mend();
+    let (rebuilt, code) = registry.rreg_json(&["fsck", "--rebuild", "--merge"]);
+    assert_eq!((code, &rebuilt["manifests"]), (0, &1.into()), "{rebuilt}");
+}
+
+/// Another host is not the store that was asked, and is named.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redirect_of_the_store_is_not_followed() {
+    let Some((registry, proxy)) = registry(&[("RREG_STORAGE__RETRY_FOR", "0s")]).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let blob = blob(SIZES[1], 1);
+    api.push_blob(&repository, &blob).await;
+    proxy.harm(Rule::new(Method::HEAD, "/blobs/", 100, Harm::Redirect));
+    unavailable(&registry, &path(&repository, &blob)).await;
+    let (found, code) = registry.rreg_json(&["fsck"]);
+    assert_eq!((code, &found["findings"][0]["damage"]), (1, &"unreadable".into()), "{found}");
+    proxy.mend();
+    pull(&api, &repository, &blob).await;
+}
+
 /// One answer that says another length, or ends early and says nothing, quarantines nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_length_takes_nothing_away() {

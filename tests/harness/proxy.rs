@@ -26,6 +26,10 @@ use crate::durability::random::Random;
 pub(crate) enum Harm {
     /// Answered with this status, and not passed on.
     Status(u16),
+    /// Sent to another host.
+    Redirect,
+    /// Answered by a web page, as if all were well.
+    Page,
     /// The connection ends before the store has heard of it.
     CutBefore,
     /// The store does it, and the connection ends before the answer.
@@ -203,6 +207,18 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
             *refused.status_mut() = StatusCode::from_u16(code).unwrap();
             return Ok(refused);
         }
+        Some(Harm::Page) => {
+            drain(request.into_body()).await;
+            return Ok(Response::new(Harmed { text: Some(Bytes::from_static(PAGE)), ..Harmed::nothing() }));
+        }
+        Some(Harm::Redirect) => {
+            drain(request.into_body()).await;
+            let mut moved = Response::new(Harmed::nothing());
+            *moved.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+            let to = hyper::header::HeaderValue::from_static("http://other.example.org/x");
+            moved.headers_mut().insert(hyper::header::LOCATION, to);
+            return Ok(moved);
+        }
         Some(Harm::CutBefore) => return Err(cut()),
         Some(Harm::Hold) => {
             while state.is_harmful() {
@@ -256,8 +272,12 @@ async fn sip(mut body: Incoming) -> Bytes {
     all.into()
 }
 
+const PAGE: &[u8] = b"<html><body>Sign in</body></html>";
+
 /// A body to which something happens.
 pub(crate) struct Harmed {
+    /// Instead of a body.
+    text: Option<Bytes>,
     body: Option<Incoming>,
     harm: Option<Harm>,
     passed: usize,
@@ -266,11 +286,11 @@ pub(crate) struct Harmed {
 
 impl Harmed {
     fn nothing() -> Self {
-        Self { body: None, harm: None, passed: 0, pause: None }
+        Self { text: None, body: None, harm: None, passed: 0, pause: None }
     }
 
     fn new(body: Incoming, harm: Option<Harm>) -> Self {
-        Self { body: Some(body), harm, passed: 0, pause: None }
+        Self { text: None, body: Some(body), harm, passed: 0, pause: None }
     }
 
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, std::io::Error>>> {
@@ -297,6 +317,9 @@ impl Body for Harmed {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        if let Some(text) = self.text.take() {
+            return Poll::Ready(Some(Ok(Frame::data(text))));
+        }
         if let Some(Harm::Truncate(at) | Harm::Stall(at) | Harm::Shorter(at)) = self.harm
             && self.passed >= at
         {
@@ -332,10 +355,13 @@ impl Body for Harmed {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.harm.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.text.is_none() && self.harm.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
+        if let Some(text) = &self.text {
+            return SizeHint::with_exact(text.len() as u64);
+        }
         match (self.harm, &self.body) {
             (_, None) => SizeHint::with_exact(0),
             (Some(Harm::Shorter(length)), _) => SizeHint::with_exact(length as u64),

@@ -66,6 +66,7 @@ impl<'a> From<&'a Finding> for FindingView<'a> {
             Damage::Record => "record",
             Damage::ExtraRecord => "extra-record",
             Damage::Unfinished => "unfinished",
+            Damage::Unreadable => "unreadable",
         };
         Self { damage, digest: finding.digest, object: finding.object.as_deref(), bytes: finding.size }
     }
@@ -82,10 +83,15 @@ impl Fsck {
             return match rebuilt? {
                 Rebuild::Done(rebuilt) => show_rebuilt(output, &rebuilt),
                 Rebuild::Refused(contradictions) => Err(refused(&contradictions)),
+                Rebuild::Nothing => Err(Failure::new(
+                    Exit::Refused,
+                    "the object store lists nothing, not even the marker that it has, so nothing was restored: something \
+                     answers in its place, or it may not be listed",
+                )),
             };
         }
         if self.adopt {
-            let opened = rreg_server::open_to_rebuild(&config).await?;
+            let opened = rreg_server::open_to_adopt(&config).await?;
             opened.storage.metadata().close().await;
             return output
                 .done(&json!({"adopted": true}), || "the store is that of this database now\n".to_owned());

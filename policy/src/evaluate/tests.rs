@@ -121,6 +121,27 @@ fn what_strangers_wrote_is_shown_as_text_and_cut() {
 }
 
 #[test]
+fn digests_are_left_out_for_those_who_may_not_know_them() {
+    let hex = "a".repeat(64);
+    for (text, told) in [
+        (format!("write app@sha256:{hex} instead"), "write app@sha256:… instead"),
+        (
+            format!("the tag sha256-{hex}.sig of sha512:{hex}{hex}, or sha256:"),
+            "the tag sha256-….sig of sha512:…, or sha256:",
+        ),
+        ("nothing".to_owned(), "nothing"),
+        ("cut off at sha256:abc".to_owned(), "cut off at sha256:…"),
+    ] {
+        assert_eq!(crate::decision::without_digests(&text), told);
+    }
+    let facts = json!({"image": {"pinned": false, "repository": "a"}});
+    let decision = decide(policy("image: {digestOnly: true}", ""), facts);
+    assert!(decision.message().contains("a@sha256:"));
+    let told = decision.without_digests().message();
+    assert!(told.contains("a@sha256:… instead"), "{told}");
+}
+
+#[test]
 fn a_warning_ends_with_what_to_do() {
     let facts = json!({"image": {"registry": "r".repeat(2000)}});
     let long = "image: {allowedRegistries: a}";

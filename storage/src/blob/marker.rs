@@ -52,6 +52,15 @@ impl BlobStore {
         }
     }
 
+    /// Whether a listing shows the marker: one that does not is no listing of this store.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn lists_its_marker(&self) -> Result<bool, StorageError> {
+        let top = self.objects.list_with_delimiter(None).await?;
+        Ok(top.objects.iter().any(|meta| meta.location.as_ref() == KEY))
+    }
+
     /// Whose store it is, to the registry of this name; that it is not ours is asked twice.
     pub(crate) async fn owner(&self, name: &str) -> Result<Owner, StorageError> {
         if self.read_marker().await?.is_some_and(|found| found == name) {

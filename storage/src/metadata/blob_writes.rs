@@ -115,6 +115,7 @@ async fn insert_segments(
 ) -> Result<(), StorageError> {
     let BlobContent::Segments(segments) = content else { return Ok(()) };
     for (position, segment) in (0i64..).zip(segments.iter()) {
+        super::uploads::not_reclaimed(&mut *conn, &segment.key).await?;
         sqlx::query(
             "INSERT INTO blob_segments (blob_id, position, object_key, size) VALUES ($1, $2, $3, $4)",
         )

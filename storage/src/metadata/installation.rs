@@ -9,13 +9,53 @@ use super::blobs::Segment;
 use super::{MetadataStore, digest_column, size_column, to_sql};
 use crate::error::StorageError;
 
+/// Before the name of a registry whose database is being restored. No older version serves such a database: to it, it is
+/// another registry's.
+const REBUILT: &str = "rebuilding ";
+
 impl MetadataStore {
     /// The registry's name for itself, if it has one yet.
     pub(crate) async fn installation(&self) -> Result<Option<String>, StorageError> {
+        let name = self.installation_row().await?;
+        Ok(name.map(|name| name.strip_prefix(REBUILT).map(str::to_owned).unwrap_or(name)))
+    }
+
+    /// Whether it was begun to restore this database from the object store, and that has not ended.
+    pub(crate) async fn is_being_rebuilt(&self) -> Result<bool, StorageError> {
+        Ok(self.installation_row().await?.is_some_and(|name| name.starts_with(REBUILT)))
+    }
+
+    async fn installation_row(&self) -> Result<Option<String>, StorageError> {
         let row = sqlx::query("SELECT name FROM installation WHERE id = 1")
             .fetch_optional(&mut *self.db.read().await?)
             .await?;
         row.map(|row| Ok(row.try_get(0)?)).transpose()
+    }
+
+    /// Notes that the database of the registry of this name is to be restored. Gives the name.
+    pub(crate) async fn begin_rebuild(&self, name: String) -> Result<String, StorageError> {
+        self.name_installation(format!("{REBUILT}{name}")).await?;
+        Ok(name)
+    }
+
+    /// The database of the registry of this name is restored.
+    pub(crate) async fn end_rebuild(&self, name: String) -> Result<(), StorageError> {
+        self.db
+            .write(
+                name,
+                |conn, name| {
+                    Box::pin(async move {
+                        sqlx::query("UPDATE installation SET name = $1 WHERE id = 1 AND name = $2")
+                            .bind(name.as_str())
+                            .bind(format!("{REBUILT}{name}"))
+                            .execute(conn)
+                            .await?;
+                        Ok(())
+                    })
+                },
+                |_, ()| {},
+            )
+            .await
     }
 
     /// Gives the registry this name, unless it has one. Gives the name that it has then.

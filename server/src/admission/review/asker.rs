@@ -77,22 +77,32 @@ fn is_same(secret: &Secret, given: &str) -> bool {
     Digest::sha256(secret.expose().as_bytes()) == Digest::sha256(given.as_bytes())
 }
 
-/// The path for the log: without what may be a secret, which a mistyped path has as well.
-pub(crate) fn shown(uri: &Uri) -> Uri {
-    match uri.path() {
-        "/admission/v1/validate" | "/admission/v1/mutate" => uri.clone(),
-        path if path.starts_with("/admission/v1/validate/") => {
-            Uri::from_static("/admission/v1/validate/********")
-        }
-        path if path.starts_with("/admission/v1/mutate/") => {
-            Uri::from_static("/admission/v1/mutate/********")
-        }
-        _ => Uri::from_static("/********"),
+/// The path for the log, without the query: without what may be a secret, which a mistyped path has as well, and with no
+/// character that does something.
+pub(crate) fn shown(app: &App, uri: &Uri) -> String {
+    let config = &app.admission.config;
+    let secrets = [&config.admission_path_secret, &config.admission_path_secret_next];
+    without_secrets(uri.path(), secrets.into_iter().flatten())
+}
+
+pub(super) fn without_secrets<'a>(path: &str, secrets: impl Iterator<Item = &'a Secret>) -> String {
+    let decoded = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+    let has = |secret: &Secret| path.contains(secret.expose()) || decoded.contains(secret.expose());
+    let mut secrets = secrets;
+    if secrets.any(has) || may_be_secret(path) {
+        let known = ["/admission/v1/validate", "/admission/v1/mutate"]
+            .into_iter()
+            .find(|known| path.starts_with(known));
+        return match known {
+            Some(known) if path == known => known.to_owned(),
+            known => format!("{}/********", known.unwrap_or_default()),
+        };
     }
+    rreg_oci::visible(path).collect()
 }
 
 /// Whether a path may have the secret in it, however it was written.
-pub(crate) fn may_be_secret(path: &str) -> bool {
+fn may_be_secret(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
     ["admission", "validate", "mutate"].iter().any(|word| path.contains(word)) && !path.starts_with("/v2/")
 }

@@ -179,8 +179,15 @@ pub(crate) async fn validate<J: Judge>(
     let judged: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
     for ((name, _), judged) in ours.iter().zip(judged) {
         match judged {
-            Ok(decided) => report(&mut answer, name, &decided, tells_digests),
-            Err(why) => answer.refuse(format!("image {name} cannot be judged: {why}")),
+            Ok(decided) if tells_digests => report(&mut answer, name, &decided, true),
+            Ok(Decided { revision, decision }) => {
+                let decision = decision.without_digests();
+                report(&mut answer, name, &Decided { revision, decision }, false);
+            }
+            Err(why) => {
+                let why = if tells_digests { why } else { rreg_policy::without_digests(&why) };
+                answer.refuse(format!("image {name} cannot be judged: {why}"));
+            }
         }
     }
     Ok(answer)

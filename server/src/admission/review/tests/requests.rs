@@ -23,12 +23,26 @@ fn a_review_is_read() {
 
 #[test]
 fn the_secret_of_a_path_is_not_shown() {
-    let shown = |path: &'static str| super::super::asker::shown(&path.parse().unwrap()).to_string();
+    let secrets = [crate::config::Secret::new("hush-hush"), crate::config::Secret::new("next")];
+    let shown = |path: &str| super::super::asker::without_secrets(path, secrets.iter());
     assert_eq!(shown("/admission/v1/validate"), "/admission/v1/validate");
-    for secret in ["/admission/v1/validate/hush-hush", "/admission/v1/validate/hush?x=hush"] {
+    for secret in ["/admission/v1/validate/hush-hush", "/admission/v1/validate/other"] {
         assert_eq!(shown(secret), "/admission/v1/validate/********");
     }
     assert_eq!(shown("/admission/v1/mutate/hush"), "/admission/v1/mutate/********");
+    // Wherever it stands, however it is written.
+    for path in [
+        "/hush-hush",
+        "/v1/next/",
+        "/v2/admission/v1/validate/hush-hush",
+        "/healthz/hush-hush",
+        "/%68ush-hush",
+        "/admisson/v1/valdate/hush-hush",
+    ] {
+        assert_eq!(shown(path), "/********", "{path}");
+    }
+    assert_eq!(shown("/v2/team/app/tags/list"), "/v2/team/app/tags/list");
+    assert_eq!(shown("/v2/\u{202e}x"), "/v2/\\u{202e}x");
 }
 
 #[test]
