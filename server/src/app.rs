@@ -42,6 +42,8 @@ const RETRY_AFTER: u64 = 2;
 
 /// Admission reviews that are answered at the same time; more wait. Each may have 8 MiB.
 const REVIEWS: usize = 32;
+/// Those that are answered, arrive or wait.
+const REVIEWS_IN_ALL: usize = 512;
 
 /// Bytes on their way in memory, where one manifest may not have more.
 const ARRIVING: usize = 64 << 20;
@@ -80,6 +82,8 @@ pub(crate) struct App {
     pub(crate) heals: Heals,
     /// A place for each admission review.
     pub(crate) reviews: Semaphore,
+    /// Who has sent those that are answered, arrive or wait.
+    pub(crate) review_shares: Shares,
     /// Work that goes on when its client has left; waited for at the end.
     pub(crate) tasks: TaskTracker,
     request_ids: RequestIds,
@@ -121,6 +125,7 @@ impl App {
             reviewed: Shares::new(ARRIVING),
             heals: Heals::default(),
             reviews: Semaphore::new(REVIEWS),
+            review_shares: Shares::new(REVIEWS_IN_ALL),
             tasks,
             request_ids: RequestIds::new(),
         }

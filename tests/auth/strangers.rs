@@ -136,6 +136,29 @@ async fn manifests_that_never_end_leave_room() {
     assert!(refused > 0, "all were held at once");
 }
 
+/// Reviews whose bodies do not come take no places of those that have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reviews_that_never_arrive_stop_no_others() {
+    let settings = [("RREG_POLICY__OPEN_ADMISSION", "true"), ("RREG_POLICY__TIMEOUT", "30s")];
+    let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &settings).await else { return };
+    let address = registry.address().to_owned();
+    let head = "POST /admission/v1/validate HTTP/1.1\r\nhost: x\r\ncontent-length: 8000000\r\n\r\n{";
+    let slow: Vec<TcpStream> = (0..600).map(|_| begun(&address, head)).collect();
+    let review = serde_json::json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {"uid": "1", "kind": {"group": "", "version": "v1", "kind": "Pod"}, "operation": "DELETE"},
+    })
+    .to_string();
+    let from = std::net::IpAddr::from([127, 0, 0, 2]);
+    let client =
+        reqwest::Client::builder().no_proxy().tls_certs_only([]).local_address(from).build().unwrap();
+    let post = client.post(format!("http://{address}/admission/v1/validate")).body(review);
+    // Far less than the time for a review: nobody was waited for.
+    let asked = tokio::time::timeout(Duration::from_secs(20), post.send()).await;
+    assert_eq!(asked.expect("it waited").unwrap().status().as_u16(), 200);
+    drop(slow);
+}
+
 /// What is too long is refused, never cut and taken.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_body_is_cut() {

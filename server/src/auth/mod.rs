@@ -26,4 +26,4 @@ pub use accounts::{access, caller_of};
 pub(crate) use authenticator::Authenticator;
 pub(crate) use bootstrap::serve as serve_bootstrap;
 pub(crate) use token::serve as serve_token;
-pub(crate) use trail::{Context, allowed};
+pub(crate) use trail::{Context, allowed, printable};

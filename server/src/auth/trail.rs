@@ -140,17 +140,15 @@ impl Trail {
 
     /// Adds that a cluster's object was not let in.
     pub(crate) async fn not_admitted(&self, context: &Context, user: &str, object: &str, why: &str) {
-        if !self.suppress(context) {
-            let event = AuditEvent::new("admission", "denied", printable(why));
-            let event = AuditEvent { target: Some(printable(object)), ..event };
-            let actor =
-                if user.is_empty() { "cluster".to_owned() } else { format!("cluster:{}", printable(user)) };
-            self.record(context.of(actor, event)).await;
-        }
+        let event = AuditEvent::new("admission", "denied", printable(why));
+        let event = AuditEvent { target: Some(printable(object)), ..event };
+        let actor =
+            if user.is_empty() { "cluster".to_owned() } else { format!("cluster:{}", printable(user)) };
+        self.record(context.of(actor, event)).await;
     }
 
     /// Whether this denial is one too many: of its network, or of all.
-    fn suppress(&self, context: &Context) -> bool {
+    pub(crate) fn suppress(&self, context: &Context) -> bool {
         let second = self.started.elapsed().as_secs();
         let source = Source::of_address(context.address);
         let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
@@ -183,7 +181,7 @@ impl Trail {
 }
 
 /// A stranger's text, fit for a row.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     rreg_oci::visible(text).take(MAX_TEXT).collect()
 }
 

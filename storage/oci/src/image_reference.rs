@@ -68,7 +68,7 @@ impl ImageReference {
         let name_ok = name.is_none_or(|n| {
             !n.is_empty() && n.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_'))
         });
-        let port_ok = port.is_none_or(|p| p.parse::<u16>().is_ok());
+        let port_ok = port.is_none_or(|p| p.bytes().all(|c| c.is_ascii_digit()) && p.parse::<u16>().is_ok());
         if name_ok && port_ok { Ok(()) } else { Err(bad()) }
     }
 }

@@ -57,7 +57,7 @@ struct Listing {
 struct Listed {
     key: String,
     upload_id: String,
-    initiated: DateTime<Utc>,
+    initiated: String,
 }
 
 fn failed(what: &str, why: impl std::fmt::Display) -> StorageError {
@@ -135,7 +135,7 @@ impl BlobStore {
     pub async fn unfinished(&self, after: Duration) -> Result<Vec<FoundUpload>, StorageError> {
         let Some(unfinished) = &self.unfinished else { return Ok(Vec::new()) };
         let now = Utc::now();
-        let (mut found, mut markers) = (Vec::new(), None);
+        let (mut found, mut markers, mut before) = (Vec::new(), None, None);
         for _ in 0..MOST_PAGES {
             let page = unfinished.page(markers.take()).await?;
             for Listed { key, upload_id, initiated } in page.upload {
@@ -143,13 +143,27 @@ impl BlobStore {
                     Some(prefix) => key.strip_prefix(prefix).and_then(|key| key.strip_prefix('/')),
                     None => Some(key.as_str()),
                 };
+                // One whose time nobody can read is not old.
+                let initiated =
+                    DateTime::parse_from_rfc3339(&initiated).map_or(now, |time| time.with_timezone(&Utc));
                 let age = (now - initiated).to_std().unwrap_or_default();
                 if let Some(key) = key.filter(|key| is_ours(key) && age >= after) {
                     found.push(FoundUpload { key: key.to_owned(), age, id: upload_id });
                 }
             }
             match (page.is_truncated, page.next_key_marker, page.next_upload_id_marker) {
-                (true, Some(key), id) => markers = Some((key, id.unwrap_or_default())),
+                (true, Some(key), id) => {
+                    let next = (key, id.unwrap_or_default());
+                    // Keys are in order (S3, "ListMultipartUploads"): a store that does not look at markers never ends.
+                    if before
+                        .as_ref()
+                        .is_some_and(|before: &(String, String)| *before == next || before.0 > next.0)
+                    {
+                        return Err(failed("listing unfinished uploads", "the store's pages do not go on"));
+                    }
+                    before = Some(next.clone());
+                    markers = Some(next);
+                }
                 _ => return Ok(found),
             }
         }

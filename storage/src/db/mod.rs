@@ -55,14 +55,29 @@ pub(crate) struct Database {
     reserve: Option<Arc<Reserve>>,
 }
 
+/// A connection to a SQLite database that has the tables of this version.
+async fn begin(url: &str) -> Result<AnyConnection, StorageError> {
+    let mut conn = AnyConnection::connect(url).await?;
+    conn.execute(SQLITE_PRAGMAS).await?;
+    migrate::migrate(Engine::Sqlite, &mut conn).await?;
+    Ok(conn)
+}
+
 impl Database {
     /// Opens or creates the SQLite file at `path`.
     pub(crate) async fn sqlite(path: &Path) -> Result<Self, StorageError> {
         sqlx::any::install_default_drivers();
         let url = sqlite_url(path, "rwc")?;
-        let mut conn = AnyConnection::connect(&url).await?;
-        conn.execute(SQLITE_PRAGMAS).await?;
-        migrate::migrate(Engine::Sqlite, &mut conn).await?;
+        let reserve = Arc::new(Reserve::keep(path));
+        let conn = match begin(&url).await {
+            // To open it takes room as well.
+            Err(_) if reserve.room().is_err() && reserve.release() => begin(&url).await,
+            result => result,
+        };
+        let conn = conn.map_err(|error| match reserve.room() {
+            Err(full) => full,
+            Ok(()) => error,
+        })?;
         let pool = AnyPoolOptions::new()
             .max_connections(4)
             .min_connections(0)
@@ -72,7 +87,6 @@ impl Database {
             .after_connect(|conn, _| Box::pin(async move { conn.execute(SQLITE_PRAGMAS).await.map(|_| ()) }))
             .connect_lazy(&url)?;
         let epochs = Arc::new(FactEpochs::default());
-        let reserve = Arc::new(Reserve::keep(path));
         let writer = Some(writer::Queue::start(conn, epochs.clone(), reserve.clone()));
         Ok(Self { engine: Engine::Sqlite, pool, writer, epochs, reserve: Some(reserve) })
     }

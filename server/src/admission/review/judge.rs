@@ -173,11 +173,19 @@ pub(crate) async fn validate<J: Judge>(
     // All names before all decisions: past the time for a review an image without a decision has policies that say what
     // becomes of it, and a name without a meaning has none.
     let asked: Vec<_> = ours.iter().map(|(_, image)| judge.resolve(image)).collect();
-    let resolved: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+    let resolved: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
     let asked: Vec<_> =
         ours.iter().zip(resolved).map(|((_, image), resolved)| decide(judge, image, resolved)).collect();
-    let judged: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+    let judged: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+    let mut failure = None;
     for ((name, _), judged) in ours.iter().zip(judged) {
+        let judged = match judged {
+            Ok(judged) => judged,
+            Err(error) => {
+                failure = failure.or(Some(error));
+                continue;
+            }
+        };
         match judged {
             Ok(decided) if tells_digests => report(&mut answer, name, &decided, true),
             Ok(Decided { revision, decision }) => {
@@ -190,16 +198,31 @@ pub(crate) async fn validate<J: Judge>(
             }
         }
     }
-    Ok(answer)
+    // What is refused stays so, whatever could not be asked beside it: whoever makes the object chooses both.
+    match failure {
+        Some(failure) if answer.is_allowed() => Err(failure),
+        Some(_) => {
+            answer.warn("not every image of this object could be asked about");
+            Ok(answer)
+        }
+        None => Ok(answer),
+    }
+}
+
+/// Whether an object has an image of this registry that has no digest yet.
+pub(crate) fn is_to_be_pinned(request: &Request<'_>, scope: Scope<'_>) -> bool {
+    let Ok(images) = images(request) else { return false };
+    let is_ours = |name: &&str| matches!(scope.owner(name), Owner::Ours(image) if image.digest.is_none());
+    !images.is_copy && images.names().iter().any(is_ours)
 }
 
 /// What is decided about an image, or why its name means nothing.
 async fn decide<J: Judge>(
     judge: &J,
     image: &ImageReference,
-    resolved: Resolved,
+    resolved: Result<Resolved, J::Failure>,
 ) -> Result<Result<Decided, String>, J::Failure> {
-    Ok(match resolved {
+    Ok(match resolved? {
         Resolved::Unknown(why) => Err(why),
         Resolved::Digest(digest) => Ok(judge.decide(image, &digest).await?),
     })

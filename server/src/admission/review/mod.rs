@@ -39,7 +39,7 @@ use self::registry::OfRegistry;
 use self::request::{MAX_BODY, Request, ReviewError};
 use self::time::Times;
 use crate::app::App;
-use crate::auth::Context;
+use crate::auth::{Context, printable};
 use crate::body::IncomingBody;
 use crate::error::ApiError;
 use crate::shares::Source;
@@ -92,18 +92,27 @@ async fn answer(
     }
     let times = Times::of(&parts.uri, app.admission.config.timeout.0, Instant::now());
     let asker = times.before_the_answer(Asker::of(app, &parts, context)).await??;
-    // Reviews are collected in memory, so their number is bounded: by places of their own, which no upload takes.
+    let source = Source::of_address(context.address);
+    // Who waits is counted too: one network's many reviews must not stand before all others'.
+    let _share = app.review_shares.take(source.clone()).map_err(|_| {
+        ApiError::unavailable("too many reviews of this network are being answered, or of all together")
+    })?;
+    // A body that does not come takes no place of those that have.
+    let body = IncomingBody::new(body, &app.pace, app.metrics.request_bytes.clone());
+    let arriving = timeout_at(times.decide, body.collect_in(MAX_BODY, &app.reviewed, &source));
+    let (body, _room) = arriving.await.map_err(|_| {
+        let why = "the review did not arrive in the time that there is for its answer (policy.timeout)";
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::SizeInvalid, why)
+    })??;
     let _place = timeout_at(times.decide, app.reviews.acquire()).await.map_err(|_| {
         ApiError::unavailable("too many reviews are being answered; none got free in time (policy.timeout)")
     })?;
-    let body = IncomingBody::new(body, &app.pace, app.metrics.request_bytes.clone());
-    let source = Source::of_address(context.address);
-    let (body, _room) = body.collect_in(MAX_BODY, &app.reviewed, &source).await?;
     let request = Request::parse(&body)?;
+    let is_proved = !matches!(asker, Asker::Verdicts | Asker::Anybody);
     let answer = judge(app, &request, asker, (question, times)).await?;
     if !answer.is_allowed() {
         // Its row is on its way, whether or not it is waited for.
-        let _ = timeout_at(times.answer, note(app, &request, context, &answer)).await;
+        let _ = timeout_at(times.answer, note(app, &request, context, (&answer, is_proved))).await;
     }
     let review = answer.into_review(&request.uid).to_string();
     Ok(([(CONTENT_TYPE, "application/json")], review).into_response())
@@ -139,9 +148,11 @@ async fn judge(
             let answer = judge::validate(request, scope, &judge, judge.tells_digests());
             times.before_the_answer(answer).await?
         }
-        Question::Mutate if !judge.tells_digests() => {
-            Ok(unpinned("the secret of a path is for verdicts; a login (kubeConfigFile) pins"))
-        }
+        // What is not of this registry, or has a digest, would not be pinned for anybody.
+        Question::Mutate if !judge.tells_digests() => Ok(match judge::is_to_be_pinned(request, scope) {
+            true => unpinned("the secret of a path is for verdicts; a login (kubeConfigFile) pins"),
+            false => Answer::default(),
+        }),
         // Nothing is refused here. What cannot be asked now is left as it is, and validate says what becomes of it.
         Question::Mutate => {
             let answer = times.before_the_answer(judge::mutate(request, scope, &judge)).await;
@@ -150,17 +161,29 @@ async fn judge(
     }
 }
 
-/// Puts a denial where operators look for it. What is only tried changes nothing, and is none.
-async fn note(app: &Arc<App>, request: &Request<'_>, context: &Context, answer: &Answer) {
+/// Puts a denial where operators look for it. What is only tried changes nothing, and is none. `is_proved`: it is the
+/// API server that says who asked for what; else anybody may have written it.
+async fn note(
+    app: &Arc<App>,
+    request: &Request<'_>,
+    context: &Context,
+    (answer, is_proved): (&Answer, bool),
+) {
     let Request { uid, kind, operation, namespace, name, user_info, dry_run, .. } = request;
     if *dry_run {
         return;
     }
     app.admission.metrics.denied.inc();
-    let (kind, user, why) = (&kind.kind, &user_info.username, answer.message());
-    tracing::info!(uid, kind, operation, namespace, name, user, why, "not admitted");
-    let object = format!("{kind} {namespace}/{name}");
-    app.auth.trail.not_admitted(context, user, &object, &why).await;
+    if app.auth.trail.suppress(context) {
+        return;
+    }
+    let [uid, operation, namespace, name, kind, user] =
+        [uid, operation, namespace, name, &kind.kind, &user_info.username].map(|text| printable(text));
+    let why = answer.message();
+    tracing::info!(uid, kind, operation, namespace, name, user, why, is_proved, "not admitted");
+    let unproved = if is_proved { "" } else { " (by whoever knows the path)" };
+    let object = format!("{kind} {namespace}/{name}{unproved}");
+    app.auth.trail.not_admitted(context, &user, &object, &why).await;
 }
 
 impl From<ReviewError> for ApiError {

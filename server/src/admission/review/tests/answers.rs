@@ -348,3 +348,19 @@ fn lines_are_cut_at_characters_and_have_no_controls() {
     let response = validated(&created(&[&hostile]));
     assert!(!message(&response).contains('\n'));
 }
+
+#[test]
+fn what_is_refused_stays_so_beside_what_cannot_be_asked() {
+    for images in [
+        [image("broken"), image("deny")],
+        [image("deny"), image("broken")],
+        [image("undecided"), image("deny")],
+    ] {
+        let images: Vec<&str> = images.iter().map(String::as_str).collect();
+        let response = validated(&created(&images));
+        assert_eq!(response["allowed"], false, "{images:?}");
+        assert!(message(&response).contains("team/deny:1"));
+        assert!(warnings(&response)[0].contains("not every image"), "{response}");
+    }
+    assert!(Asked::default().answer(&created(&[&image("good"), &image("broken")]), false).is_err());
+}
