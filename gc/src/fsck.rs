@@ -78,6 +78,8 @@ pub struct Inspection {
     /// Objects that no row knows and that stay, because records of manifests that no row knows either name them: the
     /// database is older than the store, and `rreg fsck --rebuild --merge` restores them.
     pub kept: u64,
+    /// Records of manifests that wait to be written: where that lasts, the store does not take them.
+    pub waiting: u64,
     /// How many things are not as they should be.
     pub count: u64,
     /// The first of them.
@@ -113,6 +115,7 @@ pub async fn fsck(
     look.objects().await?;
     look.unfinished().await;
     look.records().await?;
+    look.inspection.waiting = storage.metadata().count_waiting_records().await?;
     look.quarantine().await?;
     Ok(look.inspection)
 }

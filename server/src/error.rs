@@ -52,6 +52,12 @@ impl ApiError {
         self
     }
 
+    /// The same with a message that begins so.
+    pub(crate) fn after(mut self, beginning: &str) -> Self {
+        self.message.insert_str(0, beginning);
+        self
+    }
+
     /// The caller has to say who they are; the challenge is added by whoever knows it.
     pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)

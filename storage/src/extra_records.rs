@@ -32,7 +32,7 @@ impl BlobStore {
     /// Whether a listing has the object, whatever else is said of it.
     async fn is_listed(&self, key: &str) -> Result<bool, StorageError> {
         let directory = key.rsplit_once('/').map_or("", |(directory, _)| directory);
-        let mut listed = self.objects().list(Some(&Path::from(directory)));
+        let mut listed = std::pin::pin!(self.listed(directory));
         let (mut any, mut found) = (false, false);
         while let Some(meta) = listed.next().await {
             any = true;
@@ -44,8 +44,7 @@ impl BlobStore {
 
     /// Every record in the store, without reading it. What others keep beside them is passed over.
     pub fn list_records(&self) -> impl Stream<Item = Result<ListedRecord, StorageError>> + Send + use<> {
-        self.objects()
-            .list(Some(&Path::from("manifests")))
+        self.listed("manifests")
             .map(|found| {
                 let meta = found?;
                 Ok(name(meta.location.as_ref()).map(|(repository, digest)| ListedRecord {

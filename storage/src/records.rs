@@ -129,10 +129,10 @@ impl BlobStore {
     pub fn records(
         &self,
     ) -> impl Stream<Item = Result<Result<RecordedManifest, String>, StorageError>> + Send + '_ {
-        let found = self.objects().list(Some(&Path::from("manifests")));
+        let found = self.listed("manifests");
         found.filter_map(async |found| match found {
             Ok(meta) => Some(self.listed_record(&meta.location, meta.size).await),
-            Err(error) => Some(Err(error.into())),
+            Err(error) => Some(Err(error)),
         })
     }
 

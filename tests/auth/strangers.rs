@@ -159,6 +159,26 @@ async fn reviews_that_never_arrive_stop_no_others() {
     drop(slow);
 }
 
+/// Whoever makes an object chooses how large its review is: it is refused, and no failure that a webhook may ignore.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_too_large_to_be_judged_is_refused() {
+    let settings = [("RREG_POLICY__OPEN_ADMISSION", "true")];
+    let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &settings).await else { return };
+    let review = format!(
+        r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"705a-b","object":"{}"}}}}"#,
+        "\\u003c".repeat(1_430_000)
+    );
+    let (api, expected) = (registry.api(), [("validate", false), ("mutate", true)]);
+    for (question, allowed) in expected {
+        let post = api.post(format!("/admission/v1/{question}")).body(review.clone());
+        let answer = post.expect(200).await.json();
+        assert_eq!(
+            (&answer["response"]["uid"], &answer["response"]["allowed"]),
+            (&"705a-b".into(), &allowed.into())
+        );
+    }
+}
+
 /// What is too long is refused, never cut and taken.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_body_is_cut() {

@@ -327,6 +327,30 @@ async fn wrong_not_founds_delete_no_record() {
     assert_eq!((code, &rebuilt["manifests"]), (0, &1.into()), "{rebuilt}");
 }
 
+/// Whoever is sent to the store tells nobody here that nothing is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_sent_to_what_is_lost() {
+    let Some((registry, proxy)) = registry(&[("RREG_STORAGE__REDIRECT", "true")]).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let layer = blob(SIZES[1], 1);
+    let image = Image::layered(&repository, 1).edited(|manifest| {
+        manifest["layers"][0] = layer.descriptor("application/vnd.oci.image.layer.v1.tar");
+    });
+    api.push_blob(&repository, &layer).await;
+    api.push(&repository, &image, Some("v1")).await;
+    api.get(path(&repository, &layer)).expect(307).await;
+    // For a second it is taken to be where it was.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    proxy.harm(Rule::new(Method::HEAD, "/blobs/", 10_000, Harm::Status(404)));
+    api.get(path(&repository, &layer)).expect(404).await;
+    // So that clients push it again.
+    let manifest = format!("/v2/{repository}/manifests/v1");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while api.head(manifest.clone()).send().await.status != 404 {
+        assert!(Instant::now() < deadline, "clients would not push it again");
+    }
+}
+
 /// Another host is not the store that was asked, and is named.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redirect_of_the_store_is_not_followed() {

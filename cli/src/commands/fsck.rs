@@ -134,6 +134,7 @@ fn show(output: &Output, depth: Depth, inspection: &Inspection) -> Result<Exit, 
         "unlisted": inspection.unlisted,
         "unaborted": inspection.unaborted,
         "kept": inspection.kept,
+        "waiting": inspection.waiting,
         "count": inspection.count,
         "findings": findings,
     });
@@ -165,6 +166,13 @@ fn show(output: &Output, depth: Depth, inspection: &Inspection) -> Result<Exit, 
                  what is known to have been deleted.\n"
             ),
         };
+        let waiting = match inspection.waiting {
+            0 => String::new(),
+            waiting => format!(
+                "{waiting} records that --rebuild needs wait to be written: a server does it within seconds, if the store \
+                 takes them.\n"
+            ),
+        };
         let hashed = if depth == Depth::Deep { "" } else { " (lengths only; --deep reads them)" };
         listed
             + &fields(&[
@@ -175,6 +183,7 @@ fn show(output: &Output, depth: Depth, inspection: &Inspection) -> Result<Exit, 
             + &unlisted
             + &unaborted
             + &kept
+            + &waiting
     })?;
     Ok(if inspection.count == 0 { Exit::Ok } else { Exit::Refused })
 }

@@ -88,6 +88,8 @@ pub(super) async fn read(
 pub(super) async fn stored(app: &App, record: &Arc<BlobRecord>, headers: &HeaderMap) -> Answer {
     let etag = quoted(&record.digest_text);
     if let Some(address) = redirect(app, record, headers).await {
+        // Whoever is sent to the store tells nobody here what it found there.
+        app.storage.check(record).await?;
         let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
         set(response.headers_mut(), LOCATION, address);
         set(response.headers_mut(), super::CONTENT_DIGEST, record.digest_text.clone());

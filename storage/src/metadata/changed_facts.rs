@@ -9,9 +9,9 @@ use super::digest_column;
 use crate::error::StorageError;
 use crate::fact_epochs::note;
 
-/// Something that is known of a manifest, or of what is inside an index, has changed. Whatever has the same config is
-/// called by its names too ([`super::MetadataStore::names_of`]). Where nothing is decided nothing is walked.
-pub(super) async fn facts_changed(
+/// The names of a manifest, or of what is inside an index, have changed. Whatever has the same config is called by its
+/// names too ([`super::MetadataStore::names_of`]). Where nothing is decided nothing is walked.
+pub(super) async fn names_changed(
     conn: &mut AnyConnection,
     repository: i64,
     digest: &Digest,
@@ -24,6 +24,28 @@ pub(super) async fn facts_changed(
          UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 \
          WHERE manifest_id IN (SELECT id FROM below UNION SELECT t.id FROM below CROSS JOIN manifests t \
          WHERE t.repository_id = $1 AND t.config = below.config) \
+         RETURNING (SELECT m.digest FROM manifests m WHERE m.id = decisions.manifest_id)",
+    )
+    .bind(repository)
+    .bind(digest.to_string())
+    .fetch_all(conn)
+    .await?;
+    note_all(&rows)
+}
+
+/// Something else that is known of a manifest, or of what is inside an index, has changed: what was attached to it. That
+/// says nothing of others with the same config.
+pub(super) async fn evidence_changed(
+    conn: &mut AnyConnection,
+    repository: i64,
+    digest: &Digest,
+) -> Result<(), StorageError> {
+    let rows = sqlx::query(
+        "WITH RECURSIVE below(id) AS (SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2 \
+         AND EXISTS (SELECT 1 FROM decisions WHERE manifest_id > 0) \
+         UNION SELECT mc.child_id FROM below CROSS JOIN manifest_children mc WHERE mc.manifest_id = below.id) \
+         UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 \
+         WHERE manifest_id IN (SELECT id FROM below) \
          RETURNING (SELECT m.digest FROM manifests m WHERE m.id = decisions.manifest_id)",
     )
     .bind(repository)
@@ -62,7 +84,7 @@ pub(super) async fn tag_changed(
     digests: [Option<&Digest>; 2],
 ) -> Result<(), StorageError> {
     for digest in digests.into_iter().flatten() {
-        facts_changed(&mut *conn, repository, digest).await?;
+        names_changed(&mut *conn, repository, digest).await?;
     }
     let Some(subject) = named_subject(tag) else { return Ok(()) };
     // A tag has no room for a whole SHA-512: it names the first half.
@@ -75,7 +97,7 @@ pub(super) async fn tag_changed(
             .fetch_all(&mut *conn)
             .await?;
     for row in rows {
-        facts_changed(&mut *conn, repository, &digest_column(&row, 0)?).await?;
+        evidence_changed(&mut *conn, repository, &digest_column(&row, 0)?).await?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::audit::{AuditEvent, note};
-use super::changed_facts::facts_changed;
+use super::changed_facts::{evidence_changed, names_changed};
 use super::manifest_deletes::{delete_by_digest, delete_tag};
 use super::promises::Promised;
 use super::references::References;
@@ -300,10 +300,10 @@ pub(super) async fn tell_decisions(
     new: &NewManifest,
 ) -> Result<(), StorageError> {
     if !new.manifest.manifests.is_empty() {
-        facts_changed(&mut *conn, repository, &new.digest).await?;
+        names_changed(&mut *conn, repository, &new.digest).await?;
     }
     match &new.manifest.subject {
-        Some(subject) => facts_changed(conn, repository, &subject.digest).await,
+        Some(subject) => evidence_changed(conn, repository, &subject.digest).await,
         None => Ok(()),
     }
 }

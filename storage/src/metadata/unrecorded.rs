@@ -154,6 +154,15 @@ impl MetadataStore {
         self.records_waiting.load(Ordering::Relaxed)
     }
 
+    /// How many records wait to be written now.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn count_waiting_records(&self) -> Result<u64, StorageError> {
+        self.count_unrecorded().await?;
+        Ok(self.records_waiting())
+    }
+
     pub(crate) async fn count_unrecorded(&self) -> Result<(), StorageError> {
         // A queue: what is counted is what there is to do.
         let row = sqlx::query(

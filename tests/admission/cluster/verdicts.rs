@@ -93,7 +93,10 @@ async fn every_image_is_asked_about() {
         events.iter().filter(|it| it["target"].as_str().is_some_and(|t| t.contains(what))).count()
     };
     assert_eq!((of("Pod default/bad-place-0"), of("default/tried")), (1, 0), "{trail}");
-    let denial = events.iter().find(|it| it["target"] == "Pod default/bad-place-0").unwrap();
+    let denial = events
+        .iter()
+        .find(|it| it["target"] == "Pod default/bad-place-0 (by whoever knows the path)")
+        .unwrap();
     assert_eq!(denial["actor"], "cluster:admin", "{denial}");
 }
 

@@ -54,7 +54,11 @@ impl Asker {
 
     async fn logged_in(app: &Arc<App>, parts: &Parts, context: &Context) -> Result<Self, ApiError> {
         let caller = app.auth.identify(&parts.headers, context).await;
-        let caller = caller.map_err(|why| app.auth.rejected(why, &parts.uri, &parts.headers, &[]))?;
+        let caller = caller.map_err(|why| {
+            let error = app.auth.rejected(why, &parts.uri, &parts.headers, &[]);
+            // Whoever made the pod reads this, and it is not their login.
+            error.after("the API server's login at this registry was not taken (its kubeConfigFile): ")
+        })?;
         if app.auth.asks() && caller.is_anonymous() {
             return Err(app.auth.denied(Denied::Anonymous, &parts.uri, &parts.headers, &Operation::Ping));
         }

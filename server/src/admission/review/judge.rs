@@ -232,7 +232,8 @@ fn report(answer: &mut Answer, name: &str, decided: &Decided, tells_digests: boo
     let decision = &decided.decision;
     answer.annotate("policies", &decided.revision);
     if decision.outcome == Outcome::Deny {
-        let digest = if tells_digests { format!(" ({})", decision.digest) } else { String::new() };
+        let is_known = !tells_digests || name.contains(&decision.digest.to_string());
+        let digest = if is_known { String::new() } else { format!(" ({})", decision.digest) };
         answer.refuse_by(name, &digest, decision);
     }
     for policy in decision.policies.iter().filter(|policy| policy.outcome != Outcome::Deny) {

@@ -107,6 +107,18 @@ async fn answer(
     let _place = timeout_at(times.decide, app.reviews.acquire()).await.map_err(|_| {
         ApiError::unavailable("too many reviews are being answered; none got free in time (policy.timeout)")
     })?;
+    if body.len() > MAX_BODY
+        && let Some(uid) = request::uid_of(&body)
+    {
+        // Whoever makes the object chooses how large it is: that is no failure, which the webhook may ignore.
+        let mut answer = Answer::default();
+        match question {
+            Question::Validate => answer.refuse(ReviewError::TooLarge.to_string()),
+            Question::Mutate => answer.warn(format!("no image was pinned: {}", ReviewError::TooLarge)),
+        }
+        let review = answer.into_review(&uid).to_string();
+        return Ok(([(CONTENT_TYPE, "application/json")], review).into_response());
+    }
     let request = Request::parse(&body)?;
     let is_proved = !matches!(asker, Asker::Verdicts | Asker::Anybody);
     let answer = judge(app, &request, asker, (question, times)).await?;

@@ -10,6 +10,8 @@ use serde_json::value::RawValue;
 /// Largest review, in bytes. An API server takes objects of up to 3 MiB, and the review of an update holds the object
 /// twice: as it was and as it is to be.
 pub(crate) const MAX_BODY: usize = 8 << 20;
+/// So much of a review is looked at for its `uid`, where it is too large.
+const MAX_HEAD: usize = 4 << 10;
 /// Longest `uid`; API servers send 36 bytes.
 const MAX_UID: usize = 128;
 /// Most of a parser's complaint that is told.
@@ -22,7 +24,7 @@ const KIND: &str = "AdmissionReview";
 /// and the webhook's `failurePolicy` decides.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReviewError {
-    #[error("the body has more than {MAX_BODY} bytes, more than an API server sends for one object")]
+    #[error("the review has more than {MAX_BODY} bytes, so the object is too large to be judged")]
     TooLarge,
     #[error("the body is no {KIND} that can be read: {0}")]
     Syntax(String),
@@ -93,6 +95,17 @@ struct Review<'a> {
     kind: String,
     #[serde(borrow, default)]
     request: Option<&'a RawValue>,
+}
+
+/// The `uid` of a review that cannot be read in whole: API servers write it before the objects.
+pub(crate) fn uid_of(beginning: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(beginning.get(..MAX_HEAD).unwrap_or(beginning)).into_owned();
+    let (_, request) = text.split_once("\"request\"")?;
+    let (_, uid) = request.split_once("\"uid\"")?;
+    let uid = uid.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+    let (uid, _) = uid.split_once('"')?;
+    let is_plain = uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    (is_plain && !uid.is_empty() && uid.len() <= MAX_UID).then(|| uid.to_owned())
 }
 
 impl<'a> Request<'a> {
