@@ -7,7 +7,8 @@
 use futures_util::StreamExt as _;
 use rreg_oci::{Digest, Manifest, ManifestLimits, RepositoryName};
 use rreg_storage::{
-    NewBlob, RecordedBlob, RecordedContent, RecordedManifest, Segment, Storage, StorageError,
+    BlobContent, Content, NewBlob, RecordedBlob, RecordedContent, RecordedManifest, Segment, Storage,
+    StorageError,
 };
 
 use crate::Depth;
@@ -149,7 +150,10 @@ async fn restore(
 ) -> Result<(), StorageError> {
     let mut blobs = Vec::with_capacity(record.blobs.len());
     for blob in &record.blobs {
-        blobs.extend(to_be_had(storage, depth, blob).await?);
+        if let Some(mut found) = to_be_had(storage, depth, blob).await? {
+            found.replace = is_lost(storage, &found).await?;
+            blobs.push(found);
+        }
     }
     let (repository, digest) = (record.repository.clone(), record.digest);
     let restored = storage.metadata().restore(record, manifest, blobs).await?;
@@ -158,6 +162,24 @@ async fn restore(
     rebuilt.tags += restored.tags;
     rebuilt.lacks(&repository, &digest, restored.missing, limit);
     Ok(())
+}
+
+/// Whether the rows have the blob in other objects than these, and one of those is gone: the database is older than the
+/// record.
+async fn is_lost(storage: &Storage, found: &NewBlob) -> Result<bool, StorageError> {
+    let Some(stored) = storage.metadata().stored_blob(&found.digest).await? else { return Ok(false) };
+    let (Content::Objects(known), BlobContent::Segments(found)) = (&stored.content, &found.content) else {
+        return Ok(false);
+    };
+    if known.iter().zip(found.iter()).all(|(a, b)| a.key == b.key) && known.len() == found.len() {
+        return Ok(false);
+    }
+    for object in known {
+        if storage.blobs().size_of(&object.key).await? != Some(object.size) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The blob, if its bytes are where the record says.

@@ -288,6 +288,10 @@ impl Storage {
     async fn write_record(&self, unrecorded: Unrecorded) -> Result<Unrecorded, StorageError> {
         let at = path(&unrecorded.repository, &unrecorded.digest);
         match self.metadata().to_record(&unrecorded).await? {
+            // What the record says may be all that leads to the content; it is written when the content is there again.
+            Some(_)
+                if self.metadata().lacks_content(&unrecorded.repository, &unrecorded.digest).await?
+                    && self.blobs().meta(at.as_ref()).await?.is_some() => {}
             Some(record) => {
                 let bytes = serde_json::to_vec(&record).map_err(|e| StorageError::Corrupt(e.to_string()))?;
                 self.blobs().objects().put(&at, bytes.into()).await?;

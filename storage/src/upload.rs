@@ -301,7 +301,7 @@ impl Storage {
     /// Whether the content is known, but its objects are not known to be good: then new ones take their place.
     async fn is_doubtful(&self, digest: &Digest) -> Result<bool, StorageError> {
         match self.metadata.stored_segments(digest).await? {
-            Some(segments) => Ok(!self.blobs.are_good(&segments).await),
+            Some(segments) => Ok(!self.blobs.are_good(&segments).await?),
             None => Ok(false),
         }
     }

@@ -189,16 +189,19 @@ impl BlobStore {
     }
 
     /// Whether each of these objects is there, has its length, and was found good lately.
-    pub(crate) async fn are_good(&self, segments: &[Segment]) -> bool {
+    ///
+    /// # Errors
+    /// When the store fails or is not the right one: there an object is not gone, only out of sight.
+    pub(crate) async fn are_good(&self, segments: &[Segment]) -> Result<bool, StorageError> {
         for segment in segments {
-            match self.objects.head(&Path::from(segment.key.as_str())).await {
-                Ok(meta)
+            match self.meta_of(segment).await? {
+                Some(meta)
                     if meta.size == segment.size
                         && self.verified.is_fresh(&segment.key, meta.e_tag.as_deref()) => {}
-                _ => return false,
+                _ => return Ok(false),
             }
         }
-        true
+        Ok(true)
     }
 
     /// A signed address of the whole blob at the store itself, where redirects are on, it is one object, and the store

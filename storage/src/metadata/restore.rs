@@ -152,7 +152,8 @@ async fn restore_blobs(
             .bind(blob.digest.to_string())
             .fetch_optional(&mut *conn)
             .await?;
-        let Some(known) = known else {
+        // What is known and lost is put where the record has it.
+        let Some(known) = known.filter(|_| !blob.replace) else {
             insert_blob(conn, repository, blob).await?;
             added += 1;
             continue;

@@ -31,6 +31,7 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::{Method, StatusCode};
 use rreg_oci::ErrorCode;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use self::answer::Answer;
 use self::asker::Asker;
@@ -40,7 +41,7 @@ use self::request::{MAX_BODY, Request, ReviewError};
 use self::time::Times;
 use crate::app::App;
 use crate::auth::{Context, printable};
-use crate::body::IncomingBody;
+use crate::body::{IncomingBody, Pace};
 use crate::error::ApiError;
 use crate::shares::Source;
 
@@ -98,7 +99,9 @@ async fn answer(
         ApiError::unavailable("too many reviews of this network are being answered, or of all together")
     })?;
     // A body that does not come takes no place of those that have.
-    let body = IncomingBody::new(body, &app.pace, app.metrics.request_bytes.clone());
+    // Reviews are answered to the end of the server, and longer than slow uploads are waited for.
+    let pace = Pace { stopping: CancellationToken::new(), ..app.pace.clone() };
+    let body = IncomingBody::new(body, &pace, app.metrics.request_bytes.clone());
     let arriving = timeout_at(times.decide, body.collect_in(MAX_BODY, &app.reviewed, &source));
     let (body, _room) = arriving.await.map_err(|_| {
         let why = "the review did not arrive in the time that there is for its answer (policy.timeout)";
