@@ -15,8 +15,10 @@
 mod bytes;
 mod catalog;
 mod decompress;
+mod files;
 mod finding;
 mod limits;
+mod links;
 mod output;
 mod owned;
 mod package;

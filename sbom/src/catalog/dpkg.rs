@@ -89,9 +89,10 @@ fn package(stanza: &Stanza<'_>) -> Result<Option<Package>, ()> {
     Ok(Some(package))
 }
 
-/// Paths of a `.list` file, one a line, or of a `.md5sums` file, after 32 digits and two blanks.
-pub(crate) fn files(path: &str, bytes: &[u8], limits: &Limits) -> Content {
-    let sums = path.ends_with(".md5sums");
+/// Paths of a `.list` file, one a line, or of a `.md5sums` file, after 32 digits and two blanks. Told by the content:
+/// a link may give it any name.
+pub(crate) fn files(bytes: &[u8], limits: &Limits) -> Content {
+    let sums = begins_with_sum(bytes);
     let mut content = Content::default();
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let name = if sums { line.get(34..).unwrap_or_default() } else { line };
@@ -102,4 +103,10 @@ pub(crate) fn files(path: &str, bytes: &[u8], limits: &Limits) -> Content {
         content.owned.push(owned::hash(&String::from_utf8_lossy(name)));
     }
     content
+}
+
+/// Whether the first line is one of md5sum(1).
+pub(crate) fn begins_with_sum(bytes: &[u8]) -> bool {
+    let digits = bytes.get(..32).is_some_and(|sum| sum.iter().all(u8::is_ascii_hexdigit));
+    digits && bytes.get(32..34).is_some_and(|gap| [b"  ", b" *"].iter().any(|known| gap == *known))
 }

@@ -13,6 +13,7 @@ pub(crate) mod npm;
 pub(crate) mod os_release;
 pub(crate) mod python;
 pub(crate) mod rpm;
+pub(crate) mod sniff;
 
 use crate::finding::Complaint;
 use crate::limits::Limits;
@@ -26,6 +27,8 @@ pub(crate) struct Content {
     pub(crate) owned: Vec<u64>,
     pub(crate) os: Option<os_release::OsRelease>,
     pub(crate) complaints: Vec<Complaint>,
+    /// Where a symbolic link leads, as it says.
+    pub(crate) link: Option<Box<str>>,
 }
 
 /// A package and where in its file it is.
@@ -39,6 +42,21 @@ pub(crate) struct Found {
 impl Content {
     pub(crate) fn add(&mut self, package: Package) {
         self.packages.push(Found { package, inside: String::new() });
+    }
+
+    /// Whether it says nothing at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.weight() == 0 && self.owned.is_empty() && self.os.is_none() && self.link.is_none()
+    }
+
+    /// How many things are kept of it that take about a package's room.
+    pub(crate) fn weight(&self) -> usize {
+        self.packages.len() + self.complaints.len()
+    }
+
+    /// The same file under another name.
+    pub(crate) fn renamed(self, _path: &str) -> Self {
+        self
     }
 
     pub(crate) fn complain(mut self, complaint: Complaint) -> Self {
@@ -92,13 +110,18 @@ impl Catalog {
         }
     }
 
+    /// Whether it stands for all packages of a distribution: without it none is known.
+    pub(crate) fn is_database(self) -> bool {
+        matches!(self, Self::OsRelease | Self::DpkgStatus | Self::Apk | Self::Rpm)
+    }
+
     pub(crate) fn read(self, path: &str, bytes: &[u8], limits: &Limits) -> Content {
         match self {
             Self::OsRelease => os_release::read(bytes),
             Self::DpkgStatus => dpkg::status(bytes, limits),
-            Self::DpkgFiles => dpkg::files(path, bytes, limits),
+            Self::DpkgFiles => dpkg::files(bytes, limits),
             Self::Apk => apk::installed(bytes, limits),
-            Self::Rpm => rpm::read(path, bytes, limits),
+            Self::Rpm => rpm::read(bytes, limits),
             Self::Npm => npm::package_json(bytes),
             Self::Python => python::metadata(bytes),
             Self::Jar => jar::read(path, bytes, limits),

@@ -20,6 +20,34 @@ pub(super) fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
+/// What an entry of [`tar_of`] is.
+pub(super) enum Node<'a> {
+    File(&'a [u8]),
+    Hard(&'a str),
+    Soft(&'a str),
+}
+
+pub(super) fn tar_of(nodes: &[(&str, Node<'_>)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, node) in nodes {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        let kind = if matches!(node, Node::Hard(_)) { tar::EntryType::Link } else { tar::EntryType::Symlink };
+        header.set_entry_type(kind);
+        match node {
+            Node::File(content) => {
+                header.set_size(content.len() as u64);
+                header.set_entry_type(tar::EntryType::Regular);
+                builder.append_data(&mut header, path, *content).unwrap();
+            }
+            Node::Hard(target) | Node::Soft(target) => {
+                builder.append_link(&mut header, path, target).unwrap()
+            }
+        }
+    }
+    builder.into_inner().unwrap()
+}
+
 pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();

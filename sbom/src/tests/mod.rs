@@ -3,6 +3,7 @@
 mod build;
 mod formats;
 mod hostile;
+mod links;
 mod output;
 mod programs;
 mod read;

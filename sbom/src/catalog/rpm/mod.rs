@@ -15,7 +15,8 @@ use crate::limits::Limits;
 /// Longest header of one package, in bytes. The largest known, of kernels, are below 4 MiB.
 const MAX_HEADER: usize = 32 << 20;
 
-pub(crate) fn read(path: &str, bytes: &[u8], limits: &Limits) -> Content {
+/// Which form it is says its content: the names are those of links as well.
+pub(crate) fn read(bytes: &[u8], limits: &Limits) -> Content {
     let mut content = Content::default();
     let mut broken = 0_usize;
     let mut header = |bytes: &[u8]| {
@@ -31,16 +32,23 @@ pub(crate) fn read(path: &str, bytes: &[u8], limits: &Limits) -> Content {
         }
         Ok(())
     };
-    let walked = match path.rsplit('/').next() {
-        Some("rpmdb.sqlite") => sqlite::packages(bytes, &mut header),
-        Some("Packages.db") => ndb::packages(bytes, &mut header),
-        _ => bdb::packages(bytes, &mut header),
+    let walked = if bytes.starts_with(sqlite::MAGIC) {
+        sqlite::packages(bytes, &mut header)
+    } else if bytes.starts_with(ndb::MAGIC) {
+        ndb::packages(bytes, &mut header)
+    } else {
+        bdb::packages(bytes, &mut header)
     };
     if broken > 0 {
         content.complaints.push(Complaint::malformed(format!("{broken} package headers cannot be read")));
     }
     content.complaints.extend(walked.err());
     content
+}
+
+/// Whether a file begins like one of the databases.
+pub(crate) fn begins(head: &[u8]) -> bool {
+    head.starts_with(sqlite::MAGIC) || head.starts_with(ndb::MAGIC) || bdb::order(head).is_some()
 }
 
 /// Takes a package's header.

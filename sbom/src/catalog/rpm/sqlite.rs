@@ -5,7 +5,7 @@ use super::{MAX_HEADER, Sink};
 use crate::bytes::{index, slice, u16_be, u32_be};
 use crate::finding::{Complaint, FindingKind};
 
-const MAGIC: &[u8] = b"SQLite format 3\0";
+pub(super) const MAGIC: &[u8] = b"SQLite format 3\0";
 const INTERIOR: u8 = 5;
 const LEAF: u8 = 13;
 
