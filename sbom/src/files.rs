@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::catalog::{Catalog, Content};
 use crate::finding::{Complaint, FindingKind};
 use crate::limits::Limits;
+use crate::packed::Packed;
 
 /// What a file says, and since which layer it says so of each package.
 pub(crate) struct Seen {
@@ -34,6 +35,7 @@ pub(crate) struct Files {
     counting: Kept,
     waiting: Kept,
     link_bytes: usize,
+    raw_bytes: u64,
     /// Whether something was left out that only a link could have made a package.
     pub(crate) left_out: bool,
 }
@@ -84,6 +86,10 @@ impl Files {
             self.left_out |= !counts;
             return complaints;
         }
+        // Without its bytes a database still says what it says, only not what its log changes.
+        let room = limits.file_bytes.saturating_sub(self.raw_bytes);
+        content.raw = content.raw.take().filter(|raw| raw.kept() <= room);
+        self.raw_bytes += content.raw.as_ref().map_or(0, Packed::kept);
         content.owned.shrink_to_fit();
         let kept = if counts { &mut self.counting } else { &mut self.waiting };
         kept.packages += content.weight();
@@ -133,6 +139,7 @@ impl Files {
         let kept = if seen.counts { &mut self.counting } else { &mut self.waiting };
         kept.packages -= seen.content.weight();
         kept.owned -= seen.content.owned.len();
+        self.raw_bytes -= seen.content.raw.as_ref().map_or(0, Packed::kept);
         self.link_bytes -= seen.content.link.map_or(0, |target| target.len() + path.len());
     }
 }

@@ -3,7 +3,8 @@
 /// Limits of one scan. Reaching one ends in a named [`crate::Finding`], never in an error or more memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Longest file kept in memory (package databases, archives), in bytes.
+    /// Longest file kept in memory (package databases, archives), in bytes; as much again is kept, compressed, of
+    /// databases whose changes may come in another file.
     pub file_bytes: u64,
     /// Longest small file (`package.json`, `METADATA`, `os-release`), in bytes.
     pub text_bytes: u64,

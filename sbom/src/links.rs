@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Content, rpm};
 use crate::files::{Files, Seen};
 use crate::finding::{Complaint, FindingKind};
+use crate::limits::Limits;
+use crate::packed::Packed;
 
 /// Most links followed for one path, as Linux has it (path_resolution(7)).
 const MAX_HOPS: usize = 40;
@@ -24,6 +26,14 @@ const PLACES: [&str; 9] = [
 ];
 /// Files that count by the name of their directory.
 const MEMBERS: [&str; 3] = ["package.json", "METADATA", "PKG-INFO"];
+
+/// A database and what its log makes of it.
+pub(crate) struct Logged {
+    pub(crate) log: String,
+    pub(crate) database: String,
+    pub(crate) layer: usize,
+    pub(crate) content: Result<Content, Complaint>,
+}
 
 impl Files {
     /// The path without links in it; `None` where they lead nowhere.
@@ -99,6 +109,38 @@ impl Files {
             }
         }
         (found, complaints)
+    }
+
+    /// Databases with what their logs have committed: where the log is found, the database's path and its new content.
+    pub(crate) fn with_logs(&self, names: &BTreeMap<String, String>, limits: &Limits) -> Vec<Logged> {
+        let mut found = Vec::new();
+        for (path, log) in self.iter().filter(|(_, seen)| seen.kind == Some(Catalog::RpmLog)) {
+            let name = names.get(path).filter(|_| !log.counts).unwrap_or(path);
+            let database =
+                Some(name.as_str()).filter(|name| log.counts || *name != path).and_then(rpm::database_of);
+            let Some(database) = database.and_then(|name| self.resolve(name)) else { continue };
+            let base = self.get(&database).filter(|seen| seen.kind == Some(Catalog::Rpm));
+            let layer = base.map_or(log.layer, |base| base.layer.max(log.layer));
+            let raw = base.map(|base| base.content.raw.as_ref().map(Packed::bytes));
+            let log_bytes = log.content.raw.as_ref().map(Packed::bytes);
+            let merged = match (raw, log_bytes) {
+                (_, Some(bytes)) if !rpm::wal::begins(&bytes) => continue,
+                (Some(None), Some(_)) | (_, None) => {
+                    let why = "changes in a write-ahead log that are not read: more is not kept";
+                    Err(Complaint::new(FindingKind::Unsupported, why))
+                }
+                (raw, Some(bytes)) => {
+                    rpm::wal::apply(&raw.flatten().unwrap_or_default(), &bytes, limits.file_bytes)
+                }
+            };
+            let content = match merged {
+                Ok(None) => continue,
+                Ok(Some(merged)) => Ok(rpm::read(&merged, limits)),
+                Err(complaint) => Err(complaint),
+            };
+            found.push(Logged { log: path.clone(), database, layer, content });
+        }
+        found
     }
 
     /// What a hard link to `target` is another name of.

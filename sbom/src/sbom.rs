@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 
+use crate::catalog::Catalog;
 use crate::catalog::os_release::OsRelease;
 use crate::files::Seen;
 use crate::finding::{Complaint, Finding, FindingKind};
@@ -73,6 +74,7 @@ impl Scanner {
     /// What was found, in layers as they were given.
     pub fn finish(mut self, subject: Subject) -> Sbom {
         let (names, broken) = self.files.linked();
+        self.apply_logs(&names);
         broken.into_iter().for_each(|(path, complaint)| self.complain(Some(&path), complaint));
         let os = ["etc/os-release", "usr/lib/os-release"].iter().find_map(|path| {
             let real = self.files.resolve(path)?;
@@ -132,6 +134,24 @@ impl Scanner {
         }
         let (findings, findings_left_out) = (self.findings, self.findings_left_out);
         Sbom { subject, os, packages, owned_by_distro, findings, findings_left_out }
+    }
+
+    /// Databases say what their logs say.
+    fn apply_logs(&mut self, names: &BTreeMap<String, String>) {
+        for logged in self.files.with_logs(names, &self.limits) {
+            match logged.content {
+                Err(complaint) => self.complain(Some(&logged.log), complaint),
+                Ok(mut content) => {
+                    // What was wrong with the file alone is not with what one sees who opens it.
+                    self.findings.retain(|finding| finding.path.as_deref() != Some(&logged.database));
+                    content.raw = None;
+                    let (kind, layer) = (Some(Catalog::Rpm), logged.layer);
+                    for complaint in self.files.keep(&logged.database, layer, kind, content, &self.limits) {
+                        self.complain(Some(&logged.database), complaint);
+                    }
+                }
+            }
+        }
     }
 
     /// What is wrong with files that count because of a link.

@@ -9,6 +9,8 @@ pub(crate) fn kind(head: &[u8]) -> Option<Catalog> {
     let begins = |begin: &[u8]| text.starts_with(begin);
     if rpm::begins(head) {
         Some(Catalog::Rpm)
+    } else if rpm::wal::begins(head) {
+        Some(Catalog::RpmLog)
     } else if begins(b"PK\x03\x04") {
         Some(Catalog::Jar)
     } else if begins(b"Package: ") {

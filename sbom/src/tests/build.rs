@@ -227,6 +227,41 @@ fn varint(value: usize) -> Vec<u8> {
     bytes
 }
 
+/// A write-ahead log with these pages of 512 bytes, by their numbers, and the database's length in pages after each
+/// (0: no commit). `big` says in which byte order it is summed.
+pub(super) fn wal(big: bool, frames: &[(u32, u32, &[u8])]) -> Vec<u8> {
+    let mut pair = (0_u32, 0_u32);
+    let mut sum = |bytes: &[u8]| {
+        for eight in bytes.chunks(8) {
+            let word = |at: usize| {
+                let four = eight[at..at + 4].try_into().unwrap();
+                if big { u32::from_be_bytes(four) } else { u32::from_le_bytes(four) }
+            };
+            pair.0 = pair.0.wrapping_add(word(0)).wrapping_add(pair.1);
+            pair.1 = pair.1.wrapping_add(word(4)).wrapping_add(pair.0);
+        }
+        [pair.0, pair.1].map(u32::to_be_bytes).concat()
+    };
+    let magic = 0x377f_0682 | u32::from(big);
+    let mut log = [magic, 3_007_000, 512, 1, 77, 78].map(u32::to_be_bytes).concat();
+    log.extend(sum(&log.clone()));
+    for (number, commit, page) in frames {
+        let head = [*number, *commit].map(u32::to_be_bytes).concat();
+        sum(&head);
+        let sums = sum(page);
+        log.extend([&head, &[77_u32, 78].map(u32::to_be_bytes).concat(), &sums, *page].concat());
+    }
+    log
+}
+
+/// A log that makes `database` of whatever was there, in one commit.
+pub(super) fn wal_of(big: bool, database: &[u8]) -> Vec<u8> {
+    let pages: Vec<&[u8]> = database.chunks(512).collect();
+    let count = pages.len() as u32;
+    let frames = (1..=count).zip(&pages).map(|(at, page)| (at, if at == count { count } else { 0 }, *page));
+    wal(big, &frames.collect::<Vec<_>>())
+}
+
 /// The first page: its schema names page 2 the root of Packages.
 pub(super) fn sqlite_schema() -> Vec<u8> {
     let mut page = vec![0; 512];

@@ -4,6 +4,7 @@ mod build;
 mod formats;
 mod hostile;
 mod links;
+mod logs;
 mod output;
 mod programs;
 mod read;
