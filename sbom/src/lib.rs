@@ -16,6 +16,7 @@ mod catalog;
 mod decompress;
 mod files;
 mod finding;
+mod license;
 mod limits;
 mod links;
 mod output;

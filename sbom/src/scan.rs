@@ -5,7 +5,7 @@
 
 use std::io::{self, Read};
 
-use crate::catalog::{Catalog, Content, elf, sniff};
+use crate::catalog::{Catalog, Content, elf, jar, sniff};
 use crate::decompress::decompress;
 use crate::files::Files;
 use crate::finding::{Complaint, Finding, FindingKind};
@@ -184,6 +184,11 @@ impl Scanner {
             return Ok(());
         };
         let limit = catalog.limit(&self.limits);
+        if size > limit && catalog == Catalog::Jar {
+            let content = jar::stream(path, head.as_slice().chain(source), size, &self.limits);
+            self.keep(path, Some(catalog), content);
+            return Ok(());
+        }
         if size > limit {
             let why = format!("{size} bytes; files like this are read up to {limit} bytes");
             let content = Content::default().complain(Complaint::new(FindingKind::FileTooLarge, why));

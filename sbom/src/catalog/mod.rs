@@ -15,6 +15,8 @@ pub(crate) mod python;
 pub(crate) mod rpm;
 pub(crate) mod sniff;
 
+use std::sync::Arc;
+
 use crate::finding::Complaint;
 use crate::limits::Limits;
 use crate::package::Package;
@@ -30,6 +32,8 @@ pub(crate) struct Content {
     pub(crate) complaints: Vec<Complaint>,
     /// Where a symbolic link leads, as it says.
     pub(crate) link: Option<Box<str>>,
+    /// What a Java archive says, from which its name makes a package.
+    pub(crate) archive: Option<Arc<jar::Facts>>,
     /// The file itself, where another file may say that it has changed.
     pub(crate) raw: Option<Packed>,
 }
@@ -62,8 +66,8 @@ impl Content {
     }
 
     /// The same file under another name.
-    pub(crate) fn renamed(self, _path: &str) -> Self {
-        self
+    pub(crate) fn renamed(self, path: &str) -> Self {
+        jar::renamed(self, path)
     }
 
     pub(crate) fn complain(mut self, complaint: Complaint) -> Self {

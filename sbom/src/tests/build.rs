@@ -89,6 +89,34 @@ pub(super) fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     body
 }
 
+/// A zip archive as those who cannot go back write it: lengths behind the contents, with or without a mark, in 32 or
+/// 64 bits. Entries whose name begins with `=` are stored, with their lengths in front.
+pub(super) fn zip_streamed(entries: &[(&str, &[u8])], mark: bool, long: bool) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, content) in entries {
+        if let Some(name) = name.strip_prefix('=') {
+            let size = (content.len() as u32).to_le_bytes();
+            body.extend([b"PK\x03\x04", &[20, 0, 0, 0, 0, 0][..], &[0; 8], &size, &size].concat());
+            body.extend([&(name.len() as u16).to_le_bytes()[..], &[0; 2], name.as_bytes(), content].concat());
+            continue;
+        }
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(content).unwrap();
+        let packed = encoder.finish().unwrap();
+        let length = (name.len() as u16).to_le_bytes();
+        let head = [20, 0, 8, 0, 8, 0];
+        body.extend([b"PK\x03\x04", &head[..], &[0; 16], &length, &[0; 2], name.as_bytes()].concat());
+        body.extend(&packed);
+        body.extend(if mark { b"PK\x07\x08".as_slice() } else { b"" });
+        body.extend([1, 2, 3, 4]);
+        for size in [packed.len() as u64, content.len() as u64].map(u64::to_le_bytes) {
+            body.extend(if long { &size[..] } else { &size[..4] });
+        }
+    }
+    body.extend([b"PK\x05\x06".as_slice(), &[0; 18]].concat());
+    body
+}
+
 /// A 64-bit little-endian ELF file whose sections are these, each at a multiple of 16.
 pub(super) fn elf(sections: &[&[u8]]) -> Vec<u8> {
     let mut file = vec![0; 64];

@@ -3,6 +3,7 @@
 mod build;
 mod formats;
 mod hostile;
+mod java;
 mod links;
 mod logs;
 mod output;
