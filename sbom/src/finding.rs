@@ -32,6 +32,10 @@ pub enum FindingKind {
     ArchiveTooLarge,
     /// A form of the file that is not read here.
     Unsupported,
+    /// A database is a link to something that is not in the image, or is no database.
+    LinkBroken,
+    /// An image of a distribution in which no package of it was found: where it keeps them is not known.
+    NoPackages,
     /// A statement attached to this image is about another one; it was not used.
     OtherSubject,
     /// What is attached could not be fetched.
@@ -55,6 +59,8 @@ impl FindingKind {
             Self::TooDeep => "too-deep",
             Self::ArchiveTooLarge => "archive-too-large",
             Self::Unsupported => "unsupported",
+            Self::LinkBroken => "link-broken",
+            Self::NoPackages => "no-packages",
             Self::OtherSubject => "other-subject",
             Self::NotFetched => "not-fetched",
         }

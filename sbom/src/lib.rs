@@ -4,22 +4,25 @@
 //! are in it ([`Sbom`]) and what could not be read ([`Finding`]). Nothing here opens files or connections, and
 //! nothing is async. [`cyclonedx`] and [`spdx`] write the documents; [`read`] reads those that others attached.
 //!
-//! Read: os-release, dpkg (also `status.d`), apk, rpm (SQLite, ndb, Berkeley DB hash), npm's `package.json`,
-//! Python's `dist-info` and `egg-info`, Go build information (Go 1.18 and later) and cargo-auditable lists in
-//! ELF files, Java archives, also nested. Not read: lock files, gems, composer, nuget, PE and Mach-O programs,
-//! licences of Debian packages (their `copyright` files), what only a write-ahead log beside an rpm database
-//! holds.
+//! Read: os-release, dpkg (also `status.d`), apk, rpm (SQLite with its write-ahead log, ndb, Berkeley DB hash), npm's
+//! `package.json`, Python's `dist-info` and `egg-info`, Go build information (Go 1.18 and later) and cargo-auditable
+//! lists in ELF files, Java archives, also nested. Each counts by its name, which may be that of a link. Not read:
+//! lock files, gems, composer, nuget, PE and Mach-O programs, licences of Debian packages (their `copyright` files).
 //!
 //! Memory is bounded by [`Limits`]; time is the caller's: a reader that fails ends the scan.
 
 mod bytes;
 mod catalog;
 mod decompress;
+mod files;
 mod finding;
+mod license;
 mod limits;
+mod links;
 mod output;
 mod owned;
 mod package;
+mod packed;
 mod purl;
 pub mod read;
 mod sbom;

@@ -3,7 +3,8 @@
 /// Limits of one scan. Reaching one ends in a named [`crate::Finding`], never in an error or more memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Longest file kept in memory (package databases, archives), in bytes.
+    /// Longest file kept in memory (package databases, archives), in bytes; as much again is kept, compressed, of
+    /// databases whose changes may come in another file.
     pub file_bytes: u64,
     /// Longest small file (`package.json`, `METADATA`, `os-release`), in bytes.
     pub text_bytes: u64,
@@ -21,10 +22,12 @@ pub struct Limits {
     pub archive_bytes: u64,
     /// Packages of one file.
     pub packages_per_file: usize,
-    /// Packages of the image.
+    /// Packages of the image; as many again are kept of files that only a link makes packages.
     pub packages: usize,
-    /// Paths that distribution packages own, of the image.
+    /// Paths that distribution packages own, of the image; as many again of files that a link may name.
     pub owned: usize,
+    /// Symbolic links of the image, in bytes of their paths and targets.
+    pub link_bytes: usize,
     /// Findings that are kept; further ones are counted.
     pub findings: usize,
 }
@@ -43,6 +46,7 @@ impl Default for Limits {
             packages_per_file: 50_000,
             packages: 200_000,
             owned: 8_000_000,
+            link_bytes: 32 << 20,
             findings: 200,
         }
     }

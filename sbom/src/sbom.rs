@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 
+use crate::catalog::Catalog;
 use crate::catalog::os_release::OsRelease;
+use crate::files::Seen;
 use crate::finding::{Complaint, Finding, FindingKind};
 use crate::package::{Location, Package};
 use crate::purl;
@@ -71,16 +73,34 @@ impl Sbom {
 impl Scanner {
     /// What was found, in layers as they were given.
     pub fn finish(mut self, subject: Subject) -> Sbom {
-        let os = ["etc/os-release", "usr/lib/os-release"]
+        let (names, broken) = self.files.linked();
+        self.apply_logs(&names);
+        broken.into_iter().for_each(|(path, complaint)| self.complain(Some(&path), complaint));
+        let os = ["etc/os-release", "usr/lib/os-release"].iter().find_map(|path| {
+            let real = self.files.resolve(path)?;
+            self.files.get(&real)?.content.os.clone()
+        });
+        self.tell_of_linked(&names);
+        let listed = |path: &str, seen: &Seen| seen.counts || names.contains_key(path);
+        let owned: HashSet<u64> = self
+            .files
             .iter()
-            .find_map(|path| self.files.get(*path)?.content.os.clone());
-        let owned: HashSet<u64> =
-            self.files.values().flat_map(|seen| seen.content.owned.iter().copied()).collect();
+            .filter(|(path, seen)| listed(path, seen))
+            .flat_map(|(_, seen)| seen.content.owned.iter().copied())
+            .collect();
         let mut packages: BTreeMap<String, Package> = BTreeMap::new();
         let mut owned_by_distro = 0;
-        for (path, seen) in std::mem::take(&mut self.files) {
-            let installed = owned.contains(&crate::owned::hash(&path));
-            for (found, since) in seen.content.packages.into_iter().zip(seen.since) {
+        for (path, seen) in std::mem::take(&mut self.files).into_iter() {
+            if !listed(&path, &seen) {
+                continue;
+            }
+            let name = names.get(&path);
+            let named = [Some(&path), name].into_iter().flatten();
+            let installed = named.clone().any(|path| owned.contains(&crate::owned::hash(path)));
+            let content = name.map_or(seen.content.clone(), |name| seen.content.clone().renamed(name));
+            // Another name may make more packages of it; those came with the file.
+            let since = seen.since.into_iter().chain(std::iter::repeat(seen.layer));
+            for (found, since) in content.packages.into_iter().zip(since) {
                 let mut package = found.package;
                 let own = package.ecosystem.is_distro() || package.ecosystem.is_embedded();
                 if installed && !own {
@@ -102,11 +122,43 @@ impl Scanner {
             package.locations.sort();
             package.locations.dedup();
         }
-        if os.is_none() && packages.iter().any(|package| package.ecosystem.is_distro()) {
+        let distro = packages.iter().any(|package| package.ecosystem.is_distro());
+        if let Some(os) = os.as_ref().filter(|_| !distro) {
+            let why =
+                format!("an image of {}, and no database of its packages: those are not in the list", os.id);
+            self.complain(None, Complaint::new(FindingKind::NoPackages, why));
+        }
+        if os.is_none() && distro {
             let why = "no os-release: distribution packages have no namespace in their URLs";
             self.complain(None, Complaint::new(FindingKind::Unsupported, why));
         }
         let (findings, findings_left_out) = (self.findings, self.findings_left_out);
         Sbom { subject, os, packages, owned_by_distro, findings, findings_left_out }
+    }
+
+    /// Databases say what their logs say.
+    fn apply_logs(&mut self, names: &BTreeMap<String, String>) {
+        for logged in self.files.with_logs(names, &self.limits) {
+            match logged.content {
+                Err(complaint) => self.complain(Some(&logged.log), complaint),
+                Ok(mut content) => {
+                    // What was wrong with the file alone is not with what one sees who opens it.
+                    self.findings.retain(|finding| finding.path.as_deref() != Some(&logged.database));
+                    content.raw = None;
+                    let (kind, layer) = (Some(Catalog::Rpm), logged.layer);
+                    for complaint in self.files.keep(&logged.database, layer, kind, content, &self.limits) {
+                        self.complain(Some(&logged.database), complaint);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is wrong with files that count because of a link.
+    fn tell_of_linked(&mut self, names: &BTreeMap<String, String>) {
+        for (real, name) in names {
+            let complaints = self.files.get(real).map(|seen| seen.content.complaints.clone());
+            complaints.into_iter().flatten().for_each(|complaint| self.complain(Some(name), complaint));
+        }
     }
 }

@@ -3,11 +3,11 @@
 //! Only what files *say* is kept, never the files, and it goes when a later layer replaces or removes the file.
 //! So memory grows with the packages found. The other order would need every path of every layer above.
 
-use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
 
-use crate::catalog::{Catalog, Content, elf};
+use crate::catalog::{Catalog, Content, elf, jar, sniff};
 use crate::decompress::decompress;
+use crate::files::Files;
 use crate::finding::{Complaint, Finding, FindingKind};
 use crate::limits::Limits;
 use crate::tar::{Entry, Kind, Tar};
@@ -18,26 +18,19 @@ const OPAQUE: &str = ".wh..wh..opq";
 const WHITEOUT: &str = ".wh.";
 /// Shorter files are no programs.
 const MIN_ELF: u64 = 64;
-
-/// What a file says, and since which layer it says so of each package.
-pub(crate) struct Seen {
-    pub(crate) layer: usize,
-    pub(crate) content: Content,
-    pub(crate) since: Vec<usize>,
-}
+/// How much of a file is looked at to tell what it is, in bytes.
+const HEAD: u64 = 512;
 
 /// Reads an image, layer by layer.
 pub struct Scanner {
     pub(crate) limits: Limits,
     /// Digests; none for a directory tree.
     pub(crate) layers: Vec<Option<String>>,
-    pub(crate) files: BTreeMap<String, Seen>,
+    pub(crate) files: Files,
     pub(crate) findings: Vec<Finding>,
     pub(crate) findings_left_out: usize,
     entries: u64,
     bytes: u64,
-    packages: usize,
-    owned: usize,
 }
 
 impl Scanner {
@@ -46,13 +39,11 @@ impl Scanner {
         Self {
             limits,
             layers: Vec::new(),
-            files: BTreeMap::new(),
+            files: Files::default(),
             findings: Vec::new(),
             findings_left_out: 0,
             entries: 0,
             bytes: 0,
-            packages: 0,
-            owned: 0,
         }
     }
 
@@ -106,6 +97,13 @@ impl Scanner {
         source.error.map_or(Ok(()), Err)
     }
 
+    /// A symbolic link of the tree.
+    pub fn link(&mut self, path: &str, target: &str) {
+        if let Some(path) = self.enter(path) {
+            self.symlink(&path, target);
+        }
+    }
+
     fn walk(&mut self, source: impl Read) -> io::Result<()> {
         let mut counted =
             Counted { inner: decompress(source)?, read: self.bytes, limit: self.limits.total_bytes };
@@ -131,33 +129,28 @@ impl Scanner {
         let Some(path) = self.enter(&entry.path) else { return Ok(()) };
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
         if name == OPAQUE {
-            self.hide_below(parent);
+            self.files.hide_below(parent, self.current());
             return Ok(());
         }
         if let Some(hidden) = name.strip_prefix(WHITEOUT) {
             // Further names that begin like this are the union file system's own.
             if !hidden.starts_with(WHITEOUT) && !hidden.is_empty() {
                 let hidden = if parent.is_empty() { hidden.to_owned() } else { format!("{parent}/{hidden}") };
-                let layer = self.current();
-                if self.files.get(&hidden).is_some_and(|seen| seen.layer < layer) {
-                    self.forget(&hidden);
-                }
-                self.hide_below(&hidden);
+                self.files.hide(&hidden, self.current());
             }
             return Ok(());
         }
         match &entry.kind {
-            Kind::Directory => {
-                self.forget(&path);
-            }
+            Kind::Directory => self.files.forget(&path),
             Kind::File => self.content(&path, entry.size, content)?,
-            Kind::HardLink(target) => self.link(&path, target),
-            Kind::Other => self.replace(&path),
+            Kind::HardLink(target) => self.hard_link(&path, target),
+            Kind::Symlink(target) => self.symlink(&path, target),
+            Kind::Other => self.files.replace(&path),
         }
         Ok(())
     }
 
-    /// Counts an entry and says its path without `.` and slashes at its ends.
+    /// Counts an entry and says its path without links, `.` and slashes at its ends.
     fn enter(&mut self, path: &str) -> Option<String> {
         self.entries += 1;
         if path.len() > self.limits.path_bytes {
@@ -176,102 +169,77 @@ impl Scanner {
                 part => parts.push(part),
             }
         }
-        Some(parts.join("/")).filter(|path| !path.is_empty())
+        Some(parts.join("/")).filter(|path| !path.is_empty()).map(|path| self.files.place(path))
     }
 
     fn content(&mut self, path: &str, size: u64, source: &mut dyn Read) -> io::Result<()> {
-        let Some(catalog) = Catalog::of(path) else {
-            let mut head = [0; 4];
-            let program = size >= MIN_ELF && {
-                source.read_exact(&mut head)?;
-                head == elf::MAGIC
-            };
+        let mut head = Vec::new();
+        source.take(HEAD).read_to_end(&mut head)?;
+        let named = Catalog::of(path);
+        // Under a name that says nothing it may be what a link makes a database or a package of.
+        let Some(catalog) = named.or_else(|| sniff::kind(&head)) else {
+            let program = size >= MIN_ELF && head.starts_with(&elf::MAGIC);
             let content = if program { elf::scan(&head, source, &self.limits)? } else { Content::default() };
-            self.keep(path, content);
+            self.keep(path, None, content);
             return Ok(());
         };
         let limit = catalog.limit(&self.limits);
+        if size > limit && catalog == Catalog::Jar {
+            let content = jar::stream(path, head.as_slice().chain(source), size, &self.limits);
+            self.keep(path, Some(catalog), content);
+            return Ok(());
+        }
         if size > limit {
             let why = format!("{size} bytes; files like this are read up to {limit} bytes");
-            self.replace(path);
-            self.complain(Some(path), Complaint::new(FindingKind::FileTooLarge, why));
+            let content = Content::default().complain(Complaint::new(FindingKind::FileTooLarge, why));
+            self.keep(path, Some(catalog), content);
             return Ok(());
         }
         // What the header promises is not believed before it comes.
-        let mut bytes = Vec::new();
-        source.take(limit).read_to_end(&mut bytes)?;
+        let mut bytes = head;
+        source.take(limit.saturating_sub(bytes.len() as u64)).read_to_end(&mut bytes)?;
         let content = catalog.read(path, &bytes, &self.limits);
-        self.keep(path, content);
+        self.keep(path, Some(catalog), content);
         Ok(())
     }
 
-    /// A hard link says what its target says.
-    fn link(&mut self, path: &str, target: &str) {
-        let target = target.trim_start_matches("./").trim_matches('/');
-        let same = Catalog::of(path) == Catalog::of(target);
-        let content = self.files.get(target).filter(|_| same).map(|seen| seen.content.clone());
-        self.keep(path, content.unwrap_or_default());
-    }
-
-    fn keep(&mut self, path: &str, mut content: Content) {
-        let old = self.files.get(path).map(|seen| since(&seen.content, &seen.since)).unwrap_or_default();
-        let layer = self.current();
-        let key = |at: usize, content: &Content| content.packages.get(at).map(|f| key(&f.package));
-        let since = (0..content.packages.len())
-            .map(|at| key(at, &content).and_then(|key| old.get(&key).copied()).unwrap_or(layer))
-            .collect();
-        self.replace(path);
-        for complaint in std::mem::take(&mut content.complaints) {
-            self.complain(Some(path), complaint);
-        }
-        if content.packages.is_empty() && content.owned.is_empty() && content.os.is_none() {
-            return;
-        }
-        if self.packages + content.packages.len() > self.limits.packages
-            || self.owned + content.owned.len() > self.limits.owned
-        {
-            let why =
-                "the image has more packages or owned paths than are kept; those of this file are left out";
-            self.complain(Some(path), Complaint::new(FindingKind::TooMany, why));
-            return;
-        }
-        self.packages += content.packages.len();
-        self.owned += content.owned.len();
-        content.owned.shrink_to_fit();
-        self.files.insert(path.to_owned(), Seen { layer, content, since });
-    }
-
-    /// Something else is at `path` now: what was there, or below it when it was a directory, is gone.
-    fn replace(&mut self, path: &str) {
-        self.forget(path);
-        for below in self.below(path) {
-            self.forget(&below);
-        }
-    }
-
-    /// What lower layers have below `path` is gone.
-    fn hide_below(&mut self, path: &str) {
-        let layer = self.current();
-        for below in self.below(path) {
-            if self.files.get(&below).is_some_and(|seen| seen.layer < layer) {
-                self.forget(&below);
+    /// A hard link says what its target says, in the way of its own name.
+    fn hard_link(&mut self, path: &str, target: &str) {
+        let named = Catalog::of(path);
+        let Some(seen) = self.files.target(target) else {
+            let mut content = Content::default();
+            if named.is_some_and(|kind| kind.is_database() || self.files.left_out) {
+                let why = format!("a link to {target}, of which nothing is known");
+                content = content.complain(Complaint::new(FindingKind::LinkBroken, why));
             }
+            return self.keep(path, named, content);
+        };
+        if let Some(link) = seen.content.link.clone() {
+            return self.symlink(path, &link);
         }
+        let (kind, told, mut content) = (seen.kind, seen.counts, seen.content.clone());
+        if named.is_some() && named != kind {
+            content = Content::default();
+        }
+        if told {
+            content.complaints.clear();
+        }
+        self.keep(path, named.or(kind), content.renamed(path));
     }
 
-    fn below(&self, path: &str) -> Vec<String> {
-        if path.is_empty() {
-            return self.files.keys().cloned().collect();
+    fn symlink(&mut self, path: &str, target: &str) {
+        if target.len() > self.limits.path_bytes {
+            let why = format!("a link to {} bytes; the limit is {}", target.len(), self.limits.path_bytes);
+            self.files.replace(path);
+            return self.complain(Some(path), Complaint::new(FindingKind::BadPath, why));
         }
-        // `0` follows `/`.
-        let range = self.files.range(format!("{path}/")..format!("{path}0"));
-        range.map(|(path, _)| path.clone()).collect()
+        self.keep(path, None, Content { link: Some(target.into()), ..Content::default() });
     }
 
-    fn forget(&mut self, path: &str) {
-        if let Some(seen) = self.files.remove(path) {
-            self.packages -= seen.content.packages.len();
-            self.owned -= seen.content.owned.len();
+    fn keep(&mut self, path: &str, kind: Option<Catalog>, content: Content) {
+        let layer = self.current();
+        for complaint in self.files.keep(path, layer, kind, content, &self.limits) {
+            self.complain(Some(path), complaint);
         }
     }
 
@@ -288,17 +256,6 @@ impl Scanner {
         let path = path.map(str::to_owned);
         self.findings.push(Finding { kind: complaint.kind, layer, path, message: complaint.message });
     }
-}
-
-type Key = (String, Option<String>, Option<String>);
-
-fn key(package: &crate::Package) -> Key {
-    (package.name.clone(), package.version.clone(), package.architecture.clone())
-}
-
-/// Since which layer a file has said each of its packages.
-fn since(content: &Content, since: &[usize]) -> HashMap<Key, usize> {
-    content.packages.iter().zip(since).map(|(found, layer)| (key(&found.package), *layer)).collect()
 }
 
 /// A reader that remembers its own failure, as decoders dress it as theirs.

@@ -18,7 +18,9 @@ pub(crate) enum Kind {
     Directory,
     /// Another name of an earlier entry.
     HardLink(String),
-    /// Symbolic links, devices and the like.
+    /// Another name of whatever is at a path.
+    Symlink(String),
+    /// Devices and the like.
     Other,
 }
 
@@ -89,6 +91,7 @@ impl<R: Read> Tar<R> {
             EntryType::Regular | EntryType::Continuous => Kind::File,
             EntryType::Directory => Kind::Directory,
             EntryType::Link => Kind::HardLink(link()),
+            EntryType::Symlink => Kind::Symlink(link()),
             EntryType::GNUSparse => {
                 self.skip_sparse_map(header)?;
                 Kind::Other

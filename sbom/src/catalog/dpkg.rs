@@ -9,6 +9,30 @@ use crate::package::{Ecosystem, Package, Source};
 /// States of packages that are not there, or no longer: dpkg(1), "Package states".
 const ABSENT: [&str; 3] = ["not-installed", "config-files", "half-installed"];
 
+/// Further files of a package beside its record, in images without dpkg: deb(5), deb-control(5) and its siblings.
+const CONTROL: [&str; 10] = [
+    "preinst",
+    "postinst",
+    "prerm",
+    "postrm",
+    "config",
+    "conffiles",
+    "templates",
+    "triggers",
+    "shlibs",
+    "symbols",
+];
+
+/// Whether a file beside the records lists what a package owns.
+pub(crate) fn lists_files(name: &str) -> bool {
+    name.ends_with(".md5sums") || name.ends_with(".list")
+}
+
+/// Whether a file of `status.d` is a package's record. Names of packages have dots as well (`python3.11`).
+pub(crate) fn is_record(name: &str) -> bool {
+    !name.rsplit_once('.').is_some_and(|(_, extension)| CONTROL.contains(&extension))
+}
+
 #[derive(Default)]
 struct Stanza<'a> {
     name: &'a str,
@@ -89,11 +113,14 @@ fn package(stanza: &Stanza<'_>) -> Result<Option<Package>, ()> {
     Ok(Some(package))
 }
 
-/// Paths of a `.list` file, one a line, or of a `.md5sums` file, after 32 digits and two blanks.
-pub(crate) fn files(path: &str, bytes: &[u8], limits: &Limits) -> Content {
-    let sums = path.ends_with(".md5sums");
+/// Paths of a `.list` file, one a line, or of a `.md5sums` file, after 32 digits and two blanks. Told by the content:
+/// a link may give it any name.
+pub(crate) fn files(bytes: &[u8], limits: &Limits) -> Content {
+    let sums = begins_with_sum(bytes);
     let mut content = Content::default();
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        // md5sum(1) puts a backslash before the sum of a name that it had to change.
+        let line = if sums { line.strip_prefix(b"\\").unwrap_or(line) } else { line };
         let name = if sums { line.get(34..).unwrap_or_default() } else { line };
         if content.owned.len() >= limits.owned {
             let why = format!("more than {} owned paths", limits.owned);
@@ -102,4 +129,11 @@ pub(crate) fn files(path: &str, bytes: &[u8], limits: &Limits) -> Content {
         content.owned.push(owned::hash(&String::from_utf8_lossy(name)));
     }
     content
+}
+
+/// Whether the first line is one of md5sum(1).
+pub(crate) fn begins_with_sum(bytes: &[u8]) -> bool {
+    let bytes = bytes.strip_prefix(b"\\").unwrap_or(bytes);
+    let digits = bytes.get(..32).is_some_and(|sum| sum.iter().all(u8::is_ascii_hexdigit));
+    digits && bytes.get(32..34).is_some_and(|gap| [b"  ", b" *"].iter().any(|known| gap == *known))
 }

@@ -76,7 +76,9 @@ pub(crate) fn modules(version: &str, text: &str, limits: &Limits, content: &mut 
         let version = version.filter(|v| *v != "(devel)").map(str::to_owned);
         match kind {
             Some("mod" | "dep") => found.push(Package::new(Ecosystem::Golang, path, version)),
-            // The module before was replaced by this one.
+            // The module before was replaced by this one. A directory has no name of its own: what is in it is
+            // still that module, of the version that was asked for as far as anybody knows.
+            Some("=>") if version.is_none() || is_directory(path) => {}
             Some("=>") => {
                 found.pop();
                 found.push(Package::new(Ecosystem::Golang, path, version));
@@ -90,4 +92,10 @@ pub(crate) fn modules(version: &str, text: &str, limits: &Limits, content: &mut 
         }
     }
     found.into_iter().for_each(|package| content.add(package));
+}
+
+/// Whether a replacement is a path of the machine that built it (Go Modules Reference, "replace directive").
+fn is_directory(path: &str) -> bool {
+    let drive = path.as_bytes().get(1) == Some(&b':');
+    drive || [".", "/", "\\"].iter().any(|begin| path.starts_with(begin))
 }

@@ -13,10 +13,14 @@ pub(crate) mod npm;
 pub(crate) mod os_release;
 pub(crate) mod python;
 pub(crate) mod rpm;
+pub(crate) mod sniff;
+
+use std::sync::Arc;
 
 use crate::finding::Complaint;
 use crate::limits::Limits;
 use crate::package::Package;
+use crate::packed::Packed;
 
 /// What one file says.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +30,12 @@ pub(crate) struct Content {
     pub(crate) owned: Vec<u64>,
     pub(crate) os: Option<os_release::OsRelease>,
     pub(crate) complaints: Vec<Complaint>,
+    /// Where a symbolic link leads, as it says.
+    pub(crate) link: Option<Box<str>>,
+    /// What a Java archive says, from which its name makes a package.
+    pub(crate) archive: Option<Arc<jar::Facts>>,
+    /// The file itself, where another file may say that it has changed.
+    pub(crate) raw: Option<Packed>,
 }
 
 /// A package and where in its file it is.
@@ -39,6 +49,25 @@ pub(crate) struct Found {
 impl Content {
     pub(crate) fn add(&mut self, package: Package) {
         self.packages.push(Found { package, inside: String::new() });
+    }
+
+    /// Whether it says nothing at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.weight() == 0
+            && self.owned.is_empty()
+            && self.os.is_none()
+            && self.link.is_none()
+            && self.raw.is_none()
+    }
+
+    /// How many things are kept of it that take about a package's room.
+    pub(crate) fn weight(&self) -> usize {
+        self.packages.len() + self.complaints.len()
+    }
+
+    /// The same file under another name.
+    pub(crate) fn renamed(self, path: &str) -> Self {
+        jar::renamed(self, path)
     }
 
     pub(crate) fn complain(mut self, complaint: Complaint) -> Self {
@@ -55,6 +84,7 @@ pub(crate) enum Catalog {
     DpkgFiles,
     Apk,
     Rpm,
+    RpmLog,
     Npm,
     Python,
     Jar,
@@ -67,14 +97,16 @@ impl Catalog {
         match (parent, name) {
             ("etc" | "usr/lib", "os-release") => return Some(Self::OsRelease),
             ("var/lib/dpkg", "status") => return Some(Self::DpkgStatus),
-            ("var/lib/dpkg/status.d", name) if name.ends_with(".md5sums") => return Some(Self::DpkgFiles),
-            ("var/lib/dpkg/status.d", _) => return Some(Self::DpkgStatus),
-            ("var/lib/dpkg/info", name) if name.ends_with(".list") => return Some(Self::DpkgFiles),
+            ("var/lib/dpkg/status.d" | "var/lib/dpkg/info", name) if dpkg::lists_files(name) => {
+                return Some(Self::DpkgFiles);
+            }
+            ("var/lib/dpkg/status.d", name) if dpkg::is_record(name) => return Some(Self::DpkgStatus),
             ("lib/apk/db" | "usr/lib/apk/db", "installed") => return Some(Self::Apk),
-            (
-                "var/lib/rpm" | "usr/lib/sysimage/rpm" | "usr/share/rpm",
-                "rpmdb.sqlite" | "Packages.db" | "Packages",
-            ) => return Some(Self::Rpm),
+            ("var/lib/rpm" | "usr/lib/sysimage/rpm" | "usr/share/rpm", name) => {
+                if let Some(kind) = rpm::kind(name) {
+                    return Some(kind);
+                }
+            }
             (_, "package.json") if npm::is_package(path) => return Some(Self::Npm),
             (parent, "METADATA") if parent.ends_with(".dist-info") => return Some(Self::Python),
             (parent, "PKG-INFO") if parent.ends_with(".egg-info") => return Some(Self::Python),
@@ -88,17 +120,25 @@ impl Catalog {
     pub(crate) fn limit(self, limits: &Limits) -> u64 {
         match self {
             Self::OsRelease | Self::Npm | Self::Python => limits.text_bytes,
-            Self::DpkgStatus | Self::DpkgFiles | Self::Apk | Self::Rpm | Self::Jar => limits.file_bytes,
+            Self::DpkgStatus | Self::DpkgFiles | Self::Apk | Self::Rpm | Self::RpmLog | Self::Jar => {
+                limits.file_bytes
+            }
         }
+    }
+
+    /// Whether it stands for all packages of a distribution: without it none is known.
+    pub(crate) fn is_database(self) -> bool {
+        matches!(self, Self::OsRelease | Self::DpkgStatus | Self::Apk | Self::Rpm)
     }
 
     pub(crate) fn read(self, path: &str, bytes: &[u8], limits: &Limits) -> Content {
         match self {
             Self::OsRelease => os_release::read(bytes),
             Self::DpkgStatus => dpkg::status(bytes, limits),
-            Self::DpkgFiles => dpkg::files(path, bytes, limits),
+            Self::DpkgFiles => dpkg::files(bytes, limits),
             Self::Apk => apk::installed(bytes, limits),
-            Self::Rpm => rpm::read(path, bytes, limits),
+            Self::Rpm => rpm::read(bytes, limits),
+            Self::RpmLog => Content { raw: Packed::new(bytes), ..Content::default() },
             Self::Npm => npm::package_json(bytes),
             Self::Python => python::metadata(bytes),
             Self::Jar => jar::read(path, bytes, limits),

@@ -20,6 +20,34 @@ pub(super) fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
+/// What an entry of [`tar_of`] is.
+pub(super) enum Node<'a> {
+    File(&'a [u8]),
+    Hard(&'a str),
+    Soft(&'a str),
+}
+
+pub(super) fn tar_of(nodes: &[(&str, Node<'_>)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, node) in nodes {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        let kind = if matches!(node, Node::Hard(_)) { tar::EntryType::Link } else { tar::EntryType::Symlink };
+        header.set_entry_type(kind);
+        match node {
+            Node::File(content) => {
+                header.set_size(content.len() as u64);
+                header.set_entry_type(tar::EntryType::Regular);
+                builder.append_data(&mut header, path, *content).unwrap();
+            }
+            Node::Hard(target) | Node::Soft(target) => {
+                builder.append_link(&mut header, path, target).unwrap()
+            }
+        }
+    }
+    builder.into_inner().unwrap()
+}
+
 pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
@@ -58,6 +86,34 @@ pub(super) fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     body.extend([b"PK\x05\x06", &[0; 4][..], &count, &count].concat());
     body.extend([(central.len() as u32).to_le_bytes(), at.to_le_bytes()].concat());
     body.extend([0; 2]);
+    body
+}
+
+/// A zip archive as those who cannot go back write it: lengths behind the contents, with or without a mark, in 32 or
+/// 64 bits. Entries whose name begins with `=` are stored, with their lengths in front.
+pub(super) fn zip_streamed(entries: &[(&str, &[u8])], mark: bool, long: bool) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, content) in entries {
+        if let Some(name) = name.strip_prefix('=') {
+            let size = (content.len() as u32).to_le_bytes();
+            body.extend([b"PK\x03\x04", &[20, 0, 0, 0, 0, 0][..], &[0; 8], &size, &size].concat());
+            body.extend([&(name.len() as u16).to_le_bytes()[..], &[0; 2], name.as_bytes(), content].concat());
+            continue;
+        }
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(content).unwrap();
+        let packed = encoder.finish().unwrap();
+        let length = (name.len() as u16).to_le_bytes();
+        let head = [20, 0, 8, 0, 8, 0];
+        body.extend([b"PK\x03\x04", &head[..], &[0; 16], &length, &[0; 2], name.as_bytes()].concat());
+        body.extend(&packed);
+        body.extend(if mark { b"PK\x07\x08".as_slice() } else { b"" });
+        body.extend([1, 2, 3, 4]);
+        for size in [packed.len() as u64, content.len() as u64].map(u64::to_le_bytes) {
+            body.extend(if long { &size[..] } else { &size[..4] });
+        }
+    }
+    body.extend([b"PK\x05\x06".as_slice(), &[0; 18]].concat());
     body
 }
 
@@ -197,6 +253,41 @@ fn varint(value: usize) -> Vec<u8> {
         *last &= 0x7f;
     }
     bytes
+}
+
+/// A write-ahead log with these pages of 512 bytes, by their numbers, and the database's length in pages after each
+/// (0: no commit). `big` says in which byte order it is summed.
+pub(super) fn wal(big: bool, frames: &[(u32, u32, &[u8])]) -> Vec<u8> {
+    let mut pair = (0_u32, 0_u32);
+    let mut sum = |bytes: &[u8]| {
+        for eight in bytes.chunks(8) {
+            let word = |at: usize| {
+                let four = eight[at..at + 4].try_into().unwrap();
+                if big { u32::from_be_bytes(four) } else { u32::from_le_bytes(four) }
+            };
+            pair.0 = pair.0.wrapping_add(word(0)).wrapping_add(pair.1);
+            pair.1 = pair.1.wrapping_add(word(4)).wrapping_add(pair.0);
+        }
+        [pair.0, pair.1].map(u32::to_be_bytes).concat()
+    };
+    let magic = 0x377f_0682 | u32::from(big);
+    let mut log = [magic, 3_007_000, 512, 1, 77, 78].map(u32::to_be_bytes).concat();
+    log.extend(sum(&log.clone()));
+    for (number, commit, page) in frames {
+        let head = [*number, *commit].map(u32::to_be_bytes).concat();
+        sum(&head);
+        let sums = sum(page);
+        log.extend([&head, &[77_u32, 78].map(u32::to_be_bytes).concat(), &sums, *page].concat());
+    }
+    log
+}
+
+/// A log that makes `database` of whatever was there, in one commit.
+pub(super) fn wal_of(big: bool, database: &[u8]) -> Vec<u8> {
+    let pages: Vec<&[u8]> = database.chunks(512).collect();
+    let count = pages.len() as u32;
+    let frames = (1..=count).zip(&pages).map(|(at, page)| (at, if at == count { count } else { 0 }, *page));
+    wal(big, &frames.collect::<Vec<_>>())
 }
 
 /// The first page: its schema names page 2 the root of Packages.

@@ -60,6 +60,50 @@ fn images_without_dpkg() {
 }
 
 #[test]
+fn files_beside_the_records_of_images_without_dpkg() {
+    let record: &[u8] = b"Package: python3.11-minimal\nVersion: 3.11.2\nArchitecture: all\n";
+    let npm: &[u8] = b"{\"name\":\"a\",\"version\":\"1\"}";
+    let control = [
+        "preinst",
+        "postinst",
+        "prerm",
+        "postrm",
+        "config",
+        "conffiles",
+        "templates",
+        "triggers",
+        "shlibs",
+        "symbols",
+    ];
+    let scripts: Vec<String> =
+        control.iter().map(|name| format!("var/lib/dpkg/status.d/python3.11-minimal.{name}")).collect();
+    let sums: [(&str, &[u8]); 5] = [
+        ("status.d/python3.11-minimal.md5sums", b"d41d8cd98f00b204e9800998ecf8427e  opt/a/package.json\n"),
+        ("status.d/python3.11-minimal.md5sums", b"d41d8cd98f00b204e9800998ecf8427e  ./opt/a/package.json\n"),
+        ("status.d/python3.11-minimal.md5sums", b"\\d41d8cd98f00b204e9800998ecf8427e  /opt/a/package.json\n"),
+        ("status.d/python3.11-minimal.list", b"/.\n/opt/a/package.json\n"),
+        ("info/python3.11-minimal.md5sums", b"d41d8cd98f00b204e9800998ecf8427e  opt/a/package.json\n"),
+    ];
+    for (name, list) in sums {
+        let name = format!("var/lib/dpkg/{name}");
+        let mut files: Vec<(&str, &[u8])> = vec![
+            ("etc/os-release", DEBIAN),
+            ("var/lib/dpkg/status.d/python3.11-minimal", record),
+            (&name, list),
+            ("opt/a/package.json", npm),
+        ];
+        files.extend(scripts.iter().map(|name| (name.as_str(), b"#!/bin/sh\nset -e\n".as_slice())));
+        let sbom = scan(&[build::tar(&files)]);
+        assert_eq!(
+            purls(&sbom),
+            ["pkg:deb/debian/python3.11-minimal@3.11.2?arch=all&distro=debian-12"],
+            "{name}"
+        );
+        assert_eq!((sbom.owned_by_distro, kinds(&sbom)), (1, vec![]), "{name}");
+    }
+}
+
+#[test]
 fn alpine() {
     let installed = b"C:Q1x=\nP:musl\nV:1.2.5-r0\nA:x86_64\no:musl\nL:MIT\nF:lib\nR:ld-musl-x86_64.so.1\n\n\
         P:py3-x\nV:1-r1\nF:usr/lib/python3.12/site-packages/x.egg-info\nR:PKG-INFO\n";

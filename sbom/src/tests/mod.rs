@@ -3,6 +3,9 @@
 mod build;
 mod formats;
 mod hostile;
+mod java;
+mod links;
+mod logs;
 mod output;
 mod programs;
 mod read;

@@ -39,6 +39,28 @@ fn go() {
 }
 
 #[test]
+fn go_modules_that_were_replaced() {
+    let cases = [
+        ("=>\t./local\t(devel)\t", "pkg:golang/example.com/old@v1.0.0"),
+        ("=>\t../fork\t\t", "pkg:golang/example.com/old@v1.0.0"),
+        ("=>\t/src/fork\t(devel)\t", "pkg:golang/example.com/old@v1.0.0"),
+        ("=>\tC:\\src\\fork\t(devel)\t", "pkg:golang/example.com/old@v1.0.0"),
+        ("=>\t./local", "pkg:golang/example.com/old@v1.0.0"),
+        ("=>\texample.com/new\tv2.0.0\th1:x=", "pkg:golang/example.com/new@v2.0.0"),
+    ];
+    for (line, expected) in cases {
+        let modules =
+            format!("path\tx\ndep\texample.com/old\tv1.0.0\n{line}\ndep\texample.com/z\tv3.0.0\th1:y=\n");
+        let sbom = scan_file("usr/bin/app", &build::elf(&[&build_info("go1.24.1", &modules)]));
+        assert_eq!(
+            purls(&sbom),
+            [expected, "pkg:golang/example.com/z@v3.0.0", "pkg:golang/stdlib@1.24.1"],
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn cargo_auditable() {
     let json = br#"{"packages":[{"name":"a","version":"1.0.0","source":"crates.io","root":true},
         {"name":"cc","version":"1.1.0","source":"crates.io","kind":"build"}]}"#;

@@ -1,4 +1,4 @@
-//! The root directory of a file system: regular files only, links are not followed.
+//! The root directory of a file system: regular files, and where symbolic links say they lead; none is followed here.
 
 use std::fs::File;
 use std::io;
@@ -48,6 +48,10 @@ fn walk(scanner: &mut Scanner, root: &Path, deadline: Instant) -> io::Result<()>
                 waiting.push((path, depth + 1));
             } else if kind.is_file() {
                 file(scanner, root, &path)?;
+            } else if kind.is_symlink()
+                && let Ok(target) = std::fs::read_link(root.join(&path))
+            {
+                scanner.link(&path.to_string_lossy(), &target.to_string_lossy());
             }
         }
     }

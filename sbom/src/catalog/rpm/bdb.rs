@@ -19,10 +19,13 @@ struct Pages<'a> {
     size: usize,
 }
 
+/// The byte order of a hash database, and whether it is one.
+pub(super) fn order(bytes: &[u8]) -> Option<Order> {
+    [Order::Little, Order::Big].into_iter().find(|order| order.u32(bytes, 12) == Some(HASH_MAGIC))
+}
+
 pub(super) fn packages(bytes: &[u8], sink: &mut Sink<'_>) -> Result<(), Complaint> {
-    let orders = [Order::Little, Order::Big];
-    let order = orders.into_iter().find(|order| order.u32(bytes, 12) == Some(HASH_MAGIC));
-    let order = order.ok_or_else(|| Complaint::malformed("no Berkeley DB hash"))?;
+    let order = order(bytes).ok_or_else(|| Complaint::malformed("no Berkeley DB hash"))?;
     let size = order.u32(bytes, 20).and_then(index).filter(|size| (512..=65536).contains(size));
     let size = size.ok_or_else(|| Complaint::malformed("an impossible page size"))?;
     let pages = Pages { bytes, order, size };

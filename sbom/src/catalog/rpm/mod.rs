@@ -7,15 +7,18 @@ mod bdb;
 mod header;
 mod ndb;
 mod sqlite;
+pub(crate) mod wal;
 
-use super::Content;
+use super::{Catalog, Content};
 use crate::finding::{Complaint, FindingKind};
 use crate::limits::Limits;
+use crate::packed::Packed;
 
 /// Longest header of one package, in bytes. The largest known, of kernels, are below 4 MiB.
 const MAX_HEADER: usize = 32 << 20;
 
-pub(crate) fn read(path: &str, bytes: &[u8], limits: &Limits) -> Content {
+/// Which form it is says its content: the names are those of links as well.
+pub(crate) fn read(bytes: &[u8], limits: &Limits) -> Content {
     let mut content = Content::default();
     let mut broken = 0_usize;
     let mut header = |bytes: &[u8]| {
@@ -31,16 +34,41 @@ pub(crate) fn read(path: &str, bytes: &[u8], limits: &Limits) -> Content {
         }
         Ok(())
     };
-    let walked = match path.rsplit('/').next() {
-        Some("rpmdb.sqlite") => sqlite::packages(bytes, &mut header),
-        Some("Packages.db") => ndb::packages(bytes, &mut header),
-        _ => bdb::packages(bytes, &mut header),
+    let walked = if bytes.starts_with(sqlite::MAGIC) {
+        sqlite::packages(bytes, &mut header)
+    } else if bytes.starts_with(ndb::MAGIC) {
+        ndb::packages(bytes, &mut header)
+    } else {
+        bdb::packages(bytes, &mut header)
     };
     if broken > 0 {
         content.complaints.push(Complaint::malformed(format!("{broken} package headers cannot be read")));
     }
     content.complaints.extend(walked.err());
+    // A log beside it may change it, or be all there is of it so far. What is another's database is not kept.
+    let ours = !content.packages.is_empty() || sqlite::is_new(bytes);
+    let may_change = ours && (bytes.is_empty() || bytes.starts_with(sqlite::MAGIC));
+    content.raw = Some(bytes).filter(|_| may_change).and_then(Packed::new);
     content
+}
+
+/// What a file in rpm's directory is.
+pub(crate) fn kind(name: &str) -> Option<Catalog> {
+    match name {
+        "rpmdb.sqlite" | "Packages.db" | "Packages" => Some(Catalog::Rpm),
+        "rpmdb.sqlite-wal" => Some(Catalog::RpmLog),
+        _ => None,
+    }
+}
+
+/// The name of the database whose log this is.
+pub(crate) fn database_of(log: &str) -> Option<&str> {
+    log.strip_suffix("-wal")
+}
+
+/// Whether a file begins like one of the databases.
+pub(crate) fn begins(head: &[u8]) -> bool {
+    head.starts_with(sqlite::MAGIC) || head.starts_with(ndb::MAGIC) || bdb::order(head).is_some()
 }
 
 /// Takes a package's header.

@@ -5,11 +5,12 @@ use super::{MAX_HEADER, Sink};
 use crate::bytes::{index, slice, u32_le};
 use crate::finding::Complaint;
 
+pub(super) const MAGIC: &[u8] = b"RpmP";
 const PAGE: usize = 4096;
 const BLOCK: usize = 16;
 
 pub(super) fn packages(bytes: &[u8], sink: &mut Sink<'_>) -> Result<(), Complaint> {
-    if slice(bytes, 0, 4) != Some(b"RpmP") {
+    if !bytes.starts_with(MAGIC) {
         return Err(Complaint::malformed("no ndb database: it does not begin with RpmP"));
     }
     let pages = u32_le(bytes, 12).and_then(index).and_then(|pages| pages.checked_mul(PAGE));

@@ -1,13 +1,18 @@
 //! The table `Packages` of an SQLite file (sqlite.org, fileformat2.html), without SQLite: an image's file is
-//! bytes, not a database to be opened. What only a write-ahead log beside it holds is not seen.
+//! bytes, not a database to be opened. [`super::wal`] adds what only a log beside it holds.
 
 use super::{MAX_HEADER, Sink};
 use crate::bytes::{index, slice, u16_be, u32_be};
 use crate::finding::{Complaint, FindingKind};
 
-const MAGIC: &[u8] = b"SQLite format 3\0";
+pub(super) const MAGIC: &[u8] = b"SQLite format 3\0";
 const INTERIOR: u8 = 5;
 const LEAF: u8 = 13;
+
+/// Whether nothing was ever moved from the log into the file: it has a page or none, without tables.
+pub(super) fn is_new(bytes: &[u8]) -> bool {
+    bytes.is_empty() || bytes.starts_with(MAGIC) && bytes.len() <= 65536
+}
 
 struct File<'a> {
     bytes: &'a [u8],

@@ -1,12 +1,15 @@
 //! Reads zip archives in memory (PKWARE APPNOTE.TXT), entry by entry and without a list of them: what an
 //! archive says about itself costs no memory.
 
+mod stream;
+
 use std::io::Read as _;
 
 use flate2::read::DeflateDecoder;
 
 use crate::bytes::{index, slice, u16_le, u32_le};
 use crate::finding::{Complaint, FindingKind};
+pub(crate) use stream::Stream;
 
 /// Length of the end record without its comment, and of the longest comment.
 const END: usize = 22;
