@@ -22,6 +22,7 @@ mod harness;
 
 mod admission;
 mod auth;
+mod beside;
 mod clients;
 mod conformance;
 mod deploy;

@@ -4,18 +4,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use rreg_oci::ImageReference;
 use rreg_runtime::client::Keychain;
 use rreg_runtime::{ClientOptions, RegistryClient};
 
 use crate::exit::Failure;
+use crate::named::{Host, ImageName};
 
 /// How to reach the registry. Credentials come from $REGISTRY_AUTH_FILE, or podman's auth.json and Docker's
 /// config.json with their credential helpers.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connect {
-    /// Use http, also where the host is not this machine
+    /// Use http, also where the host is not this machine; `http://` or `https://` before a host decides for that one
     #[arg(long)]
     plain_http: bool,
     /// Trust these certificate authorities too (PEM)
@@ -31,16 +31,16 @@ pub(crate) struct Connect {
 
 impl Connect {
     /// A client of one registry.
-    pub(crate) fn client(&self, host: &str) -> Result<RegistryClient, Failure> {
+    pub(crate) fn client(&self, host: &Host) -> Result<RegistryClient, Failure> {
         self.make(host, false)
     }
 
     /// A client for whoever signs or judges ([`ClientOptions::evidence`]).
-    pub(crate) fn evidence_client(&self, host: &str) -> Result<RegistryClient, Failure> {
+    pub(crate) fn evidence_client(&self, host: &Host) -> Result<RegistryClient, Failure> {
         self.make(host, true)
     }
 
-    fn make(&self, host: &str, evidence: bool) -> Result<RegistryClient, Failure> {
+    fn make(&self, host: &Host, evidence: bool) -> Result<RegistryClient, Failure> {
         let options = ClientOptions {
             evidence,
             on_warning: Some(crate::output::warned_by),
@@ -51,14 +51,14 @@ impl Connect {
             keychain: Arc::new(Keychain::from_environment()),
             ..ClientOptions::default()
         };
-        Ok(RegistryClient::new(host, &options)?)
+        Ok(RegistryClient::new(&host.url(), &options)?)
     }
 
     /// Clients of two images' registries; one client when it is the same, so that tokens are shared.
     pub(crate) fn two(
         &self,
-        a: &ImageReference,
-        b: &ImageReference,
+        a: &ImageName,
+        b: &ImageName,
     ) -> Result<(RegistryClient, RegistryClient), Failure> {
         let first = self.client(&a.host)?;
         let second = if a.host == b.host { first.clone() } else { self.client(&b.host)? };

@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rreg_oci::{Descriptor, Digest, ImageReference, Reference, RepositoryName};
+use rreg_oci::{Descriptor, Digest, Reference, RepositoryName};
 use rreg_policy::{Content, ManifestContent, ReadError};
 use rreg_runtime::RegistryClient;
 use rreg_runtime::client::{ClientError, FetchedManifest};
 
 use crate::connect::Connect;
 use crate::exit::Failure;
+use crate::named::ImageName;
 
 /// One repository of a registry.
 pub(crate) struct RemoteContent {
@@ -20,7 +21,7 @@ impl RemoteContent {
     /// The repository of an image, and the image in it.
     pub(crate) async fn open(
         connect: &Connect,
-        image: &ImageReference,
+        image: &ImageName,
     ) -> Result<(Self, FetchedManifest), Failure> {
         let client = connect.evidence_client(&image.host)?;
         let root = client.fetch_manifest(&image.repository, &image.reference()).await?;

@@ -42,6 +42,23 @@ pub(crate) enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// In one word, for programs.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Refused => "REFUSED",
+            Self::Unreachable => "UNREACHABLE",
+            Self::Usage => "USAGE",
+            Self::Input => "INPUT",
+            Self::Internal => "INTERNAL",
+            Self::Denied => "DENIED",
+            Self::Config => "CONFIG",
+            Self::Interrupted => "INTERRUPTED",
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -56,11 +73,27 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// What to do next.
     pub(crate) hint: Option<String>,
+    /// The code that the registry gave.
+    code: Option<String>,
+    /// The HTTP status that the registry gave.
+    status: Option<u16>,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None }
+        Self { exit, message: message.into(), hint: None, code: None, status: None }
+    }
+
+    /// For programs. The code is the registry's where it gave one.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        let code = self.code.as_deref().unwrap_or_else(|| self.exit.code());
+        serde_json::json!({
+            "exit": self.exit as u8,
+            "code": code,
+            "status": self.status,
+            "message": self.message,
+            "hint": self.hint,
+        })
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -123,7 +156,13 @@ impl From<ClientError> for Failure {
             (ErrorClass::Local, ErrorKind::Setup(_)) => Exit::Usage,
             (ErrorClass::Local, _) => Exit::Input,
         };
-        Self { exit, message: error.to_string(), hint: refused.or_else(|| error.hint()) }
+        Self {
+            exit,
+            message: error.to_string(),
+            hint: refused.or_else(|| error.hint()),
+            code: error.code().map(str::to_owned),
+            status: error.status().map(|status| status.as_u16()),
+        }
     }
 }
 
@@ -185,6 +224,9 @@ mod tests {
         };
         ClientError {
             operation: "manifest_get",
+            doing: "reading",
+            part: Some(":1.0".into()),
+            address: None,
             host: "h:1".into(),
             repository: Some("team/app".parse().unwrap()),
             kind: Box::new(kind),
@@ -208,8 +250,23 @@ mod tests {
             (400, "DENIED", Some(decision)),
         ] {
             let failure = refused(status, code, detail);
-            assert!(!failure.hint.unwrap_or_default().contains("policy explain"), "{code} {detail:?}");
-            assert!(detail.is_none_or(|detail| failure.message.contains(detail)));
+            assert!(
+                !failure.hint.as_deref().unwrap_or_default().contains("policy explain"),
+                "{code} {detail:?}"
+            );
+            // What is no decision is told, in words.
+            let told = ["rule releases", "outcome deny"];
+            assert!(
+                detail.is_none_or(|detail| {
+                    detail == decision || told.iter().all(|told| failure.message.contains(told))
+                }),
+                "{}",
+                failure.message
+            );
+            assert!(failure.message.starts_with("reading h:1/team/app:1.0: "), "{}", failure.message);
+            assert!(!failure.message.contains(['{', '_']), "{}", failure.message);
+            assert_eq!(failure.to_json()["code"], code);
+            assert_eq!(failure.to_json()["status"], status);
         }
     }
 

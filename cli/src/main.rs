@@ -10,6 +10,7 @@ mod commands;
 mod connect;
 mod content;
 mod exit;
+mod named;
 mod output;
 mod password;
 mod progress;

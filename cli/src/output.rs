@@ -144,9 +144,7 @@ pub(crate) fn write_failure(format: Format, failure: &Failure) {
     let mut to = anstream::stderr().lock();
     let _ = match format {
         Format::Json => {
-            let error =
-                json!({ "exit": failure.exit as u8, "message": failure.message, "hint": failure.hint });
-            writeln!(to, "{}", json!({ "error": error }))
+            writeln!(to, "{}", json!({ "error": failure.to_json() }))
         }
         Format::Human => {
             let hint = failure.hint.as_ref();

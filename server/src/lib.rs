@@ -28,8 +28,11 @@ pub use admission::{LoadError, load_directory, policy_files, policy_text};
 pub use auth::{access, caller_of};
 pub use config::Config;
 pub use handlers::tag_rule_view;
-pub use open::{Opened, open, open_metadata, open_to_adopt, open_to_read, open_to_rebuild, read_htpasswd};
-pub use private::{Exposed, exposed, exposed_secrets};
+pub use open::{
+    Opened, create_database, has_database, open, open_metadata, open_to_adopt, open_to_read, open_to_rebuild,
+    read_htpasswd,
+};
+pub use private::{Exposed, Made, exposed, exposed_secrets, keep_owner};
 pub use revocation::Revocations;
 pub use run::{RunError, check_files, run};
 pub use trust_files::{DirectoryTrust, StoreFile, read_file};

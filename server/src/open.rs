@@ -16,7 +16,7 @@ use rreg_auth::Htpasswd;
 use rreg_storage::{BlobStore, CacheLimits, Claim, MetadataStore, Storage, StorageError, StorageOptions};
 
 use crate::config::{self, Backend, Config, DatabaseUrl};
-use crate::private::keep_private;
+use crate::private::{keep_private, make_directory};
 use crate::store_client::Patience;
 
 /// For whoever reads beside a server: caches would not be told what it writes.
@@ -111,21 +111,42 @@ async fn connect(config: &Config, limits: CacheLimits) -> Result<MetadataStore, 
 }
 
 /// Opens the database beside a server that may be running, for tables that no server caches: accounts, roles and the
-/// audit trail. Content must not be touched through it.
+/// audit trail. Content must not be touched through it. Whoever does not mean to make one asks [`has_database`] first.
 ///
 /// # Errors
 /// When it cannot be opened.
 pub async fn open_metadata(config: &Config) -> Result<MetadataStore, StorageError> {
     keep_private();
+    connect(config, UNCACHED).await
+}
+
+/// Whether there is a database where the configuration says. Looking makes none.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn has_database(config: &Config) -> Result<bool, StorageError> {
+    match config.database_url() {
+        DatabaseUrl::Postgres(url) => MetadataStore::is_in_postgres(url.expose()).await,
+        DatabaseUrl::Sqlite(path) => Ok(path.exists()),
+    }
+}
+
+/// Makes the database of a registry that was never started, with its directory.
+///
+/// # Errors
+/// When it cannot be made.
+pub async fn create_database(config: &Config) -> Result<(), StorageError> {
+    keep_private();
     if let DatabaseUrl::Sqlite(path) = config.database_url()
         && let Some(directory) = path.parent().filter(|path| !path.as_os_str().is_empty())
     {
-        std::fs::create_dir_all(directory).map_err(|source| StorageError::Io {
+        make_directory(directory).map_err(|source| StorageError::Io {
             what: format!("making the directory {}", directory.display()),
             source,
         })?;
     }
-    connect(config, UNCACHED).await
+    connect(config, UNCACHED).await?.close().await;
+    Ok(())
 }
 
 /// Users of the file that `auth.htpasswd` names; nobody where it names none.

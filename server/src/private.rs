@@ -2,10 +2,10 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 
 use crate::config::{Config, DatabaseUrl};
 
@@ -17,6 +17,96 @@ const EVERYBODY: u32 = 0o007;
 /// What this process makes from now on is its owner's alone, whatever the umask was.
 pub(crate) fn keep_private() {
     rustix::process::umask(Mode::from_raw_mode(OTHERS));
+}
+
+/// Makes a directory. What root makes in somebody's directory is theirs.
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+    fs::create_dir_all(path)?;
+    let above = missing.last().and_then(|path| path.parent()).filter(|path| !path.as_os_str().is_empty());
+    let owner = fs::metadata(above.unwrap_or(Path::new(".")))?;
+    if rustix::process::geteuid().is_root() && owner.uid() != 0 {
+        for path in missing.iter().rev() {
+            give(path, &owner)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a command may have made in a registry's directories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// The database's files.
+    Rows,
+    /// Objects of the store too.
+    Content,
+}
+
+/// What root has made in a registry's directories becomes their owner's: a service that runs as somebody else could not
+/// write it.
+///
+/// # Errors
+/// When a file is not root's to give.
+pub fn keep_owner(config: &Config, made: Made) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let data = &config.storage.data;
+    let inside = |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = inside(data).map(|entry| entry.path()).collect();
+    if let DatabaseUrl::Sqlite(database) = config.database_url() {
+        let directory = database.parent().filter(|path| !path.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new("."));
+        let name = database.file_name().unwrap_or_default().as_encoded_bytes();
+        let entries = inside(directory);
+        files.extend(
+            entries
+                .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(name))
+                .map(|entry| entry.path()),
+        );
+        files.extend(["rreg.lock", "reserve"].map(|name| directory.join(name)));
+    }
+    let objects = data.join("objects");
+    for file in files.iter().filter(|file| file.exists()) {
+        let owner = fs::metadata(file.parent().unwrap_or(Path::new(".")))?;
+        if owner.uid() != 0 {
+            give(file, &owner)?;
+        }
+    }
+    if made == Made::Content && objects.is_dir() {
+        let owner = fs::metadata(&objects)?;
+        if owner.uid() != 0 {
+            give_all(&objects, &owner)?;
+        }
+    }
+    Ok(())
+}
+
+fn give_all(directory: &Path, owner: &fs::Metadata) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        give(&entry.path(), owner)?;
+        if entry.file_type()?.is_dir() {
+            give_all(&entry.path(), owner)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives a file or directory of root's away. Neither links nor files with a second name: that could be one that
+/// is none of ours.
+fn give(path: &Path, owner: &fs::Metadata) -> io::Result<()> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = match fs::File::options().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        // It may be gone by now, and a link is left as it is.
+        Err(_) => return Ok(()),
+    };
+    let found = file.metadata()?;
+    if found.uid() == 0 && (found.is_dir() || (found.is_file() && found.nlink() == 1)) {
+        std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
 }
 
 /// A file or directory that others may read or change.

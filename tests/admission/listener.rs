@@ -40,12 +40,12 @@ async fn it_has_connections_of_its_own_and_serves_nothing_else() {
 
 /// Certificates of one authority, as PEM files in `home`: `ca.pem`, `server.pem` and `server.key`; and a client's,
 /// `client.pem` and `client.key`.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     ca: rcgen::Certificate,
     client: (rcgen::Certificate, rcgen::KeyPair),
 }
 
-pub(super) fn authority(home: &Path) -> Authority {
+pub(crate) fn authority(home: &Path) -> Authority {
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

@@ -4,7 +4,7 @@
 mod cluster;
 mod hangs;
 mod images;
-mod listener;
+pub(crate) mod listener;
 mod login;
 mod operation;
 mod upstreams;

@@ -10,6 +10,7 @@ mod crane;
 pub(crate) mod docker;
 mod large_layer;
 mod login;
+mod named;
 mod oras;
 mod podman;
 mod refused;

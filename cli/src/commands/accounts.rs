@@ -4,10 +4,10 @@
 use std::io::Read as _;
 
 use rreg_auth::{ApiToken, Htpasswd, OrganisationName, PrincipalName, hash_password};
-use rreg_server::Config;
+use rreg_server::Made;
 use rreg_storage::{AuditEvent, MetadataStore, NewCredential};
 
-use super::config::Place;
+use super::config::{Existing, Place};
 use crate::exit::{Exit, Failure};
 
 /// Longest password read from standard input, in bytes.
@@ -15,7 +15,7 @@ const MAX_INPUT: u64 = 4096;
 
 /// The database of a configuration.
 pub(super) struct Accounts {
-    pub(super) config: Config,
+    pub(super) config: Existing,
     pub(super) metadata: MetadataStore,
     pub(super) htpasswd: Htpasswd,
 }
@@ -28,7 +28,7 @@ impl From<rreg_auth::NameError> for Failure {
 
 impl Accounts {
     pub(super) async fn open(place: &Place) -> Result<Self, Failure> {
-        let config = place.load()?;
+        let config = place.existing(Made::Rows).await?;
         let htpasswd = rreg_server::read_htpasswd(&config)?;
         let metadata = rreg_server::open_metadata(&config).await?;
         Ok(Self { config, metadata, htpasswd })

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use regex::Regex;
-use rreg_oci::ImageReference;
 use rreg_policy::{
     Evidence, EvidenceFact, Limits, Signer, TrustRoot, Verdict, Verification, VerifyContext, evidence_facts,
 };
 use rreg_server::{DirectoryTrust, Revocations};
 
 use crate::exit::{Exit, Failure};
+use crate::named::ImageName;
 use crate::revocation::Check;
 
 /// Whom to trust.
@@ -59,7 +59,7 @@ pub(super) struct Trust {
 
 impl Asked {
     /// Reads it; `None` where nothing was asked for.
-    pub(super) fn load(&self, image: &ImageReference) -> Result<Option<Trust>, Failure> {
+    pub(super) fn load(&self, image: &ImageName) -> Result<Option<Trust>, Failure> {
         let named = self.identity.is_some() || self.identity_regex.is_some();
         let files = DirectoryTrust::new("");
         let (roots, who) = if let Some(path) = &self.key {
@@ -107,7 +107,7 @@ impl Asked {
     }
 
     /// Reads what a verification needs: whoever may get a certificate of Sigstore is nobody in particular.
-    pub(super) fn required(&self, image: &ImageReference) -> Result<Trust, Failure> {
+    pub(super) fn required(&self, image: &ImageName) -> Result<Trust, Failure> {
         let named = self.identity.is_some() || self.identity_regex.is_some();
         if self.trusted_root.is_some() && !(self.issuer.is_some() && named) {
             let why = "--trusted-root needs --issuer, and --identity or --identity-regex";

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use rreg_oci::ImageReference;
 use rreg_policy::COSIGN_SIGN;
 use rreg_policy::sign::attest_bundle;
 use rreg_server::read_file;
@@ -13,13 +12,14 @@ use super::sign::{By, attach, said};
 use crate::connect::Connect;
 use crate::content::RemoteContent;
 use crate::exit::{Exit, Failure};
+use crate::named::ImageName;
 use crate::output::Output;
 
 #[derive(Args, Debug)]
 pub(crate) struct Attest {
     /// host[:port]/repository[:tag][@digest]
     #[arg(value_name = "IMAGE")]
-    image: ImageReference,
+    image: ImageName,
     /// What is attested, as JSON
     #[arg(long, value_name = "FILE")]
     predicate: PathBuf,

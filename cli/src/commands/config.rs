@@ -1,9 +1,11 @@
 //! `rreg config`: the server's configuration as it would be used, and what there is to configure.
 
+use std::ops::Deref;
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use rreg_server::config::{Config as Settled, ConfigError, Loaded, Sources, reference};
+use rreg_server::Made;
+use rreg_server::config::{Backend, Config as Settled, ConfigError, DatabaseUrl, Loaded, Sources, reference};
 
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, warning};
@@ -57,11 +59,85 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Reads file, environment and these flags.
-    pub(crate) fn load(&self) -> Result<Settled, ConfigError> {
+    /// Reads file, environment and these flags. The registry need not be there.
+    pub(crate) fn load(&self) -> Result<Loaded, ConfigError> {
         let (config, data) = (self.config.clone(), self.data.clone());
         let settings = Settings { config, data, listen: None, insecure: false, log_level: None };
-        Ok(settings.load()?.config)
+        settings.load()
+    }
+
+    /// The configuration of a registry that is there: a command beside the server makes none.
+    pub(crate) async fn existing(&self, made: Made) -> Result<Existing, Failure> {
+        let loaded = self.load()?;
+        if rreg_server::has_database(&loaded.config).await? {
+            return Ok(Existing { config: loaded.config, made });
+        }
+        Err(self.absent(&loaded, "database"))
+    }
+
+    /// The configuration of a registry whose database may be lost, but not its objects.
+    pub(crate) async fn lost(&self) -> Result<Existing, Failure> {
+        let loaded = self.load()?;
+        let storage = &loaded.config.storage;
+        let is_there = storage.backend != Backend::Directory || storage.data.join("objects").is_dir();
+        if is_there || rreg_server::has_database(&loaded.config).await? {
+            return Ok(Existing { config: loaded.config, made: Made::Content });
+        }
+        Err(self.absent(&loaded, "object store"))
+    }
+
+    fn absent(&self, loaded: &Loaded, what: &str) -> Failure {
+        let full = |path: PathBuf| std::path::absolute(&path).unwrap_or(path).display().to_string();
+        let (field, place) = match loaded.config.database_url() {
+            _ if what != "database" => ("storage.data", full(loaded.config.storage.data.join("objects"))),
+            DatabaseUrl::Postgres(_) => ("database.url", "the PostgreSQL database".to_owned()),
+            DatabaseUrl::Sqlite(path) if loaded.config.database.url.is_some() => ("database.url", full(path)),
+            DatabaseUrl::Sqlite(path) => ("storage.data", full(path)),
+        };
+        let said = match loaded.origins.get(field) {
+            Some(origin) => format!("{field} is from {origin}"),
+            None => format!("the default of {field}"),
+        };
+        let file = self.config.clone().or_else(|| std::env::var_os("RREG_CONFIG").map(PathBuf::from));
+        let read = match file {
+            Some(file) => format!("the configuration {} was read", file.display()),
+            None => "no configuration file was read".to_owned(),
+        };
+        let why = format!("there is no registry here: no {what} at {place} ({said}; {read})");
+        Failure::new(Exit::Config, why).hint(
+            "name the configuration of the server with --config FILE or RREG_CONFIG, or its directory with --data DIR; \
+             `rreg serve` makes a new registry, and `rreg init` does before its first start",
+        )
+    }
+}
+
+/// The configuration of a registry that is there. What root makes in its directories is their owner's in the end.
+#[derive(Debug)]
+pub(crate) struct Existing {
+    config: Settled,
+    made: Made,
+}
+
+impl Existing {
+    /// For a registry that is being made.
+    pub(super) fn new(config: Settled) -> Self {
+        Self { config, made: Made::Rows }
+    }
+}
+
+impl Deref for Existing {
+    type Target = Settled;
+
+    fn deref(&self) -> &Settled {
+        &self.config
+    }
+}
+
+impl Drop for Existing {
+    fn drop(&mut self) {
+        if let Err(error) = rreg_server::keep_owner(&self.config, self.made) {
+            warning(&format!("what was made here could not be given to the owner of the directory: {error}"));
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! `rreg cp SRC DST`, and what push and pull share with it.
 
 use clap::Args;
-use rreg_oci::{ImageReference, Tag};
+use rreg_oci::Tag;
 use rreg_runtime::client::FetchedManifest;
 use rreg_runtime::transfer::{Origin, Platform, Report, Target, Transfer};
 use serde::Serialize;
 
 use crate::connect::Connect;
 use crate::exit::{Exit, Failure};
+use crate::named::ImageName;
 use crate::output::Output;
 use crate::progress;
 use crate::text::{GOOD, NAME, paint, size};
@@ -16,10 +17,10 @@ use crate::text::{GOOD, NAME, paint, size};
 pub(crate) struct Cp {
     /// host[:port]/repository[:tag][@digest]
     #[arg(value_name = "SRC")]
-    source: ImageReference,
+    source: ImageName,
     /// Likewise; only a digest means: no tag
     #[arg(value_name = "DST")]
-    destination: ImageReference,
+    destination: ImageName,
     #[command(flatten)]
     copying: Copying,
     #[command(flatten)]
@@ -68,7 +69,7 @@ impl Copying {
         origin: Origin,
         target: Target,
         root: FetchedManifest,
-        names: (&str, &ImageReference),
+        names: (&str, &ImageName),
     ) -> Result<Exit, Failure> {
         let image = names.1;
         if let Some(wanted) =

@@ -3,6 +3,7 @@
 use clap::Args;
 use rreg_gc::{Damage, Depth, Extra, Finding, Inspection, Rebuild, Rebuilt};
 use rreg_oci::Digest;
+use rreg_server::Made;
 use rreg_server::config::HumanDuration;
 use serde::Serialize;
 use serde_json::json;
@@ -74,7 +75,11 @@ impl<'a> From<&'a Finding> for FindingView<'a> {
 
 impl Fsck {
     pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
-        let config = self.place.load()?;
+        let config = if self.rebuild || self.adopt {
+            self.place.lost().await?
+        } else {
+            self.place.existing(Made::Content).await?
+        };
         let depth = if self.deep { Depth::Deep } else { Depth::Quick };
         if self.rebuild {
             let opened = rreg_server::open_to_rebuild(&config).await?;

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use rreg_gc::{Plan, Report, Schedule};
 use rreg_oci::{Digest, RepositoryName};
-use rreg_server::Config;
+use rreg_server::{Config, Made};
 use rreg_storage::{Holder, Presence, ReviewKind, StorageError};
 use serde::Serialize;
 use serde_json::json;
@@ -43,14 +43,14 @@ impl Gc {
     pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
         match self {
             Self::Plan { limit, place } => {
-                let config = place.load()?;
+                let config = place.existing(Made::Rows).await?;
                 let storage = rreg_server::open_to_read(&config).await?;
                 let plan = rreg_gc::plan(&storage, &config.reclaim_schedule(), *limit).await;
                 storage.metadata().close().await;
                 show_plan(output, &plan?)
             }
             Self::Run { place } => {
-                let config = place.load()?;
+                let config = place.existing(Made::Content).await?;
                 let opened = rreg_server::open(&config).await.map_err(|error| match error {
                     StorageError::Setting(_) => Failure::from(error).hint(
                         "a running server reclaims by itself every reclaim.period; rreg gc plan shows what is due",
@@ -64,7 +64,7 @@ impl Gc {
                 show_report(output, report?)
             }
             Self::Why { digest, place } => {
-                let config = place.load()?;
+                let config = place.existing(Made::Rows).await?;
                 let storage = rreg_server::open_to_read(&config).await?;
                 let presences = storage.metadata().presences(digest).await;
                 storage.metadata().close().await;

@@ -1,13 +1,14 @@
 //! `rreg inspect IMAGE`
 
 use clap::Args;
-use rreg_oci::{Descriptor, ImageReference, Manifest, ManifestKind, media_type};
+use rreg_oci::{Descriptor, Manifest, ManifestKind, media_type};
 use rreg_runtime::RegistryClient;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::connect::Connect;
 use crate::exit::{Exit, Failure};
+use crate::named::ImageName;
 use crate::output::Output;
 use crate::text::{NAME, fields, paint, plain, size, table};
 
@@ -18,7 +19,7 @@ const MAX_CONFIG: u64 = 8 << 20;
 pub(crate) struct Inspect {
     /// host[:port]/repository[:tag][@digest]
     #[arg(value_name = "IMAGE")]
-    image: ImageReference,
+    image: ImageName,
     /// Print the manifest's bytes as they are and nothing else
     #[arg(long)]
     raw: bool,

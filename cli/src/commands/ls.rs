@@ -3,12 +3,13 @@
 use std::str::FromStr;
 
 use clap::Args;
-use rreg_oci::{Descriptor, Digest, ImageReference, RepositoryName};
+use rreg_oci::{Descriptor, Digest, RepositoryName};
 use rreg_runtime::RegistryClient;
 use serde::Serialize;
 
 use crate::connect::Connect;
 use crate::exit::{Exit, Failure};
+use crate::named::{Host, ImageName};
 use crate::output::Output;
 use crate::text::{NAME, paint, plain, size};
 
@@ -30,17 +31,17 @@ pub(crate) struct Ls {
 /// A whole registry or something in it.
 #[derive(Clone, Debug)]
 enum Place {
-    Registry(String),
-    Image(ImageReference),
+    Registry(Host),
+    Image(ImageName),
 }
 
 impl FromStr for Place {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        match s.trim_end_matches('/').split_once('/') {
-            None => Ok(Self::Registry(s.trim_end_matches('/').to_owned())),
-            Some(_) => s.parse().map(Self::Image).map_err(|e| format!("{e}")),
+        match Host::split(s.trim_end_matches('/'))? {
+            (host, None) => Ok(Self::Registry(host)),
+            (_, Some(_)) => s.trim_end_matches('/').parse().map(Self::Image),
         }
     }
 }
@@ -77,28 +78,28 @@ impl Ls {
     pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
         match &self.place {
             Place::Registry(host) if self.referrers => {
-                Err(Failure::new(Exit::Usage, format!("--referrers needs an image, {host:?} is a registry")))
+                Err(Failure::new(Exit::Usage, format!("--referrers needs an image, {host} is a registry")))
             }
             Place::Registry(host) => {
                 let found = self.connect.client(host)?.catalog().await?;
-                output.result(&Repositories { host, repositories: &found }, || lines(&found))
+                output.result(&Repositories { host: host.name(), repositories: &found }, || lines(&found))
             }
             Place::Image(image) if self.referrers => self.referrers(output, image).await,
             Place::Image(image) => self.tags(output, image).await,
         }
     }
 
-    async fn tags(&self, output: &Output, image: &ImageReference) -> Result<Exit, Failure> {
+    async fn tags(&self, output: &Output, image: &ImageName) -> Result<Exit, Failure> {
         if image.tag.is_some() || image.digest.is_some() {
             return Err(Failure::new(Exit::Usage, format!("{image} is one image, not a repository"))
                 .hint("use `rreg inspect` for an image, or `rreg ls --referrers`"));
         }
         let found = self.connect.client(&image.host)?.tags(&image.repository).await?;
-        let value = Tags { host: &image.host, repository: &image.repository, tags: &found };
+        let value = Tags { host: image.host.name(), repository: &image.repository, tags: &found };
         output.result(&value, || lines(&found))
     }
 
-    async fn referrers(&self, output: &Output, image: &ImageReference) -> Result<Exit, Failure> {
+    async fn referrers(&self, output: &Output, image: &ImageName) -> Result<Exit, Failure> {
         let client = self.connect.client(&image.host)?;
         let digest = client.resolve(&image.repository, &image.reference()).await?.digest;
         let referrers = tree(&client, &image.repository, digest, 0).await?;

@@ -12,6 +12,7 @@ mod cp;
 mod fsck;
 mod gate;
 mod gc;
+mod init;
 mod inspect;
 mod key;
 mod ls;
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     // --- server side ---
     /// Run the registry server
     Serve(serve::Serve),
+    /// Make the database of a new registry, where something is to be set up before the server's first start
+    Init(init::Init),
     /// Show, check and explain the server's configuration
     #[command(subcommand)]
     Config(config::Config),
@@ -120,6 +123,7 @@ impl Command {
         match self {
             // Stops in good order on its own.
             Self::Serve(command) => command.run(output).await,
+            Self::Init(command) => command.run(output).await,
             Self::Config(command) => command.run(output),
             Self::Gc(command) => interruptible(command.run(output)).await,
             Self::Fsck(command) => interruptible(command.run(output)).await,

@@ -4,20 +4,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use rreg_oci::{ImageReference, Tag};
+use rreg_oci::Tag;
 use rreg_runtime::image::LayoutWriter;
 use rreg_runtime::transfer::{Origin, Target};
 
 use super::cp::{self, Copying};
 use crate::connect::Connect;
 use crate::exit::{Exit, Failure};
+use crate::named::ImageName;
 use crate::output::Output;
 
 #[derive(Args, Debug)]
 pub(crate) struct Pull {
     /// host[:port]/repository[:tag][@digest]
     #[arg(value_name = "IMAGE")]
-    image: ImageReference,
+    image: ImageName,
     /// Directory of an OCI image layout, new or to be added to; a path that ends in .tar becomes an archive
     #[arg(value_name = "DIR|ARCHIVE.tar")]
     path: PathBuf,

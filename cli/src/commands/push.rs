@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use rreg_oci::{ImageReference, Tag};
+use rreg_oci::Tag;
 use rreg_runtime::image::LayoutReader;
 use rreg_runtime::transfer::{Origin, Target};
 
 use super::cp::Copying;
 use crate::connect::Connect;
 use crate::exit::{Exit, Failure};
+use crate::named::ImageName;
 use crate::output::Output;
 
 #[derive(Args, Debug)]
@@ -20,7 +21,7 @@ pub(crate) struct Push {
     path: PathBuf,
     /// host[:port]/repository[:tag][@digest]; without tag and digest the tag is latest
     #[arg(value_name = "IMAGE")]
-    image: ImageReference,
+    image: ImageName,
     /// Which image of the layout, by its name there; needed when there are several
     #[arg(long, value_name = "NAME")]
     name: Option<String>,

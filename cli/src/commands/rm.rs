@@ -1,11 +1,12 @@
 //! `rreg rm IMAGE`
 
 use clap::Args;
-use rreg_oci::{Digest, ImageReference, Manifest, Reference};
+use rreg_oci::{Digest, Manifest, Reference};
 use serde::Serialize;
 
 use crate::connect::Connect;
 use crate::exit::{Exit, Failure};
+use crate::named::ImageName;
 use crate::output::Output;
 use crate::text::{GOOD, NAME, paint};
 
@@ -13,7 +14,7 @@ use crate::text::{GOOD, NAME, paint};
 pub(crate) struct Rm {
     /// host[:port]/repository:tag removes the tag, host[:port]/repository@digest the manifest and its tags
     #[arg(value_name = "IMAGE")]
-    image: ImageReference,
+    image: ImageName,
     #[command(flatten)]
     connect: Connect,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use clap::Args;
-use rreg_oci::{Descriptor, Digest, ImageReference, media_type};
+use rreg_oci::{Descriptor, Digest, media_type};
 use rreg_policy::COSIGN_SIGN;
 use rreg_policy::sign::{BUNDLE_V03, SigningKey, bundle_manifest, image_bundle};
 use rreg_runtime::client::FetchedManifest;
@@ -14,6 +14,7 @@ use super::key;
 use crate::connect::Connect;
 use crate::content::RemoteContent;
 use crate::exit::{Exit, Failure};
+use crate::named::ImageName;
 use crate::output::Output;
 use crate::password::KeyPassword;
 use crate::text::{GOOD, NAME, paint};
@@ -22,7 +23,7 @@ use crate::text::{GOOD, NAME, paint};
 pub(crate) struct Sign {
     /// host[:port]/repository[:tag][@digest]; of an index, the signature covers every platform
     #[arg(value_name = "IMAGE")]
-    image: ImageReference,
+    image: ImageName,
     #[command(flatten)]
     by: By,
     #[command(flatten)]
@@ -95,7 +96,7 @@ pub(super) async fn attach(
 pub(super) fn said(
     output: &Output,
     done: &str,
-    image: &ImageReference,
+    image: &ImageName,
     digests: (&Digest, &Digest),
     key: &SigningKey,
     predicate_type: &str,

@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 use rreg_oci::{Digest, RepositoryName, Tag as TagName};
+use rreg_server::Made;
 use rreg_storage::TagChange;
 use serde::Serialize;
 
@@ -64,7 +65,7 @@ impl Tag {
             Self::History(history) => history,
             Self::Rule(rule) => return rule.run(output).await,
         };
-        let config = history.place.load()?;
+        let config = history.place.existing(Made::Rows).await?;
         let storage = rreg_server::open_to_read(&config).await?;
         let (repository, tag) = &history.target;
         let changes = storage.metadata().tag_history(repository, tag.as_ref(), history.limit).await;

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use clap::Args;
-use rreg_oci::{Descriptor, Digest, ImageReference, Manifest, ManifestKind, ManifestLimits, Reference};
+use rreg_oci::{Descriptor, Digest, Manifest, ManifestKind, ManifestLimits, Reference};
 use rreg_policy::{
     Attachment, Content as _, EvidenceFact, Found, Limits, ManifestContent, attached, attestation_of,
     evidence_of,
@@ -17,6 +17,7 @@ use super::verify::Piece;
 use crate::connect::Connect;
 use crate::content::{RemoteContent, manifest_content};
 use crate::exit::{Exit, Failure};
+use crate::named::ImageName;
 use crate::output::Output;
 use crate::text::{BAD, HINT, NAME, paint, plain};
 
@@ -28,7 +29,7 @@ const MAX_DEPTH: usize = 8;
 pub(crate) struct Tree {
     /// host[:port]/repository[:tag][@digest]
     #[arg(value_name = "IMAGE")]
-    image: ImageReference,
+    image: ImageName,
     #[command(flatten)]
     asked: Asked,
     #[command(flatten)]

@@ -2,7 +2,7 @@
 //! for.
 
 use clap::Args;
-use rreg_oci::{Digest, ImageReference};
+use rreg_oci::Digest;
 use rreg_policy::{EvidenceKind, Found, Gathered, Limits, Verdict, Verification, gather};
 use rreg_runtime::transfer::{Origin, Platform};
 use serde::Serialize;
@@ -12,6 +12,7 @@ use super::attest::predicate_type;
 use crate::connect::Connect;
 use crate::content::{RemoteContent, manifest_content};
 use crate::exit::{Exit, Failure};
+use crate::named::ImageName;
 use crate::output::Output;
 use crate::text::{BAD, GOOD, HINT, NAME, fields, paint, plain};
 
@@ -22,7 +23,7 @@ use crate::text::{BAD, GOOD, HINT, NAME, fields, paint, plain};
 pub(crate) struct Verify {
     /// host[:port]/repository[:tag][@digest]
     #[arg(value_name = "IMAGE")]
-    image: ImageReference,
+    image: ImageName,
     /// Ask for an attestation of this type instead of a signature (names as for rreg attest, or a URI)
     #[arg(long = "type", value_name = "TYPE", value_parser = predicate_type)]
     kind: Option<String>,

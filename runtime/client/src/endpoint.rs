@@ -7,6 +7,12 @@ use reqwest::Url;
 /// Docker Hub is named by one host and served by another.
 const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
+/// A host without the scheme that may be before it.
+pub(crate) fn bare(host: &str) -> &str {
+    let bare = host.strip_prefix("https://").or_else(|| host.strip_prefix("http://"));
+    bare.map_or(host, |bare| bare.trim_end_matches('/'))
+}
+
 /// The base URL of the registry at `host[:port]`: http on loopback or when asked for, https otherwise.
 /// A scheme before the host decides instead.
 pub(crate) fn base_url(host: &str, plain_http: bool) -> Result<Url, String> {

@@ -8,6 +8,7 @@ use rreg_oci::{Digest, Operation, RepositoryName};
 
 use super::auth::AuthError;
 use super::credentials::CredentialError;
+use super::words;
 
 /// One entry of a registry's error body (distribution-spec, "Error Codes"). Text of a stranger: shortened and
 /// without control characters.
@@ -27,13 +28,14 @@ impl fmt::Display for RegistryError {
         if !self.message.is_empty() {
             write!(f, ": {}", self.message)?;
         }
-        self.detail.as_ref().map_or(Ok(()), |detail| write!(f, " ({detail})"))
+        let detail = self.detail.as_deref().and_then(words::detail);
+        detail.map_or(Ok(()), |detail| write!(f, " ({detail})"))
     }
 }
 
 /// The failure of one operation at one registry.
 #[derive(Debug, thiserror::Error)]
-#[error("{operation} at {host}{}{}: {kind}", if repository.is_some() { "/" } else { "" }, repository.as_ref().map_or("", |r| r.as_str()))]
+#[error("{doing} {}: {kind}{}", self.place(), self.tried())]
 pub struct ClientError {
     /// Which request, in the words of [`Operation::name`].
     pub operation: &'static str,
@@ -41,6 +43,12 @@ pub struct ClientError {
     pub host: String,
     /// The repository, if the request was about one.
     pub repository: Option<RepositoryName>,
+    /// What was being done, so that the place can follow.
+    pub doing: &'static str,
+    /// What in the repository it was about, `:tag` or `@digest`.
+    pub part: Option<String>,
+    /// The address that was asked, scheme and host; unknown where nothing was.
+    pub address: Option<String>,
     /// What happened.
     #[source]
     pub kind: Box<ErrorKind>,
@@ -147,7 +155,43 @@ impl ClientError {
             operation: operation.name(),
             host: host.to_owned(),
             repository: operation.repository().cloned(),
+            doing: words::doing(operation),
+            part: words::part(operation),
+            address: None,
             kind: Box::new(kind),
+        }
+    }
+
+    /// The same, with the address that was asked.
+    pub(crate) fn at(mut self, address: &str) -> Self {
+        self.address = Some(address.trim_end_matches('/').to_owned());
+        self
+    }
+
+    /// The registry, repository or image that it was about.
+    pub fn place(&self) -> String {
+        let repository = self.repository.as_ref().map(|repository| format!("/{repository}"));
+        let part = self.part.as_deref().unwrap_or_default();
+        format!("{}{}{part}", self.host, repository.unwrap_or_default())
+    }
+
+    /// The address, where nobody answered there as a registry does.
+    fn tried(&self) -> String {
+        let unanswered = matches!(
+            &*self.kind,
+            ErrorKind::Transport(_) | ErrorKind::Certificate(_) | ErrorKind::Timeout(_)
+        );
+        let address = self.address.as_deref().filter(|_| unanswered);
+        address.map_or_else(String::new, |address| format!(" (tried {address})"))
+    }
+
+    /// The registry's own code for what is wrong, if it gave one.
+    pub fn code(&self) -> Option<&str> {
+        match &*self.kind {
+            ErrorKind::Status { errors, .. } => {
+                errors.iter().map(|error| error.code.as_str()).find(|code| !code.is_empty())
+            }
+            _ => None,
         }
     }
 
@@ -202,17 +246,17 @@ impl ClientError {
         let host = &self.host;
         Some(match &*self.kind {
             ErrorKind::Status { status: StatusCode::UNAUTHORIZED, .. } => {
-                format!(
-                    "log in first, for example `skopeo login {host}`; credentials are read from auth.json and ~/.docker/config.json"
-                )
+                format!("log in first: `rreg login {host}`")
             }
             ErrorKind::Status { status: StatusCode::FORBIDDEN, .. } => {
                 "this account may not do that; ask the registry's administrator or use another account".into()
             }
             ErrorKind::Status { status: StatusCode::NOT_FOUND, .. } => match &self.repository {
-                Some(_) => format!(
-                    "see what is there with `rreg ls {host}`; private content may also look like this"
-                ),
+                Some(repository) => {
+                    let whole = self.operation == "tag_list" || self.code() == Some("NAME_UNKNOWN");
+                    let there = if whole { host.clone() } else { format!("{host}/{repository}") };
+                    format!("see what is there with `rreg ls {there}`; private content may also look like this")
+                }
                 None => format!("is {host} a registry? its /v2/ endpoint does not answer like one"),
             },
             ErrorKind::Status { status: StatusCode::METHOD_NOT_ALLOWED, .. } => {
@@ -225,8 +269,11 @@ impl ClientError {
             ErrorKind::Certificate(_) => {
                 "give the registry's CA with --ca-file".into()
             }
-            ErrorKind::Transport(_) => {
-                format!("check that {host} is right and reachable; a registry without TLS needs --plain-http")
+            ErrorKind::Transport(text) => self.unreachable(text),
+            ErrorKind::Status { status: StatusCode::BAD_REQUEST, errors, .. }
+                if errors.is_empty() && self.is_plain() =>
+            {
+                format!("if the registry speaks TLS, write https://{host}")
             }
             ErrorKind::Digest { .. } | ErrorKind::Length { .. } => {
                 "the registry's copy, or something on the way, is damaged; nothing was kept".into()
@@ -234,5 +281,27 @@ impl ClientError {
             ErrorKind::Auth(error) => return error.hint(),
             _ => return None,
         })
+    }
+
+    /// Whether http was spoken.
+    fn is_plain(&self) -> bool {
+        self.address.as_deref().is_some_and(|address| address.starts_with("http://"))
+    }
+
+    /// What to do where nobody answered: what was tried decides it.
+    fn unreachable(&self, text: &str) -> String {
+        let host = &self.host;
+        let nobody = text.contains("refused") || text.contains("dns error") || text.contains("unreachable");
+        match &self.address {
+            _ if nobody => format!("check that {host} is right and that a registry runs there"),
+            Some(_) if self.is_plain() => format!("if the registry speaks TLS, write https://{host}"),
+            // What rustls says of an answer that is not TLS.
+            Some(_) if text.contains("InvalidContentType") => {
+                format!(
+                    "what answers there does not speak TLS; to speak http without it, write http://{host}"
+                )
+            }
+            _ => format!("check that {host} is right and reachable"),
+        }
     }
 }

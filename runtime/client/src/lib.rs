@@ -25,6 +25,7 @@ mod source;
 mod tests;
 mod transport;
 mod upload;
+mod words;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -103,6 +104,8 @@ impl RegistryClient {
     pub fn new(host: &str, options: &ClientOptions) -> Result<Self, ClientError> {
         let setup = |why: String| ClientError::new(&Operation::Ping, host, ErrorKind::Setup(why));
         let base = endpoint::base_url(host, options.plain_http).map_err(setup)?;
+        // Credentials are kept under the host's name alone, and people are told that.
+        let host = endpoint::bare(host);
         let http = transport::http_client(&base, options).map_err(setup)?;
         let auth = Authorizer::new(
             host,
@@ -125,7 +128,7 @@ impl RegistryClient {
         })))
     }
 
-    /// The registry, as given to [`RegistryClient::new`].
+    /// The registry as given to [`RegistryClient::new`], without a scheme.
     pub fn host(&self) -> &str {
         &self.0.host
     }

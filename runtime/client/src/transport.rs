@@ -102,7 +102,7 @@ impl RegistryClient {
     }
 
     pub(crate) fn error(&self, operation: &Operation, kind: ErrorKind) -> ClientError {
-        ClientError::new(operation, &self.0.host, kind)
+        ClientError::new(operation, &self.0.host, kind).at(self.0.base.as_str())
     }
 
     /// Sends until an answer stands or the retries are used up.
@@ -245,7 +245,20 @@ impl RegistryClient {
         if accepted.contains(&response.status().as_u16()) {
             return Ok(response);
         }
+        let response = self.with_reason(request, response).await;
         Err(self.refusal(&request.operation, response).await)
+    }
+
+    /// An answer to HEAD has no body and so no reason: where something is forbidden, GET has one.
+    async fn with_reason(&self, request: &Request, response: Response) -> Response {
+        let status = response.status();
+        if request.method != Method::HEAD || status != StatusCode::FORBIDDEN {
+            return response;
+        }
+        match self.send_authorized(&Request { method: Method::GET, ..request.clone() }).await {
+            Ok(reasoned) if reasoned.status() == status => reasoned,
+            _ => response,
+        }
     }
 
     /// Reads an error answer. A body that cannot be read leaves the status, which is what counts.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
+use sqlx::Row as _;
 use sqlx::any::AnyPoolOptions;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _};
@@ -120,6 +121,20 @@ impl Database {
             .await?;
         migrate::migrate(Engine::Postgres, &mut *pool.acquire().await?).await?;
         Ok(Self { engine: Engine::Postgres, pool, writer: None, epochs: Arc::default(), reserve: None })
+    }
+
+    /// Whether there is a schema of ours in a PostgreSQL database, which is not changed.
+    pub(crate) async fn is_in_postgres(url: &str) -> Result<bool, StorageError> {
+        sqlx::any::install_default_drivers();
+        let mut conn = AnyConnection::connect(url).await?;
+        let row = sqlx::query(
+            "SELECT CASE WHEN to_regclass('_sqlx_migrations') IS NULL THEN CAST(0 AS BIGINT) ELSE CAST(1 AS BIGINT) END",
+        )
+        .fetch_one(&mut conn)
+        .await?;
+        let found: i64 = row.try_get(0)?;
+        conn.close().await?;
+        Ok(found == 1)
     }
 
     pub(crate) fn engine(&self) -> Engine {

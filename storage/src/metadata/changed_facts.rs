@@ -22,8 +22,8 @@ pub(super) async fn names_changed(
          UNION SELECT c.id, c.config FROM below CROSS JOIN manifest_children mc CROSS JOIN manifests c \
          WHERE mc.manifest_id = below.id AND c.id = mc.child_id) \
          UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 \
-         WHERE manifest_id IN (SELECT id FROM below UNION SELECT t.id FROM below CROSS JOIN manifests t \
-         WHERE t.repository_id = $1 AND t.config = below.config) \
+         WHERE manifest_id IN (SELECT id FROM below UNION SELECT t.id FROM (SELECT DISTINCT config FROM below) AS forms \
+         CROSS JOIN manifests t WHERE t.repository_id = $1 AND t.config = forms.config) \
          RETURNING (SELECT m.digest FROM manifests m WHERE m.id = decisions.manifest_id)",
     )
     .bind(repository)

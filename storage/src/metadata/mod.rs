@@ -114,6 +114,14 @@ impl MetadataStore {
         Ok(Self::new(Database::sqlite_to_read(path).await?, none))
     }
 
+    /// Whether a registry has been in this PostgreSQL database. Nothing is made there.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn is_in_postgres(url: &str) -> Result<bool, StorageError> {
+        Database::is_in_postgres(url).await
+    }
+
     /// Connects to PostgreSQL, shared with other replicas.
     ///
     /// # Errors

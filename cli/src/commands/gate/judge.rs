@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use futures_util::{StreamExt as _, stream};
-use rreg_oci::{ImageReference, Reference, Tag};
+use rreg_oci::{Reference, Tag};
 use rreg_policy::{
     EvaluateContext, Evidence, Facts, ImageFacts, Limits, TrustRoot, VerifyContext, evaluate, evidence_facts,
     gather, image_facts, sbom_facts,
@@ -19,6 +19,7 @@ use super::report::{Found, Judged, Unchecked};
 use crate::connect::Connect;
 use crate::content::{RemoteContent, manifest_content};
 use crate::exit::Failure;
+use crate::named::{Host, ImageName};
 
 /// Images looked at together.
 const TOGETHER: usize = 8;
@@ -56,16 +57,16 @@ impl<'a> Judge<'a> {
     ///
     /// # Errors
     /// What is wrong whatever the image, such as a CA file that cannot be read.
-    pub(crate) async fn all(&self, images: &[ImageReference]) -> Result<Vec<Judged>, Failure> {
-        let mut clients = BTreeMap::<&str, RegistryClient>::new();
+    pub(crate) async fn all(&self, images: &[ImageName]) -> Result<Vec<Judged>, Failure> {
+        let mut clients = BTreeMap::<&Host, RegistryClient>::new();
         for image in images {
-            if !clients.contains_key(image.host.as_str()) {
+            if !clients.contains_key(&image.host) {
                 clients.insert(&image.host, self.connect.evidence_client(&image.host)?);
             }
         }
         let clients = &clients;
         let work = images.iter().map(|image| async move {
-            let result = match clients.get(image.host.as_str()) {
+            let result = match clients.get(&image.host) {
                 Some(client) => self.in_time(image, client).await,
                 None => Err(unchecked("there is no client for its registry")),
             };
@@ -74,7 +75,7 @@ impl<'a> Judge<'a> {
         Ok(stream::iter(work).buffered(TOGETHER).collect().await)
     }
 
-    async fn in_time(&self, image: &ImageReference, client: &RegistryClient) -> Result<Found, Unchecked> {
+    async fn in_time(&self, image: &ImageName, client: &RegistryClient) -> Result<Found, Unchecked> {
         let late = Duration::from_secs(self.how.timeout);
         let judged = tokio::time::timeout(late, self.one(image, client)).await;
         judged.unwrap_or_else(|_| {
@@ -97,7 +98,7 @@ impl<'a> Judge<'a> {
         })
     }
 
-    async fn one(&self, image: &ImageReference, client: &RegistryClient) -> Result<Found, Unchecked> {
+    async fn one(&self, image: &ImageName, client: &RegistryClient) -> Result<Found, Unchecked> {
         let reference = image.reference();
         let fetched = client.fetch_manifest(&image.repository, &reference);
         let (fetched, tag) = tokio::join!(fetched, self.second_name(image, client));
@@ -121,7 +122,7 @@ impl<'a> Judge<'a> {
         };
         let content = RemoteContent { client: client.clone(), repository: image.repository.clone() };
         let limits = Limits::default();
-        let host = canonical(&image.host);
+        let host = canonical(image.host.name());
         let repository = image.repository.as_str();
         let (stated, gathered) = tokio::join!(
             image_facts(&content, &host, repository, &tags, &manifest, &[], &limits),
@@ -176,7 +177,7 @@ impl<'a> Judge<'a> {
     /// looked up is no tag that is gone: policies may be about it.
     async fn second_name<'i>(
         &self,
-        image: &'i ImageReference,
+        image: &'i ImageName,
         client: &RegistryClient,
     ) -> Result<Option<(&'i Tag, rreg_oci::Digest)>, Unchecked> {
         let Some(tag) = image.tag.as_ref().filter(|_| image.digest.is_some()) else { return Ok(None) };

@@ -13,12 +13,12 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use rreg_oci::ImageReference;
 
 pub(super) use judge::Judge;
 
 use crate::connect::Connect;
 use crate::exit::{Exit, Failure};
+use crate::named::ImageName;
 use crate::output::{Output, warning};
 use crate::revocation::Check;
 use policies::Policies;
@@ -36,7 +36,7 @@ const CODES: &str = "Exit codes:
 pub(crate) struct Gate {
     /// host[:port]/repository[:tag][@digest]
     #[arg(value_name = "IMAGE", required = true)]
-    images: Vec<ImageReference>,
+    images: Vec<ImageName>,
     /// A policy, or a directory of policies (*.yaml, *.yml). Keys, roots and stores in a policy are relative to its
     /// file. May be given several times
     #[arg(long = "policy", value_name = "FILE|DIR", required = true)]

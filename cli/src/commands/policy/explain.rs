@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use clap::Args;
-use rreg_oci::{Digest, ImageReference, Operation};
+use rreg_oci::{Digest, Operation};
 use rreg_policy::{Decision, Outcome, Point};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,7 @@ use crate::commands::gate::table::{self, Detail};
 use crate::commands::gate::{How, Judge};
 use crate::connect::Connect;
 use crate::exit::{Exit, Failure};
+use crate::named::{Host, ImageName};
 use crate::output::Output;
 use crate::text::{BAD, GOOD, HINT, NAME, paint, plain};
 
@@ -80,7 +81,7 @@ impl Explain {
         let images = self
             .targets
             .iter()
-            .map(|text| text.parse::<ImageReference>().map_err(|e| Failure::new(Exit::Usage, e.to_string())));
+            .map(|text| text.parse::<ImageName>().map_err(|e| Failure::new(Exit::Usage, e)));
         let images = images.collect::<Result<Vec<_>, _>>()?;
         if self.policies.is_empty() {
             self.stored(output, &images).await
@@ -89,7 +90,7 @@ impl Explain {
         }
     }
 
-    async fn here(&self, output: &Output, images: &[ImageReference]) -> Result<Exit, Failure> {
+    async fn here(&self, output: &Output, images: &[ImageName]) -> Result<Exit, Failure> {
         let policies = Policies::load(&self.policies)?;
         let judge = Judge::new(&policies, &self.connect, self.how);
         let images = judge.all(images).await?;
@@ -98,7 +99,7 @@ impl Explain {
         Ok(report.exit())
     }
 
-    async fn stored(&self, output: &Output, images: &[ImageReference]) -> Result<Exit, Failure> {
+    async fn stored(&self, output: &Output, images: &[ImageName]) -> Result<Exit, Failure> {
         let mut all = Vec::new();
         for image in images {
             all.push((image, self.ask(image).await?));
@@ -115,7 +116,7 @@ impl Explain {
         Ok(exit_of(decided.into_iter()))
     }
 
-    async fn ask(&self, image: &ImageReference) -> Result<Stored, Failure> {
+    async fn ask(&self, image: &ImageName) -> Result<Stored, Failure> {
         let client = self.connect.client(&image.host)?;
         let operation =
             Operation::DecisionGet { repository: image.repository.clone(), reference: image.reference() };
@@ -135,14 +136,14 @@ fn unreachable_hint(error: rreg_runtime::client::ClientError, hint: &str) -> Fai
     if not_found { failure.hint(hint) } else { failure }
 }
 
-fn read(answer: &Bytes, host: &str) -> Result<Stored, Failure> {
+fn read(answer: &Bytes, host: &Host) -> Result<Stored, Failure> {
     serde_json::from_slice(answer).map_err(|e| {
         let why = format!("{host} did not answer with a decision that this version understands: {e}");
         Failure::new(Exit::Unreachable, why)
     })
 }
 
-fn human(image: &ImageReference, stored: &Stored, point: Point) -> String {
+fn human(image: &ImageName, stored: &Stored, point: Point) -> String {
     let Some(decision) = stored.decisions.at(point) else {
         return format!("{image}: nothing is decided at {}\n", point.word());
     };

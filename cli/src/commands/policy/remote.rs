@@ -11,23 +11,24 @@ use serde_json::{Value, json};
 use crate::commands::gate::policies;
 use crate::connect::Connect;
 use crate::exit::{Exit, Failure};
+use crate::named::Host;
 use crate::output::Output;
 use crate::text::{plain, table};
 
 #[derive(Args, Debug)]
 pub(crate) struct List {
-    /// host[:port]
+    /// [http[s]://]host[:port]
     #[arg(value_name = "REGISTRY")]
-    host: String,
+    host: Host,
     #[command(flatten)]
     connect: Connect,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Get {
-    /// host[:port]
+    /// [http[s]://]host[:port]
     #[arg(value_name = "REGISTRY")]
-    host: String,
+    host: Host,
     /// Which
     #[arg(value_name = "NAME")]
     name: Tag,
@@ -37,9 +38,9 @@ pub(crate) struct Get {
 
 #[derive(Args, Debug)]
 pub(crate) struct Put {
-    /// host[:port]
+    /// [http[s]://]host[:port]
     #[arg(value_name = "REGISTRY")]
-    host: String,
+    host: Host,
     /// One policy. Keys and roots in it are names of `rreg trust put`, not files
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -49,9 +50,9 @@ pub(crate) struct Put {
 
 #[derive(Args, Debug)]
 pub(crate) struct Delete {
-    /// host[:port]
+    /// [http[s]://]host[:port]
     #[arg(value_name = "REGISTRY")]
-    host: String,
+    host: Host,
     /// Which
     #[arg(value_name = "NAME")]
     name: Tag,
@@ -108,7 +109,7 @@ impl Delete {
 }
 
 /// An answer, which is JSON.
-pub(super) fn read(answer: &Bytes, host: &str) -> Result<Value, Failure> {
+pub(super) fn read(answer: &Bytes, host: &Host) -> Result<Value, Failure> {
     serde_json::from_slice(answer)
         .map_err(|e| Failure::new(Exit::Unreachable, format!("{host} did not answer as rreg does: {e}")))
 }

@@ -11,6 +11,7 @@ use super::notation;
 use super::remote::{cell, read};
 use crate::connect::Connect;
 use crate::exit::{Exit, Failure};
+use crate::named::Host;
 use crate::output::Output;
 use crate::text::{table, timestamp};
 
@@ -21,17 +22,17 @@ const MAX_FILE: u64 = 1 << 20;
 pub(crate) enum Trust {
     /// List the trust material of a registry
     List {
-        /// host[:port]
+        /// [http[s]://]host[:port]
         #[arg(value_name = "REGISTRY")]
-        host: String,
+        host: Host,
         #[command(flatten)]
         connect: Connect,
     },
     /// Set trust material: a public key, root certificates, a trusted_root.json, or a Notation trust policy
     Put {
-        /// host[:port]
+        /// [http[s]://]host[:port]
         #[arg(value_name = "REGISTRY")]
-        host: String,
+        host: Host,
         /// What policies call it, such as team-a.pub
         #[arg(value_name = "NAME")]
         name: Tag,
@@ -43,9 +44,9 @@ pub(crate) enum Trust {
     },
     /// Remove trust material that no policy names any more
     Delete {
-        /// host[:port]
+        /// [http[s]://]host[:port]
         #[arg(value_name = "REGISTRY")]
-        host: String,
+        host: Host,
         /// Which
         #[arg(value_name = "NAME")]
         name: Tag,

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::commands::gate::policies;
 use crate::connect::Connect;
 use crate::exit::{Exit, Failure};
+use crate::named::Host;
 use crate::output::Output;
 use crate::text::{plain, table};
 
@@ -53,7 +54,7 @@ pub(super) async fn run(
     let globs: Vec<String> = globs.iter().map(Glob::to_string).collect();
     let question = json!({"policy": policy, "repositories": globs, "at": at});
     let document = ("application/json", Bytes::from(question.to_string()));
-    let answer = connect.client(host)?.own(Operation::WhatIf, Some(document)).await?;
+    let answer = connect.client(&host)?.own(Operation::WhatIf, Some(document)).await?;
     let answer: Answer = serde_json::from_slice(&answer)
         .map_err(|e| Failure::new(Exit::Unreachable, format!("{host} did not answer as rreg does: {e}")))?;
     output.result(&answer, || human(&answer))?;
@@ -61,17 +62,15 @@ pub(super) async fn run(
 }
 
 /// One registry, and the repositories meant; none for all of them.
-fn targets_of(targets: &[String]) -> Result<(&str, Vec<Glob>), Failure> {
+fn targets_of(targets: &[String]) -> Result<(Host, Vec<Glob>), Failure> {
     let wrong = |why: String| Failure::new(Exit::Usage, why);
     let (mut host, mut globs, mut all) = (None, Vec::new(), false);
     for target in targets {
-        let (named, pattern) = match target.split_once('/') {
-            Some((named, pattern)) => (named, pattern),
-            None => (target.as_str(), ""),
-        };
-        if *host.get_or_insert(named) != named {
+        let (named, pattern) = Host::split(target).map_err(wrong)?;
+        if *host.get_or_insert_with(|| named.clone()) != named {
             return Err(wrong("one registry at a time can be asked".into()));
         }
+        let pattern = pattern.unwrap_or_default();
         match pattern {
             "" => all = true,
             _ => globs.push(pattern.parse().map_err(|e| wrong(format!("{pattern:?} is no pattern: {e}")))?),
@@ -108,7 +107,7 @@ mod tests {
         let of = |targets: &[&str]| {
             let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
             let found = targets_of(&targets);
-            found.map(|(host, globs)| (host.to_owned(), globs.len())).map_err(|failure| failure.exit)
+            found.map(|(host, globs)| (host.to_string(), globs.len())).map_err(|failure| failure.exit)
         };
         assert_eq!(of(&["a:5000"]).unwrap(), ("a:5000".to_owned(), 0));
         assert_eq!(of(&["a:5000/prod/**", "a:5000/x"]).unwrap(), ("a:5000".to_owned(), 2));

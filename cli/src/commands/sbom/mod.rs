@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use rreg_oci::{Digest, ImageReference, ManifestKind};
+use rreg_oci::{Digest, ManifestKind};
 use rreg_runtime::client::FetchedManifest;
 use rreg_runtime::image::LayoutReader;
 use rreg_runtime::transfer::{Origin, Platform};
@@ -18,6 +18,7 @@ use rreg_sbom::{Limits, Sbom, Scanner, Subject};
 
 use crate::connect::Connect;
 use crate::exit::{Exit, Failure};
+use crate::named::ImageName;
 use crate::output::Output;
 
 #[derive(Args, Debug)]
@@ -129,7 +130,7 @@ impl SbomCommand {
     }
 
     async fn remote(&self) -> Result<Image, Failure> {
-        let image: ImageReference = self.source.parse().map_err(|e| {
+        let image: ImageName = self.source.parse().map_err(|e| {
             Failure::new(Exit::Usage, format!("{:?} is neither a path nor an image: {e}", self.source))
         })?;
         let client = self.connect.evidence_client(&image.host)?;
