@@ -67,3 +67,8 @@ pub(crate) async fn noting<T>(write: impl Future<Output = T>) -> (T, Vec<Digest>
 pub(crate) fn note(digest: Digest) {
     let _ = CHANGED.try_with(|changed| changed.borrow_mut().push(digest));
 }
+
+/// Stands for the names in a repository: tags, and which index has which manifest.
+pub(crate) fn names_in(repository: i64) -> Digest {
+    Digest::sha256(format!("names in {repository}").as_bytes())
+}

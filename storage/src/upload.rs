@@ -289,6 +289,10 @@ impl Storage {
             self.blobs.written_well(segments).await;
         }
         let replace = self.is_doubtful(digest).await?;
+        if let (true, BlobContent::Segments(segments)) = (replace, &content) {
+            // What takes the place of others has to be there: a store may have lost it with a good answer.
+            self.blobs.must_be_there(segments).await?;
+        }
         let blob = NewBlob { digest: *digest, size: before + received.bytes, content, replace };
         let upload = session.map(|s| (s.id, s.size));
         let result = self.metadata.commit_blob(repository, blob, upload, audit).await;

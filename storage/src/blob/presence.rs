@@ -46,6 +46,21 @@ impl BlobStore {
         self.meta(&segment.key).await
     }
 
+    /// Makes sure that what was written is there.
+    ///
+    /// # Errors
+    /// When it is not, or the store fails.
+    pub(crate) async fn must_be_there(&self, segments: &[Segment]) -> Result<(), StorageError> {
+        for segment in segments {
+            let found = self.meta_of(segment).await?;
+            if found.is_none_or(|meta| meta.size != segment.size) {
+                let source = format!("{} was written and is not there", segment.key).into();
+                return Err(Error::Generic { store: "object store", source }.into());
+            }
+        }
+        Ok(())
+    }
+
     /// Opens this range of a segment; `None` as from [`BlobStore::meta`]. What answers with another range or length than it
     /// should is asked twice.
     pub(crate) async fn get_of(

@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 
 use super::digest_column;
 use crate::error::StorageError;
-use crate::fact_epochs::note;
+use crate::fact_epochs::{names_in, note};
 
 /// The names of a manifest, or of what is inside an index, have changed. Whatever has the same config is called by its
 /// names too ([`super::MetadataStore::names_of`]). Where nothing is decided nothing is walked.
@@ -16,6 +16,7 @@ pub(super) async fn names_changed(
     repository: i64,
     digest: &Digest,
 ) -> Result<(), StorageError> {
+    note(names_in(repository));
     let rows = sqlx::query(
         "WITH RECURSIVE below(id, config) AS (SELECT id, config FROM manifests WHERE repository_id = $1 AND digest = $2 \
          AND EXISTS (SELECT 1 FROM decisions WHERE manifest_id > 0) \

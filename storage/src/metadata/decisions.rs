@@ -11,9 +11,10 @@ use sqlx::{AnyConnection, Row as _};
 
 use super::audit::{AuditEvent, add};
 use super::manifests::one_name;
-use super::{MetadataStore, digest_column, text_column, to_sql};
+use super::{MetadataStore, digest_column, find_repository, text_column, to_sql};
 use crate::db::now_ms;
 use crate::error::StorageError;
+use crate::fact_epochs::names_in;
 
 /// Time never changes it.
 pub(super) const NEVER: i64 = i64::MAX;
@@ -267,6 +268,16 @@ impl MetadataStore {
              WHERE mc.child_id = above.id)";
         let mut conn = self.db.read().await?;
         let form = one_name(&mut conn, form.copied()).await?;
+        // Of many manifests of one form each has the same names: they are looked up once.
+        let place = find_repository(&mut conn, repository).await?.zip(form);
+        let epoch = place.and_then(|(id, _)| Some(self.db.epochs()?.of(&names_in(id))));
+        let known = place.zip(epoch).and_then(|(place, epoch)| {
+            self.names_of_forms.get(&place).filter(|(known, _)| *known == epoch).map(|(_, tags)| tags)
+        });
+        let parents = self.indexes_of(&mut conn, repository, digest, limit).await?;
+        if let Some(tags) = known {
+            return Ok((tags.to_vec(), parents));
+        }
         let sql = format!(
             "WITH RECURSIVE above(id) AS (SELECT m.id FROM repositories r CROSS JOIN manifests m \
              WHERE r.name = $1 AND m.repository_id = r.id AND m.digest = $2 \
@@ -282,22 +293,33 @@ impl MetadataStore {
             .bind(form.map(|form| form.to_string()))
             .fetch_all(&mut *conn)
             .await?;
-        let sql = format!(
+        let tags: Vec<Tag> = tags.iter().map(|row| text_column(row, 0)).collect::<Result<_, _>>()?;
+        if let Some((place, epoch)) = place.zip(epoch) {
+            self.names_of_forms.insert(place, (epoch, tags.as_slice().into()));
+        }
+        Ok((tags, parents))
+    }
+
+    async fn indexes_of(
+        &self,
+        conn: &mut AnyConnection,
+        repository: &RepositoryName,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Vec<Digest>, StorageError> {
+        let parents = sqlx::query(
             "WITH RECURSIVE above(id) AS (SELECT m.id FROM repositories r CROSS JOIN manifests m \
-             WHERE r.name = $1 AND m.repository_id = r.id AND m.digest = $2 {ABOVE} \
+             WHERE r.name = $1 AND m.repository_id = r.id AND m.digest = $2 \
+             UNION SELECT mc.manifest_id FROM above CROSS JOIN manifest_children mc WHERE mc.child_id = above.id) \
              SELECT m.digest FROM above CROSS JOIN manifests m WHERE m.id = above.id AND m.digest <> $2 \
-             ORDER BY m.id LIMIT $3"
-        );
-        let parents = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(repository.as_str())
-            .bind(digest.to_string())
-            .bind(to_sql(limit as u64))
-            .fetch_all(&mut *conn)
-            .await?;
-        Ok((
-            tags.iter().map(|row| text_column(row, 0)).collect::<Result<_, _>>()?,
-            parents.iter().map(|row| digest_column(row, 0)).collect::<Result<_, _>>()?,
-        ))
+             ORDER BY m.id LIMIT $3",
+        )
+        .bind(repository.as_str())
+        .bind(digest.to_string())
+        .bind(to_sql(limit as u64))
+        .fetch_all(conn)
+        .await?;
+        parents.iter().map(|row| digest_column(row, 0)).collect()
     }
 }
 

@@ -352,6 +352,7 @@ pub(super) async fn insert_manifest(
         .transpose()
         .map_err(|e| StorageError::Corrupt(e.to_string()))?;
     let form = one_name(conn, new.manifest.form()).await?;
+    crate::fact_epochs::note(crate::fact_epochs::names_in(repository));
     let row = sqlx::query(
         "INSERT INTO manifests \
          (repository_id, digest, media_type, artifact_type, subject, annotations, body, created_at, config, is_copy) \

@@ -78,6 +78,12 @@ use crate::error::StorageError;
 use crate::tag_rules::TagRules;
 use rreg_oci::{Digest, RepositoryName};
 
+/// Forms whose names are remembered: a thousand tags each at most.
+const NAMES_OF_FORMS: usize = 64;
+
+/// The count of changes that they were looked up at, and the tags.
+type NamesOfForm = (u64, Arc<[rreg_oci::Tag]>);
+
 /// Rows about content. The bytes of manifests and small blobs live here too.
 #[derive(Debug)]
 pub struct MetadataStore {
@@ -93,6 +99,8 @@ pub struct MetadataStore {
     records_waiting: AtomicU64,
     /// Whether anything may be quarantined: only then is it asked for each manifest.
     any_quarantined: AtomicBool,
+    /// The tags of all manifests of one form in a repository, as of a count of changes of names there.
+    names_of_forms: quick_cache::sync::Cache<(i64, Digest), NamesOfForm>,
 }
 
 impl MetadataStore {
@@ -142,6 +150,7 @@ impl MetadataStore {
             damaged: AtomicU64::new(0),
             records_waiting: AtomicU64::new(0),
             any_quarantined: AtomicBool::new(true),
+            names_of_forms: quick_cache::sync::Cache::new(NAMES_OF_FORMS),
         }
     }
 
