@@ -7,7 +7,8 @@
 //! Read: os-release, dpkg (also `status.d`), apk, rpm (SQLite with its write-ahead log, ndb, Berkeley DB hash), npm's
 //! `package.json`, Python's `dist-info` and `egg-info`, Go build information (Go 1.18 and later) and cargo-auditable
 //! lists in ELF files, Java archives, also nested. Each counts by its name, which may be that of a link. Not read:
-//! lock files, gems, composer, nuget, PE and Mach-O programs, licences of Debian packages (their `copyright` files).
+//! lock files, gems, composer, nuget, PE and Mach-O programs. Licences are those that packages name, of Debian's those
+//! in their `copyright` files, in SPDX's words ([`license`]).
 //!
 //! Memory is bounded by [`Limits`]; time is the caller's: a reader that fails ends the scan.
 
@@ -16,7 +17,7 @@ mod catalog;
 mod decompress;
 mod files;
 mod finding;
-mod license;
+pub mod license;
 mod limits;
 mod links;
 mod output;

@@ -93,7 +93,7 @@ pub struct Package {
     /// Built from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
-    /// Licences as declared, unchecked.
+    /// Licences as declared, unchecked, in SPDX's words where it is clear which is meant; all of them count.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub licenses: Vec<String>,
     /// Who made it, as declared.

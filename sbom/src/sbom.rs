@@ -1,6 +1,6 @@
 //! The result: what is in an image, in one order for one content.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::catalog::Catalog;
 use crate::catalog::os_release::OsRelease;
 use crate::files::Seen;
 use crate::finding::{Complaint, Finding, FindingKind};
-use crate::package::{Location, Package};
+use crate::package::{Ecosystem, Location, Package};
 use crate::purl;
 use crate::scan::Scanner;
 
@@ -88,6 +88,7 @@ impl Scanner {
             .filter(|(path, seen)| listed(path, seen))
             .flat_map(|(_, seen)| seen.content.owned.iter().copied())
             .collect();
+        let licenses = self.copyrights();
         let mut packages: BTreeMap<String, Package> = BTreeMap::new();
         let mut owned_by_distro = 0;
         for (path, seen) in std::mem::take(&mut self.files).into_iter() {
@@ -112,6 +113,10 @@ impl Scanner {
                     inside => format!("{path}!/{inside}"),
                 };
                 let location = Location { path, layer: self.layers.get(since).cloned().flatten() };
+                if package.licenses.is_empty() && package.ecosystem == Ecosystem::Deb {
+                    package.licenses = licenses.get(&package.name).cloned().unwrap_or_default();
+                }
+                package.licenses = in_order(&package.licenses);
                 package.purl = purl::of(&package, os.as_ref());
                 let known = packages.entry(package.purl.clone()).or_insert(package);
                 known.locations.push(location);
@@ -134,6 +139,19 @@ impl Scanner {
         }
         let (findings, findings_left_out) = (self.findings, self.findings_left_out);
         Sbom { subject, os, packages, owned_by_distro, findings, findings_left_out }
+    }
+
+    /// The licences in Debian's `copyright` files, by the package: its directory may be a link to another's.
+    fn copyrights(&self) -> HashMap<String, Vec<String>> {
+        let packages = self.files.iter().flat_map(|(_, seen)| &seen.content.packages);
+        let names = packages
+            .filter(|found| found.package.ecosystem == Ecosystem::Deb)
+            .map(|found| &found.package.name);
+        let licenses = |name: &String| {
+            let real = self.files.resolve(&format!("usr/share/doc/{name}/copyright"))?;
+            Some((name.clone(), self.files.get(&real)?.content.licenses.clone()))
+        };
+        names.filter_map(licenses).collect()
     }
 
     /// Databases say what their logs say.
@@ -161,4 +179,15 @@ impl Scanner {
             complaints.into_iter().flatten().for_each(|complaint| self.complain(Some(name), complaint));
         }
     }
+}
+
+/// Licences in SPDX's words, each once.
+fn in_order(licenses: &[String]) -> Vec<String> {
+    let mut known: Vec<String> = Vec::new();
+    for license in licenses.iter().map(|license| crate::license::normal(license)) {
+        if !license.is_empty() && !known.contains(&license) {
+            known.push(license);
+        }
+    }
+    known
 }

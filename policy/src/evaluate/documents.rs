@@ -163,7 +163,8 @@ fn expected_vulns(rule: &VulnsRule) -> String {
 
 /// Whether more is asked than that there is one in a format.
 pub(super) fn asks_content(rule: &SbomRule) -> bool {
-    rule.min_quality.is_some() || !rule.deny_licenses.is_empty() || !rule.allow_licenses.is_empty()
+    let licenses = rule.require_licenses || !rule.deny_licenses.is_empty() || !rule.allow_licenses.is_empty();
+    rule.min_quality.is_some() || licenses
 }
 
 pub(super) fn expected_sbom(rule: &SbomRule) -> String {
@@ -176,6 +177,9 @@ pub(super) fn expected_sbom(rule: &SbomRule) -> String {
     }
     if !rule.allow_licenses.is_empty() {
         parts.push(format!("with no other licences than {}", list(&rule.allow_licenses)));
+    }
+    if rule.require_licenses {
+        parts.push("with a known licence of each package".to_owned());
     }
     parts.extend(rule.signed_by.as_ref().map(|signers| format!("signed by {signers}")));
     match parts.is_empty() {
@@ -206,13 +210,7 @@ pub(super) fn judge_sbom(rule: &SbomRule, sbom: &SbomFacts, expected: String) ->
         ));
         fixes.push("add to it what is missing".to_owned());
     }
-    let denied = |license: &str| !rule.deny_licenses.iter().any(|pattern| pattern.matches_any_case(license));
-    let allowed = |license: &str| rule.allow_licenses.iter().any(|pattern| pattern.matches_any_case(license));
-    let is_wrong = |expression: &str| {
-        let denied = !rule.deny_licenses.is_empty() && !is_acceptable(expression, &denied);
-        denied || !rule.allow_licenses.is_empty() && !is_acceptable(expression, &allowed)
-    };
-    let licenses = sbom.licenses.iter().filter(|(expression, _)| is_wrong(expression));
+    let licenses = sbom.licenses.iter().filter(|(expression, _)| is_wrong(rule, expression));
     let packages =
         licenses.map(|(expression, packages)| format!("{expression} in {}", few(packages.clone())));
     let licenses: Vec<String> = packages.collect();
@@ -220,9 +218,35 @@ pub(super) fn judge_sbom(rule: &SbomRule, sbom: &SbomFacts, expected: String) ->
         wrong.push(few(licenses));
         fixes.push("replace these packages".into());
     }
+    let unknown = sbom.licenses.iter().filter(|(expression, _)| says_nothing(expression));
+    let unknown: Vec<String> = unknown.flat_map(|(_, packages)| packages.clone()).collect();
+    if rule.require_licenses && !unknown.is_empty() {
+        wrong.push(format!("no known licence of {}", few(unknown)));
+        fixes.push("have the packages or the SBOM say their licences".into());
+    }
     let found = match wrong.is_empty() {
         true => format!("{} with {} packages, quality {}", sbom.format, sbom.packages, sbom.quality),
         false => wrong.join("; "),
     };
     Finding::of(wrong.is_empty(), expected, found, fixes.join("; "))
+}
+
+/// Whether a rule forbids a licence, as the document has it or in SPDX's words: rules are written in these.
+fn is_wrong(rule: &SbomRule, expression: &str) -> bool {
+    let normal = rreg_sbom::license::normal(expression);
+    let denied = |license: &str| !rule.deny_licenses.iter().any(|pattern| pattern.matches_any_case(license));
+    let allowed = |license: &str| rule.allow_licenses.iter().any(|pattern| pattern.matches_any_case(license));
+    let is_denied = |expression: &str| !is_acceptable(expression, &denied);
+    if !rule.deny_licenses.is_empty() && (is_denied(expression) || is_denied(&normal)) {
+        return true;
+    }
+    !rule.allow_licenses.is_empty()
+        && !is_acceptable(expression, &allowed)
+        && !is_acceptable(&normal, &allowed)
+}
+
+/// Whether a document only says that it does not know.
+fn says_nothing(expression: &str) -> bool {
+    let nothing = [crate::quality::NO_LICENSE, "NONE", "UNKNOWN", ""];
+    nothing.iter().any(|nothing| expression.trim().eq_ignore_ascii_case(nothing))
 }

@@ -242,6 +242,7 @@ fn sbom(node: &Node, path: &str, reader: &mut Reader<'_>) -> SbomRule {
         min_quality: node.get("minQuality").and_then(Node::number),
         deny_licenses: patterns(node.get("denyLicenses"), reader, &format!("{path}.denyLicenses")),
         allow_licenses: patterns(node.get("allowLicenses"), reader, &format!("{path}.allowLicenses")),
+        require_licenses: node.get("requireLicenses").and_then(Node::flag).unwrap_or_default(),
         format: node.get("format").and_then(Node::text).map(str::to_owned),
         signed_by: signed_by(node, path, reader),
     }

@@ -86,6 +86,8 @@ pub struct SbomRule {
     pub deny_licenses: Vec<Pattern>,
     /// Licences of which each package must have one.
     pub allow_licenses: Vec<Pattern>,
+    /// Whether each package must say its licence.
+    pub require_licenses: bool,
     /// `cyclonedx` or `spdx`.
     pub format: Option<String>,
     /// Who must have signed it; `None`: whatever anybody attached is held against the image.

@@ -208,6 +208,11 @@ static SBOM: Table = Table {
             Shape::OneOrMany(&PATTERN),
             "Licences of which each package must have one.",
         ),
+        optional(
+            "requireLicenses",
+            Shape::Flag,
+            "Whether each package must have a known licence; false where it is left out.",
+        ),
         optional("format", Shape::Choice(FORMATS), "Its format."),
         optional(
             "signedBy",

@@ -41,6 +41,7 @@ struct Stanza<'a> {
     architecture: &'a str,
     source: &'a str,
     maintainer: &'a str,
+    license: &'a str,
 }
 
 pub(crate) fn status(bytes: &[u8], limits: &Limits) -> Content {
@@ -74,6 +75,8 @@ pub(crate) fn status(bytes: &[u8], limits: &Limits) -> Content {
             "Status" => stanza.status = Some(value),
             "Architecture" => stanza.architecture = value,
             "Source" => stanza.source = value,
+            // Only opkg, which is dpkg's heir on small systems, has it here.
+            "License" => stanza.license = value,
             "Maintainer" => stanza.maintainer = value,
             _ => {}
         }
@@ -101,6 +104,7 @@ fn package(stanza: &Stanza<'_>) -> Result<Option<Package>, ()> {
     let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     package.architecture = some(stanza.architecture);
     package.supplier = some(stanza.maintainer);
+    package.licenses = some(stanza.license).into_iter().collect();
     // `Source: name (version)`; the version only where it differs.
     package.source = stanza.source.split_whitespace().next().map(|name| Source {
         name: name.into(),

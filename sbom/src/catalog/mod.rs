@@ -5,6 +5,7 @@
 
 pub(crate) mod apk;
 pub(crate) mod cargo;
+pub(crate) mod copyright;
 pub(crate) mod dpkg;
 pub(crate) mod elf;
 pub(crate) mod go;
@@ -30,6 +31,8 @@ pub(crate) struct Content {
     pub(crate) owned: Vec<u64>,
     pub(crate) os: Option<os_release::OsRelease>,
     pub(crate) complaints: Vec<Complaint>,
+    /// Of the package that the file is about.
+    pub(crate) licenses: Vec<String>,
     /// Where a symbolic link leads, as it says.
     pub(crate) link: Option<Box<str>>,
     /// What a Java archive says, from which its name makes a package.
@@ -62,7 +65,7 @@ impl Content {
 
     /// How many things are kept of it that take about a package's room.
     pub(crate) fn weight(&self) -> usize {
-        self.packages.len() + self.complaints.len()
+        self.packages.len() + self.complaints.len() + self.licenses.len()
     }
 
     /// The same file under another name.
@@ -82,6 +85,7 @@ pub(crate) enum Catalog {
     OsRelease,
     DpkgStatus,
     DpkgFiles,
+    Copyright,
     Apk,
     Rpm,
     RpmLog,
@@ -101,6 +105,7 @@ impl Catalog {
                 return Some(Self::DpkgFiles);
             }
             ("var/lib/dpkg/status.d", name) if dpkg::is_record(name) => return Some(Self::DpkgStatus),
+            (parent, "copyright") if parent.starts_with("usr/share/doc/") => return Some(Self::Copyright),
             ("lib/apk/db" | "usr/lib/apk/db", "installed") => return Some(Self::Apk),
             ("var/lib/rpm" | "usr/lib/sysimage/rpm" | "usr/share/rpm", name) => {
                 if let Some(kind) = rpm::kind(name) {
@@ -119,7 +124,7 @@ impl Catalog {
     /// Longest file of this kind that is read, in bytes.
     pub(crate) fn limit(self, limits: &Limits) -> u64 {
         match self {
-            Self::OsRelease | Self::Npm | Self::Python => limits.text_bytes,
+            Self::OsRelease | Self::Npm | Self::Python | Self::Copyright => limits.text_bytes,
             Self::DpkgStatus | Self::DpkgFiles | Self::Apk | Self::Rpm | Self::RpmLog | Self::Jar => {
                 limits.file_bytes
             }
@@ -136,6 +141,7 @@ impl Catalog {
             Self::OsRelease => os_release::read(bytes),
             Self::DpkgStatus => dpkg::status(bytes, limits),
             Self::DpkgFiles => dpkg::files(bytes, limits),
+            Self::Copyright => copyright::read(bytes),
             Self::Apk => apk::installed(bytes, limits),
             Self::Rpm => rpm::read(bytes, limits),
             Self::RpmLog => Content { raw: Packed::new(bytes), ..Content::default() },

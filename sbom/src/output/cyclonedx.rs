@@ -138,6 +138,6 @@ fn licenses(package: &Package) -> Option<Licenses> {
 }
 
 /// Whether it is an expression of identifiers on SPDX's list.
-pub(super) fn is_spdx(text: &str) -> bool {
+pub(crate) fn is_spdx(text: &str) -> bool {
     SpdxExpression::try_from(text.to_owned()).is_ok()
 }

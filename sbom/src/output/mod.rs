@@ -7,6 +7,7 @@ mod serial;
 mod spdx;
 
 pub use cyclonedx::cyclonedx;
+pub(crate) use cyclonedx::is_spdx;
 pub use spdx::spdx;
 
 /// Why a document could not be written.

@@ -1,10 +1,13 @@
 //! SPDX 2.3.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use spdx_rs::models::{
     CreationInfo, DocumentCreationInformation, ExternalPackageReference, ExternalPackageReferenceCategory,
-    PackageInformation, PrimaryPackagePurpose, Relationship, RelationshipType, SPDX, SpdxExpression,
+    OtherLicensingInformationDetected, PackageInformation, PrimaryPackagePurpose, Relationship,
+    RelationshipType, SPDX, SpdxExpression,
 };
 
 use super::cyclonedx::is_spdx;
@@ -46,11 +49,15 @@ pub fn spdx(sbom: &Sbom) -> Result<Value, OutputError> {
         annotations: Vec::new(),
         spdx_ref_counter: 0,
     };
+    let mut others = BTreeMap::new();
     for (at, package) in sbom.packages.iter().enumerate() {
         let id = format!("SPDXRef-Package-{}", at + 1);
+        let license = declared(package, &mut others);
         document.relationships.push(Relationship::new(SUBJECT, &id, RelationshipType::Contains, None));
-        document.package_information.push(information(package, id)?);
+        document.package_information.push(information(package, id, &license)?);
     }
+    document.other_licensing_information_detected =
+        others.into_iter().map(|(name, id)| other(id, name)).collect();
     serde_json::to_value(&document).map_err(|e| OutputError::Spdx(e.to_string()))
 }
 
@@ -78,17 +85,37 @@ fn subject(sbom: &Sbom) -> PackageInformation {
     }
 }
 
-fn information(package: &Package, id: String) -> Result<PackageInformation, OutputError> {
+/// All licences of a package as one expression; those that are on no list of SPDX get an identifier of the document.
+fn declared(package: &Package, others: &mut BTreeMap<String, String>) -> String {
+    let mut part = |license: &String| {
+        if is_spdx(license) {
+            let several = package.licenses.len() > 1 && license.contains(' ');
+            return if several { format!("({license})") } else { license.clone() };
+        }
+        let next = others.len() + 1;
+        others.entry(license.clone()).or_insert_with(|| format!("LicenseRef-{next}")).clone()
+    };
+    let parts: Vec<String> = package.licenses.iter().map(&mut part).collect();
+    if parts.is_empty() { "NOASSERTION".to_owned() } else { parts.join(" AND ") }
+}
+
+fn other(id: String, name: String) -> OtherLicensingInformationDetected {
+    OtherLicensingInformationDetected {
+        license_identifier: id,
+        extracted_text: name.clone(),
+        license_name: name,
+        license_cross_reference: Vec::new(),
+        license_comment: None,
+    }
+}
+
+fn information(package: &Package, id: String, license: &str) -> Result<PackageInformation, OutputError> {
     let name = match &package.namespace {
         Some(group) if package.purl.starts_with("pkg:maven/") => format!("{group}:{}", package.name),
         Some(scope) => format!("@{scope}/{}", package.name),
         None => package.name.clone(),
     };
-    let declared = match package.licenses.as_slice() {
-        [one] if is_spdx(one) => one.as_str(),
-        _ => "NOASSERTION",
-    };
-    let declared = SpdxExpression::parse(declared).map_err(|e| OutputError::Spdx(e.to_string()))?;
+    let declared = SpdxExpression::parse(license).map_err(|e| OutputError::Spdx(e.to_string()))?;
     let places = package.locations.iter().map(|location| match &location.layer {
         Some(layer) => format!("{} in layer {layer}", location.path),
         None => location.path.clone(),

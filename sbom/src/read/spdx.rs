@@ -1,6 +1,6 @@
 //! SPDX 2.x, JSON.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde::Deserialize;
@@ -23,6 +23,16 @@ struct Spdx<'a> {
     #[serde(default)]
     relationships: Described,
     document_describes: Option<Vec<String>>,
+    #[serde(default)]
+    has_extracted_licensing_infos: Vec<Other>,
+}
+
+/// A licence that only this document knows.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Other {
+    license_id: Option<String>,
+    name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +111,7 @@ pub(super) fn read(json: &[u8], version: &str) -> Result<Document, Finding> {
     }
     let mut described = spdx.relationships.0;
     described.extend(spdx.document_describes.into_iter().flatten().take(MAX_DESCRIBED));
+    let others = names(spdx.has_extracted_licensing_infos);
     for package in spdx.packages.read::<Package>(&mut document, "package") {
         let subject = package.id.as_ref().is_some_and(|id| described.contains(id));
         let purpose = package.primary_package_purpose.as_deref();
@@ -108,13 +119,33 @@ pub(super) fn read(json: &[u8], version: &str) -> Result<Document, Finding> {
             wanted(subject, purpose).then_some(Listed {
                 name: package.name,
                 version: some(package.version_info),
-                licenses: license(package.license_declared),
+                licenses:
+                    license(package.license_declared).iter().map(|license| named(license, &others)).collect(),
                 ..Listed::default()
             }),
             with_purl,
         ));
     }
     Ok(document.finished())
+}
+
+/// What identifiers of the document stand for.
+fn names(others: Vec<Other>) -> HashMap<String, String> {
+    let named = others.into_iter().filter_map(|other| Some((other.license_id?, some(other.name)?)));
+    named.filter(|(_, name)| name != "NOASSERTION").collect()
+}
+
+/// A licence with names in place of the document's own identifiers, which nobody has rules about.
+fn named(license: &str, others: &HashMap<String, String>) -> String {
+    if let Some(name) = others.get(license) {
+        return name.clone();
+    }
+    let words = license.split(' ').map(|word| {
+        let bare = word.trim_matches(['(', ')']);
+        let name = others.get(bare).map(|name| crate::license::word(&crate::license::normal(name)));
+        name.map_or_else(|| word.to_owned(), |name| word.replace(bare, &name))
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Whether a package is in the image, rather than the image itself or its system.

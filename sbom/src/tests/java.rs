@@ -238,7 +238,8 @@ fn an_archive_with_others_in_it_is_one_more() {
     );
     let netty: &[u8] = b"Bundle-SymbolicName: io.netty.common\n";
     let app: &[u8] = b"Implementation-Title: shop\nImplementation-Vendor-Id: com.example\n";
-    let cases: [(&str, &[u8], Vec<(&str, &[u8])>, &[&str]); 4] = [
+    type Entries<'a> = Vec<(&'a str, &'a [u8])>;
+    let cases: [(&str, &[u8], Entries<'_>, &[&str]); 4] = [
         (
             "netty-common-4.1.jar",
             netty,

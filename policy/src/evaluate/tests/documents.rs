@@ -83,6 +83,7 @@ fn sboms() {
     let sbom = |licenses: Value| json!({"sbom": {"format": "spdx", "packages": 2, "quality": 6.5, "missing": ["purl: 1 of 2 packages"], "licenses": licenses}});
     let deny = "sbom: {denyLicenses: ['AGPL-3.0*', 'GPL-*']}";
     let allow = "sbom: {allowLicenses: [MIT, 'BSD-*']}";
+    let require = "sbom: {requireLicenses: true}";
     table(&[
         ("sbom: {present: true}", sbom(json!({})), Pass, "spdx with 2 packages"),
         ("sbom: {present: true}", json!({}), Fail, "no SBOM"),
@@ -108,6 +109,27 @@ fn sboms() {
         (allow, sbom(json!({"MIT": ["a"], "Apache-2.0 OR BSD-3-Clause": ["b"]})), Pass, ""),
         (allow, sbom(json!({"Apache-2.0": ["a"]})), Fail, "Apache-2.0 in a"),
         (allow, sbom(json!({"NOASSERTION": ["a"]})), Fail, "NOASSERTION"),
+        // As people write them.
+        (deny, sbom(json!({"AGPLv3+": ["a"]})), Fail, "AGPLv3+ in a"),
+        (deny, sbom(json!({"GNU Affero General Public License v3 or later (AGPLv3+)": ["a"]})), Fail, ""),
+        (deny, sbom(json!({"https://www.gnu.org/licenses/agpl-3.0.txt": ["a"]})), Fail, ""),
+        (deny, sbom(json!({"MIT or GPL-2+": ["a"]})), Pass, ""),
+        (deny, sbom(json!({"The MIT License": ["a"]})), Pass, ""),
+        (allow, sbom(json!({"The MIT License": ["a"], "New BSD License": ["b"]})), Pass, ""),
+        ("sbom: {denyLicenses: ['AGPLv3*']}", sbom(json!({"AGPLv3+": ["a"]})), Fail, ""),
+        // A package that says none.
+        (deny, sbom(json!({"NOASSERTION": ["a"]})), Pass, ""),
+        (require, sbom(json!({"MIT": ["b"], "NOASSERTION": ["a"]})), Fail, "no known licence of a"),
+        (require, sbom(json!({"NONE": ["a"]})), Fail, "no known licence of a"),
+        (require, sbom(json!({"MIT": ["a"], "Our terms": ["b"]})), Pass, ""),
+        (require, json!({}), Fail, "no SBOM"),
+        (
+            require,
+            json!({"sbom": {"format": "spdx", "packages": 1, "quality": 6.5, "licenses": {"MIT": ["a"]}}, "unread": ["it is XML"]}),
+            Fail,
+            "it is XML",
+        ),
+        ("sbom: {requireLicenses: false, present: true}", sbom(json!({"NOASSERTION": ["a"]})), Pass, ""),
     ]);
 }
 
