@@ -87,10 +87,13 @@ pub(crate) enum Command {
     /// Show who is logged in at a registry, which is asked whether that still holds
     Whoami(login::Whoami),
     /// List repositories of a registry, or tags of a repository
+    #[command(name = "ls", visible_alias = "list")]
     Ls(ls::Ls),
     /// Show what an image is made of
+    #[command(name = "inspect", visible_alias = "show")]
     Inspect(inspect::Inspect),
     /// Remove a tag, or a manifest by digest
+    #[command(name = "rm", visible_alias = "delete")]
     Rm(rm::Rm),
     /// List the packages in an image, an image file or a directory tree
     Sbom(sbom::SbomCommand),
