@@ -17,7 +17,7 @@ fn deploy(file: &str) -> std::path::PathBuf {
 fn the_configuration_is_valid() {
     tool::run(
         Command::new(env!("CARGO_BIN_EXE_rreg"))
-            .args(["config", "check", "--config"])
+            .args(["config", "check", "--elsewhere", "--config"])
             .arg(deploy("rreg.toml"))
             .env_remove("RREG_TEST_REQUIRE")
             .env_remove("RREG_CONFORMANCE")
@@ -37,7 +37,7 @@ fn the_example_of_an_upstream_is_valid() {
     let path = file.path().join("rreg.toml");
     std::fs::write(&path, format!("{before}{example}\n{after}")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_rreg"));
-    command.args(["config", "check", "--config"]).arg(&path);
+    command.args(["config", "check", "--elsewhere", "--config"]).arg(&path);
     tool::run(
         command.env_remove("RREG_TEST_REQUIRE").env_remove("RREG_CONFORMANCE").env_remove("RREG_KUBERNETES"),
     );
@@ -131,7 +131,7 @@ async fn the_webhooks_ask_about_what_the_server_knows() {
     let file = home.path().join("rreg.toml");
     fs::write(&file, data["rreg.toml"].as_str().unwrap()).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_rreg"));
-    command.args(["config", "check", "--config"]).arg(&file);
+    command.args(["config", "check", "--elsewhere", "--config"]).arg(&file);
     tool::run(
         command.env_remove("RREG_TEST_REQUIRE").env_remove("RREG_CONFORMANCE").env_remove("RREG_KUBERNETES"),
     );

@@ -10,7 +10,7 @@ use rreg_runtime::{ClientOptions, RegistryClient};
 use crate::exit::Failure;
 use crate::named::{Host, ImageName};
 
-/// How to reach the registry. Credentials come from $REGISTRY_AUTH_FILE, or podman's auth.json and Docker's
+/// How to reach the registry. `rreg login` keeps credentials; they come from $REGISTRY_AUTH_FILE, or podman's auth.json and Docker's
 /// config.json with their credential helpers.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
@@ -40,8 +40,18 @@ impl Connect {
         self.make(host, true)
     }
 
+    /// A client of one registry with these credentials.
+    pub(crate) fn client_with(&self, host: &Host, keychain: Keychain) -> Result<RegistryClient, Failure> {
+        let options = ClientOptions { keychain: Arc::new(keychain), ..self.options(false) };
+        Ok(RegistryClient::new(&host.url(), &options)?)
+    }
+
     fn make(&self, host: &Host, evidence: bool) -> Result<RegistryClient, Failure> {
-        let options = ClientOptions {
+        Ok(RegistryClient::new(&host.url(), &self.options(evidence))?)
+    }
+
+    fn options(&self, evidence: bool) -> ClientOptions {
+        ClientOptions {
             evidence,
             on_warning: Some(crate::output::warned_by),
             plain_http: self.plain_http,
@@ -50,8 +60,7 @@ impl Connect {
             token_realms: self.token_realm.clone(),
             keychain: Arc::new(Keychain::from_environment()),
             ..ClientOptions::default()
-        };
-        Ok(RegistryClient::new(&host.url(), &options)?)
+        }
     }
 
     /// Clients of two images' registries; one client when it is the same, so that tokens are shared.

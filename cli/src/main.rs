@@ -9,6 +9,7 @@ mod allocator;
 mod commands;
 mod connect;
 mod content;
+mod examples;
 mod exit;
 mod named;
 mod output;
@@ -37,7 +38,7 @@ struct Cli {
 
 /// The whole command line, for help, completions and manual pages.
 pub(crate) fn command_line() -> clap::Command {
-    Cli::command()
+    examples::explained(Cli::command())
 }
 
 fn main() -> ExitCode {

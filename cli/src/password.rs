@@ -1,7 +1,7 @@
 //! Passwords of private keys: from standard input, the environment, or a person at the terminal. Never from the command
 //! line, where every user of the machine can read them.
 
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 use clap::Args;
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
@@ -79,7 +79,7 @@ impl KeyPassword {
     }
 }
 
-fn from_stdin() -> Result<String, Failure> {
+pub(crate) fn from_stdin() -> Result<String, Failure> {
     let mut text = String::new();
     let failed = |e| Failure::new(Exit::Input, format!("cannot read the password from standard input: {e}"));
     io::stdin().take(MAX_PASSWORD).read_to_string(&mut text).map_err(failed)?;
@@ -109,11 +109,43 @@ impl Drop for Quiet {
     }
 }
 
+/// The password of a key.
 fn prompt(question: &str) -> Result<String, Failure> {
-    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+    if !is_interactive() {
         return Err(Failure::new(Exit::Input, "the private key needs a password")
             .hint(format!("set ${}, or give it on standard input with --password-stdin", VARIABLES[0])));
     }
+    hidden(question)
+}
+
+/// A password for a registry.
+pub(crate) fn ask_secret(question: &str) -> Result<String, Failure> {
+    if is_interactive() {
+        return hidden(question);
+    }
+    Err(Failure::new(Exit::Input, "there is no terminal to ask for the password at")
+        .hint("give it on standard input with --password-stdin"))
+}
+
+/// A name, which may be seen.
+pub(crate) fn ask_name(question: &str) -> Result<String, Failure> {
+    if !is_interactive() {
+        return Err(Failure::new(Exit::Usage, "--username is needed where there is no terminal"));
+    }
+    let failed = |e: io::Error| Failure::new(Exit::Input, format!("cannot ask: {e}"));
+    let mut to = io::stderr().lock();
+    write!(to, "{question}").and_then(|()| to.flush()).map_err(failed)?;
+    let mut line = String::new();
+    io::stdin().lock().take(MAX_PASSWORD).read_line(&mut line).map_err(failed)?;
+    Ok(line.trim().to_owned())
+}
+
+fn is_interactive() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks without echo.
+fn hidden(question: &str) -> Result<String, Failure> {
     let failed = |e: io::Error| Failure::new(Exit::Input, format!("cannot ask for the password: {e}"));
     let mut to = io::stderr().lock();
     write!(to, "{question}").and_then(|()| to.flush()).map_err(failed)?;

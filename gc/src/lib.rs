@@ -28,7 +28,7 @@ use std::time::Duration;
 
 pub use fsck::{Damage, Depth, Extra, Finding, Inspection, fsck};
 pub use fsck_records::heal_records;
-pub use plan::{Candidate, Plan, plan};
+pub use plan::{Candidate, Pending, Plan, plan};
 pub use rebuild::{Incomplete, Rebuild, Rebuilt, rebuild};
 pub use work::{Report, abort_unfinished, run, sweep, write_records};
 

@@ -1,12 +1,14 @@
 //! What a sweep would do now.
 
 use rreg_oci::{Digest, RepositoryName};
-use rreg_storage::{ReviewKind, Storage, StorageError, Verdict};
+use rreg_storage::{Review, ReviewKind, Storage, StorageError, Verdict};
 
 use crate::Schedule;
 
 /// Reviews read at once.
 const PAGE: u32 = 500;
+/// Most reviews that are not due and are looked at, of each kind.
+const LOOKED: usize = 10_000;
 
 /// Something that a sweep would reclaim now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,15 @@ pub struct Candidate {
     pub bytes: u64,
 }
 
+/// Something that goes later, if nothing holds it until then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// What, and where.
+    pub candidate: Candidate,
+    /// From when on, in milliseconds since the Unix epoch.
+    pub due_at: i64,
+}
+
 /// What a sweep would do now.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -32,6 +43,10 @@ pub struct Plan {
     pub bytes: u64,
     /// Reviews that are due and find the content held.
     pub kept: usize,
+    /// What nothing holds and whose time has not come, the first to go first; at most as many as were asked for.
+    pub pending: Vec<Pending>,
+    /// Whether there may be more of it.
+    pub pending_more: bool,
     /// Objects whose grace is over, at most 10,000 of them.
     pub objects: usize,
 }
@@ -68,7 +83,42 @@ pub async fn plan(storage: &Storage, schedule: &Schedule, limit: usize) -> Resul
                 None => break,
             }
         }
+        wait(storage, kind, age, last, (&mut plan, limit)).await?;
     }
+    plan.pending.sort_by_key(|pending| pending.due_at);
+    plan.pending_more |= plan.pending.len() > limit;
+    plan.pending.truncate(limit);
     plan.objects = metadata.due_objects(10_000).await?;
     Ok(plan)
+}
+
+/// Reviews of one kind that are not due, after `last`: what would go if they were. Looks at no more than [`LOOKED`].
+async fn wait(
+    storage: &Storage,
+    kind: ReviewKind,
+    age: u64,
+    mut last: Option<Review>,
+    (plan, limit): (&mut Plan, usize),
+) -> Result<(), StorageError> {
+    let metadata = storage.metadata();
+    let (mut looked, mut found) = (0, 0);
+    while found < limit && looked < LOOKED {
+        let reviews = metadata.due_reviews(kind, 0, last.as_ref(), PAGE).await?;
+        for review in &reviews {
+            if let Verdict::Reclaim { bytes } = metadata.judge_review(review).await? {
+                let (repository, digest) = (review.repository.clone(), review.digest);
+                let due_at = review.queued_at.saturating_add(i64::try_from(age).unwrap_or(i64::MAX));
+                plan.pending
+                    .push(Pending { candidate: Candidate { kind, repository, digest, bytes }, due_at });
+                found += 1;
+            }
+        }
+        looked += reviews.len();
+        match reviews.into_iter().next_back() {
+            Some(review) => last = Some(review),
+            None => return Ok(()),
+        }
+    }
+    plan.pending_more = true;
+    Ok(())
 }

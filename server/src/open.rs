@@ -200,6 +200,11 @@ fn patience(config: &config::Storage) -> Result<Patience, StorageError> {
     Ok(Patience { request, answer, authorities })
 }
 
+/// Whether the files that the store's settings name can be used.
+pub(crate) fn check_store(config: &Config) -> Result<(), StorageError> {
+    patience(&config.storage).map(|_| ())
+}
+
 /// An outage is ridden out: as many tries as the time allows.
 fn retry(config: &config::Storage) -> RetryConfig {
     let backoff = BackoffConfig { max_backoff: Duration::from_secs(5), ..BackoffConfig::default() };

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::health::{self, Check, Reason};
 use crate::listen::{self, Immediate, Options, Site};
 use crate::mirror::Mirror;
-use crate::open::{open, read_htpasswd};
+use crate::open::{check_store, open, read_htpasswd};
 use crate::private::{exposed, exposed_secrets};
 use crate::sbom::Worker;
 use crate::telemetry::Metrics;
@@ -157,6 +157,7 @@ pub fn check_files(config: &Config) -> Result<(), RunError> {
         reviews_tls(config)?;
     }
     read_htpasswd(config)?;
+    check_store(config)?;
     Mirror::new(config).map_err(|error| RunError::Upstream(Box::new(error)))?;
     if let Some(directory) = &config.policy.directory {
         crate::admission::load_directory(directory)?;

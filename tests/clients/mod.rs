@@ -3,6 +3,7 @@
 //! Each client has a home of its own: its storage, configuration and sockets are in a fresh directory, and
 //! nothing of the machine's defaults is read or changed. No container is run.
 
+mod account;
 mod again;
 mod buildah;
 pub(crate) mod containerd;

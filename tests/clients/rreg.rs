@@ -3,10 +3,16 @@
 use serde_json::Value;
 
 use super::{Home, assert_layout, shapes};
-use crate::harness::image::{EXAMPLE, Image};
+use crate::harness::image::{Blob, EXAMPLE, Image};
 use crate::harness::{Registry, tool};
 
-on_each_backend!(round_trip, copies_take_referrers_along, lists_shows_and_removes, failures_have_exit_codes);
+on_each_backend!(
+    round_trip,
+    copies_take_referrers_along,
+    lists_shows_and_removes,
+    failures_have_exit_codes,
+    inspect_tells_what_an_image_is,
+);
 
 fn home() -> Home {
     Home::for_programs(&[]).expect("needs no other program")
@@ -92,4 +98,41 @@ async fn failures_have_exit_codes(registry: Registry) {
     assert_eq!(code(&["inspect"]), Some(64), "usage");
     assert_eq!(code(&["push", "nothing-here", &missing]), Some(66), "no input");
     assert_eq!(code(&["serve", "--listen", "0.0.0.0:0"]), Some(78), "open to others without TLS");
+}
+
+async fn inspect_tells_what_an_image_is(registry: Registry) {
+    let home = home();
+    let repository = registry.repository();
+    let mut image = Image::layered(&repository, 2);
+    let mut config: Value = serde_json::from_slice(&image.blobs.pop().unwrap().bytes).unwrap();
+    config["config"]["Env"] = serde_json::json!(["LANG=C", "EDITOR=ed"]);
+    config["config"]["Entrypoint"] = serde_json::json!(["/init", "--now"]);
+    config["history"] = serde_json::json!([
+        {"created": "2024-01-02T03:04:05Z", "created_by": "COPY .  /app"},
+        {"created": "2024-01-02T03:04:06Z", "created_by": "ENV LANG=C", "empty_layer": true},
+    ]);
+    let config = Blob::new(serde_json::to_vec(&config).unwrap());
+    let descriptor = config.descriptor("application/vnd.oci.image.config.v1+json");
+    image.blobs.push(config);
+    let image = image.edited(|manifest| manifest["config"] = descriptor);
+    registry.api().push(&repository, &image, Some("one")).await;
+    let name = format!("{}/{repository}", registry.address());
+    let shown = rreg(&home, &["inspect", &format!("{name}:one")]);
+    for part in ["/init --now", "LANG=C", "EDITOR=ed", "label=", "COPY . /app", "2024-01-02T03:04:06Z"] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    // An index weighs what its images weigh, and one of them can be looked at.
+    let index = Image::index(&repository);
+    registry.api().push(&repository, &index, Some("all")).await;
+    let all = json(&home, &["inspect", &format!("{name}:all")]);
+    let bytes: usize = index.blobs.iter().map(|blob| blob.bytes.len()).sum();
+    let manifests: usize = index.manifests.iter().map(|manifest| manifest.bytes.len()).sum();
+    let expected = bytes + manifests - index.root().bytes.len();
+    assert_eq!(all["total_size"], expected, "{all}");
+    assert_eq!(all["sizes"].as_object().unwrap().len(), index.manifests.len() - 1, "{all}");
+    let one = json(&home, &["inspect", &format!("{name}:all"), "--platform", "linux/arm64"]);
+    assert_eq!(one["config"]["architecture"], "arm64", "{one}");
+    let none =
+        command(&home, &["inspect", &format!("{name}:all"), "--platform", "plan9/386"]).output().unwrap();
+    assert_eq!(none.status.code(), Some(1), "{}", String::from_utf8_lossy(&none.stderr));
 }

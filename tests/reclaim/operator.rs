@@ -51,6 +51,14 @@ async fn a_deleted_image_goes_with_its_bytes(mut registry: Registry) {
     let (plan, _) = registry.rreg_json(&["gc", "plan"]);
     assert_eq!(plan["count"], expected, "{plan}");
     assert_eq!(plan["candidates"].as_array().unwrap().len(), expected);
+    // With more patience the same waits, and it is told until when.
+    let mut patient = registry.command(&["gc", "plan", "--output", "json"]);
+    let later = crate::harness::tool::run(patient.env("RREG_RECLAIM__BLOBS_AFTER", "3d"));
+    let later: serde_json::Value = serde_json::from_str(&later).unwrap();
+    assert_eq!((&later["count"], &later["pending_more"]), (&0.into(), &false.into()), "{later}");
+    let pending = later["pending"].as_array().unwrap();
+    assert_eq!(pending.len(), expected, "{later}");
+    assert!(pending.iter().all(|one| one["due_at"].as_str().is_some_and(|at| at.ends_with('Z'))), "{later}");
     let report = reclaim(&mut registry);
     assert_eq!(report["blobs"], expected, "{report}");
     let api = registry.api();

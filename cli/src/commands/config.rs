@@ -152,11 +152,14 @@ impl From<ConfigError> for Failure {
 pub(crate) enum Config {
     /// Print the effective configuration, secrets masked; TOML, or JSON with --output json
     Print(Settings),
-    /// Check the configuration and who may read the registry's files; fails with all problems when there are any
+    /// Check the configuration, the files that it names, and who may read the registry's files
     Check {
         /// Make the registry's files and directories private where others may read them
         #[arg(long)]
         fix: bool,
+        /// The configuration is for another machine: do not open the files that it names
+        #[arg(long)]
+        elsewhere: bool,
         #[command(flatten)]
         settings: Settings,
     },
@@ -171,17 +174,17 @@ impl Config {
                 let loaded = settings.load()?;
                 output.result(&loaded.to_table(), || loaded.to_toml())
             }
-            Self::Check { fix, settings } => check(output, settings, *fix),
+            Self::Check { fix, elsewhere, settings } => check(output, settings, *fix, *elsewhere),
             Self::Reference => output.result(&serde_json::json!({"reference": reference()}), reference),
         }
     }
 }
 
-fn check(output: &Output, settings: &Settings, fix: bool) -> Result<Exit, Failure> {
+fn check(output: &Output, settings: &Settings, fix: bool, elsewhere: bool) -> Result<Exit, Failure> {
     let config = settings.load()?.config;
-    // A configuration may be checked on another machine than the one that it is for.
-    if let Err(error) = rreg_server::check_files(&config) {
-        warning(&format!("`rreg serve` would not start here: {error}"));
+    if !elsewhere && let Err(error) = rreg_server::check_files(&config) {
+        let failure = Failure::new(Exit::Config, format!("`rreg serve` would not start here: {error}"));
+        return Err(failure.hint("--elsewhere leaves out the files, for a configuration of another machine"));
     }
     let mut exposed = rreg_server::exposed(&config);
     let given = rreg_server::exposed_secrets(&config);

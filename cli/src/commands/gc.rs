@@ -1,7 +1,7 @@
 //! `rreg gc`: what is reclaimed, and why something is not.
 
 use clap::Subcommand;
-use rreg_gc::{Plan, Report, Schedule};
+use rreg_gc::{Candidate, Plan, Report, Schedule};
 use rreg_oci::{Digest, RepositoryName};
 use rreg_server::{Config, Made};
 use rreg_storage::{Holder, Presence, ReviewKind, StorageError};
@@ -16,7 +16,7 @@ use crate::text::{NAME, fields, paint, size, table, timestamp};
 /// What `rreg gc` can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Gc {
-    /// Show what would be reclaimed now; changes nothing, and runs beside a server
+    /// Show what would be reclaimed now, and what waits for its time; changes nothing, and runs beside a server
     Plan {
         /// Name at most so many
         #[arg(long, value_name = "N", default_value_t = 1000)]
@@ -80,40 +80,59 @@ struct CandidateView<'a> {
     repository: &'a str,
     digest: Digest,
     bytes: u64,
+    /// When it goes, where that is not now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due_at: Option<String>,
+}
+
+impl<'a> CandidateView<'a> {
+    fn new(candidate: &'a Candidate, due_at: Option<i64>) -> Self {
+        Self {
+            kind: candidate.kind.as_str(),
+            repository: candidate.repository.as_str(),
+            digest: candidate.digest,
+            bytes: candidate.bytes,
+            due_at: due_at.map(timestamp),
+        }
+    }
 }
 
 fn show_plan(output: &Output, plan: &Plan) -> Result<Exit, Failure> {
-    let candidates: Vec<_> = plan
-        .candidates
-        .iter()
-        .map(|c| CandidateView {
-            kind: c.kind.as_str(),
-            repository: c.repository.as_str(),
-            digest: c.digest,
-            bytes: c.bytes,
-        })
-        .collect();
+    let now = plan.candidates.iter().map(|candidate| CandidateView::new(candidate, None));
+    let candidates: Vec<_> = now.collect();
+    let later = plan.pending.iter().map(|p| CandidateView::new(&p.candidate, Some(p.due_at)));
+    let pending: Vec<_> = later.collect();
     let value = json!({
         "count": plan.count,
         "bytes": plan.bytes,
         "kept": plan.kept,
         "objects": plan.objects,
         "candidates": candidates,
+        "pending": pending,
+        "pending_more": plan.pending_more,
     });
     output.result(&value, || {
         let rows: Vec<_> = candidates
             .iter()
-            .map(|c| [c.kind.to_owned(), size(c.bytes), c.repository.to_owned(), c.digest.to_string()])
+            .chain(&pending)
+            .map(|c| {
+                let when = c.due_at.clone().unwrap_or_else(|| "now".to_owned());
+                [when, c.kind.to_owned(), size(c.bytes), c.repository.to_owned(), c.digest.to_string()]
+            })
             .collect();
         let listed = if rows.is_empty() {
             String::new()
         } else {
-            table(["KIND", "SIZE", "REPOSITORY", "DIGEST"], &rows) + "\n"
+            table(["GOES", "KIND", "SIZE", "REPOSITORY", "DIGEST"], &rows) + "\n"
         };
-        let left_out = plan.count - rows.len();
+        let left_out = plan.count - candidates.len();
         let more = if left_out > 0 { format!(" ({left_out} not listed)") } else { String::new() };
+        let bytes = plan.pending.iter().map(|pending| pending.candidate.bytes).fold(0, u64::saturating_add);
+        let more_later = if plan.pending_more { " or more" } else { "" };
+        let later = format!("{}{more_later}, {}", pending.len(), size(bytes));
         let summary = fields(&[
             ("to reclaim", format!("{}{more}, {}", plan.count, size(plan.bytes))),
+            ("later, unless it is used again", later),
             ("due but in use", plan.kept.to_string()),
             ("objects to delete", plan.objects.to_string()),
         ]);

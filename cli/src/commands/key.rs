@@ -20,6 +20,7 @@ use crate::text::{GOOD, NAME, paint};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Key {
     /// Make a key pair: PREFIX.key, encrypted in cosign's form, and PREFIX.pub
+    #[command(name = "generate", visible_alias = "create")]
     Generate {
         /// Path of the files without their endings; files that are there are never replaced
         #[arg(value_name = "PREFIX", default_value = "rreg")]

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use clap::Args;
 use rreg_oci::{Descriptor, Digest, RepositoryName};
 use rreg_runtime::RegistryClient;
+use rreg_runtime::client::Keychain;
 use serde::Serialize;
 
 use crate::connect::Connect;
@@ -81,11 +82,42 @@ impl Ls {
                 Err(Failure::new(Exit::Usage, format!("--referrers needs an image, {host} is a registry")))
             }
             Place::Registry(host) => {
-                let found = self.connect.client(host)?.catalog().await?;
+                let client = self.connect.client(host)?;
+                let found = client.catalog().await?;
+                self.tell_of_login(output, &client, host, found.is_empty()).await?;
                 output.result(&Repositories { host: host.name(), repositories: &found }, || lines(&found))
             }
             Place::Image(image) if self.referrers => self.referrers(output, image).await,
             Place::Image(image) => self.tags(output, image).await,
+        }
+    }
+
+    /// A registry may show everybody a list, and nobody what is in it.
+    async fn tell_of_login(
+        &self,
+        output: &Output,
+        client: &RegistryClient,
+        host: &Host,
+        is_empty: bool,
+    ) -> Result<(), Failure> {
+        // A helper may ask for a key ring to be opened: only where it matters.
+        let is_anonymous = client.asks_for_login().await
+            && Keychain::from_environment().find(host.name(), None).await?.is_none();
+        match (is_empty, is_anonymous) {
+            (true, true) => {
+                let why = format!("{host} shows no repository without a login");
+                let hint = format!("log in first: `rreg login {}`", host.url());
+                Err(Failure::new(Exit::Denied, why).hint(hint))
+            }
+            (true, false) => {
+                output.note(&format!("{host} shows no repositories"));
+                Ok(())
+            }
+            (false, true) => {
+                output.note(&format!("{host} may show more after `rreg login {}`", host.url()));
+                Ok(())
+            }
+            (false, false) => Ok(()),
         }
     }
 

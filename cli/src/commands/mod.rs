@@ -15,6 +15,7 @@ mod gc;
 mod init;
 mod inspect;
 mod key;
+mod login;
 mod ls;
 mod man;
 mod org;
@@ -79,11 +80,20 @@ pub(crate) enum Command {
     Pull(pull::Pull),
     /// Copy an image between registries, with all platforms and what refers to it
     Cp(cp::Cp),
+    /// Log in to a registry: Docker and podman find it too, and theirs is found
+    Login(login::Login),
+    /// Forget the login of a registry
+    Logout(login::Logout),
+    /// Show who is logged in at a registry, which is asked whether that still holds
+    Whoami(login::Whoami),
     /// List repositories of a registry, or tags of a repository
+    #[command(name = "ls", visible_alias = "list")]
     Ls(ls::Ls),
     /// Show what an image is made of
+    #[command(name = "inspect", visible_alias = "show")]
     Inspect(inspect::Inspect),
     /// Remove a tag, or a manifest by digest
+    #[command(name = "rm", visible_alias = "delete")]
     Rm(rm::Rm),
     /// List the packages in an image, an image file or a directory tree
     Sbom(sbom::SbomCommand),
@@ -136,6 +146,10 @@ impl Command {
             Self::Push(command) => interruptible(command.run(output)).await,
             Self::Pull(command) => interruptible(command.run(output)).await,
             Self::Cp(command) => interruptible(command.run(output)).await,
+            // Asks for passwords: Ctrl-C ends that question.
+            Self::Login(command) => command.run(output).await,
+            Self::Logout(command) => interruptible(command.run(output)).await,
+            Self::Whoami(command) => interruptible(command.run(output)).await,
             Self::Ls(command) => interruptible(command.run(output)).await,
             Self::Inspect(command) => interruptible(command.run(output)).await,
             Self::Rm(command) => interruptible(command.run(output)).await,

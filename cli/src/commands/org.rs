@@ -22,11 +22,13 @@ pub(crate) enum Org {
         place: Place,
     },
     /// List organisations, their members and the members' roles
+    #[command(name = "list", visible_alias = "ls")]
     Ls {
         #[command(flatten)]
         place: Place,
     },
     /// End all roles in an organisation. Its repositories stay
+    #[command(name = "delete", visible_alias = "rm")]
     Rm {
         /// Which
         name: String,

@@ -34,11 +34,13 @@ pub(crate) enum Robot {
         place: Place,
     },
     /// List robot accounts
+    #[command(name = "list", visible_alias = "ls")]
     Ls {
         #[command(flatten)]
         place: Place,
     },
     /// Remove a robot account, its token and its roles
+    #[command(name = "delete", visible_alias = "rm")]
     Rm {
         /// Which
         name: String,

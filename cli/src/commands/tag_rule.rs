@@ -23,6 +23,7 @@ pub(crate) enum Rule {
         place: Place,
     },
     /// Make tags immutable: where one is, it stays. Replaces the rule of the same name
+    #[command(name = "create", visible_aliases = ["add", "put"])]
     Add {
         /// What refusals call it
         #[arg(value_name = "NAME")]
@@ -40,6 +41,7 @@ pub(crate) enum Rule {
         place: Place,
     },
     /// Remove a rule. Those of the configuration are changed there
+    #[command(name = "delete", visible_alias = "rm")]
     Rm {
         /// Which
         #[arg(value_name = "NAME")]

@@ -26,11 +26,13 @@ pub(crate) enum User {
         place: Place,
     },
     /// List users
+    #[command(name = "list", visible_alias = "ls")]
     Ls {
         #[command(flatten)]
         place: Place,
     },
     /// Remove a user and their roles
+    #[command(name = "delete", visible_alias = "rm")]
     Rm {
         /// Whom
         name: String,

@@ -36,7 +36,7 @@ use tokio::sync::Mutex;
 
 pub use auth::AuthError;
 pub use blobs::BlobReader;
-pub use credentials::{Credential, CredentialError, Keychain};
+pub use credentials::{Credential, CredentialError, Kept, Keychain};
 pub use documents::DocumentClient;
 pub use error::{ClientError, ErrorClass, ErrorKind, RegistryError};
 pub use fetch::fetch;
@@ -145,5 +145,10 @@ impl RegistryClient {
     pub async fn ping(&self) -> Result<(), ClientError> {
         let request = self.request(Operation::Ping)?;
         self.expect(&request, self.send(&request).await?, &[200]).await.map(|_| ())
+    }
+
+    /// Whether the registry has asked who is calling, in any answer so far.
+    pub async fn asks_for_login(&self) -> bool {
+        self.0.auth.was_challenged().await
     }
 }

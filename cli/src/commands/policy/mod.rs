@@ -26,8 +26,10 @@ pub(crate) enum Policy {
     /// List the policies of a registry
     List(remote::List),
     /// Write a policy of a registry to standard output
+    #[command(name = "show", visible_alias = "get")]
     Get(remote::Get),
     /// Set a policy of a registry; it replaces the one of its name
+    #[command(name = "create", visible_alias = "put")]
     Put(remote::Put),
     /// Remove a policy of a registry
     Delete(remote::Delete),

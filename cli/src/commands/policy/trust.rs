@@ -29,6 +29,7 @@ pub(crate) enum Trust {
         connect: Connect,
     },
     /// Set trust material: a public key, root certificates, a trusted_root.json, or a Notation trust policy
+    #[command(name = "create", visible_alias = "put")]
     Put {
         /// [http[s]://]host[:port]
         #[arg(value_name = "REGISTRY")]

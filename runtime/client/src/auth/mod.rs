@@ -71,9 +71,9 @@ impl AuthError {
 
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Self::Refused { .. } if self.is_denial() => {
-                Some("the stored credentials may be old or lack this right; log in again".into())
-            }
+            Self::Refused { .. } if self.is_denial() => Some(
+                "the stored credentials may be old or lack this right; log in again with `rreg login`".into(),
+            ),
             _ => None,
         }
     }
@@ -125,6 +125,11 @@ impl Authorizer {
     ) -> Self {
         let (host, is_elsewhere) = (host.into(), false);
         Self { host, base, is_elsewhere, trusted, keychain, http, token_limit, state: Mutex::default() }
+    }
+
+    /// Whether the registry has asked who is calling.
+    pub(crate) async fn was_challenged(&self) -> bool {
+        self.state.lock().await.challenge.is_some()
     }
 
     /// The header for a server that a redirect has led to, after its 401. Nothing of it is remembered.

@@ -18,15 +18,15 @@ const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct ConfigFile {
-    auths: BTreeMap<String, Entry>,
-    creds_store: String,
-    cred_helpers: BTreeMap<String, String>,
+    pub(super) auths: BTreeMap<String, Entry>,
+    pub(super) creds_store: String,
+    pub(super) cred_helpers: BTreeMap<String, String>,
 }
 
 /// Empty where a helper holds the secret.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Entry {
+pub(super) struct Entry {
     auth: String,
     username: String,
     password: String,
@@ -43,7 +43,7 @@ impl ConfigFile {
         repository: Option<&RepositoryName>,
         helper_path: Option<&OsStr>,
     ) -> Result<Option<Credential>, CredentialError> {
-        let server = if is_docker_hub(host) { DOCKER_HUB_KEY } else { host };
+        let server = key_of(host);
         let named = self.cred_helpers.iter().find(|(key, _)| normalized(key) == normalized(server));
         if let Some((_, name)) = named {
             return helper::get(name, server, helper_path).await;
@@ -84,8 +84,13 @@ impl ConfigFile {
     }
 }
 
+/// The name under which a registry's credentials are kept.
+pub(super) fn key_of(host: &str) -> &str {
+    if is_docker_hub(host) { DOCKER_HUB_KEY } else { host }
+}
+
 /// A key without what old Docker versions put around the host.
-fn normalized(key: &str) -> &str {
+pub(super) fn normalized(key: &str) -> &str {
     let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let bare = bare.trim_end_matches('/');
     bare.strip_suffix("/v1").or_else(|| bare.strip_suffix("/v2")).unwrap_or(bare)

@@ -3,6 +3,7 @@
 
 mod config;
 mod helper;
+mod keep;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rreg_oci::RepositoryName;
 
 use self::config::ConfigFile;
+pub use self::keep::Kept;
 
 /// Longest credential file read, in bytes.
 const MAX_FILE: u64 = 4 << 20;
@@ -63,6 +65,17 @@ pub enum CredentialError {
         /// Where.
         why: String,
     },
+    /// The file cannot be written.
+    #[error("cannot write the credential file {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No file is known that could hold it.
+    #[error("there is no place for credentials: none of HOME, DOCKER_CONFIG and REGISTRY_AUTH_FILE is set")]
+    Nowhere,
     /// The helper failed.
     #[error("the credential helper docker-credential-{helper} failed: {why}")]
     Helper {
