@@ -53,6 +53,10 @@ impl Files {
         self.seen.into_iter()
     }
 
+    pub(crate) fn has_links(&self) -> bool {
+        self.link_bytes > 0
+    }
+
     /// A file of `layer` at `path`, read as `kind`. Says what is wrong with it, if that matters under this name.
     pub(crate) fn keep(
         &mut self,
@@ -73,7 +77,7 @@ impl Files {
         if content.is_empty() {
             return complaints;
         }
-        let link_bytes = content.link.as_ref().map_or(0, |target| target.len() + path.len());
+        let link_bytes = content.link.as_ref().map_or(0, |target| weight_of_link(path, target));
         let kept = if counts { self.counting } else { self.waiting };
         let full = kept.packages + content.weight() > limits.packages
             || kept.owned + content.owned.len() > limits.owned
@@ -140,8 +144,14 @@ impl Files {
         kept.packages -= seen.content.weight();
         kept.owned -= seen.content.owned.len();
         self.raw_bytes -= seen.content.raw.as_ref().map_or(0, Packed::kept);
-        self.link_bytes -= seen.content.link.map_or(0, |target| target.len() + path.len());
+        self.link_bytes -= seen.content.link.map_or(0, |target| weight_of_link(path, &target));
     }
+}
+
+/// A link in bytes, with what it takes besides its text.
+fn weight_of_link(path: &str, target: &str) -> usize {
+    const BESIDES: usize = 200;
+    path.len() + target.len() + BESIDES
 }
 
 type Key = (String, Option<String>, Option<String>);

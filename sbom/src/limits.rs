@@ -26,7 +26,7 @@ pub struct Limits {
     pub packages: usize,
     /// Paths that distribution packages own, of the image; as many again of files that a link may name.
     pub owned: usize,
-    /// Symbolic links of the image, in bytes of their paths and targets.
+    /// Symbolic links of the image, in bytes of their paths and targets and what is kept beside.
     pub link_bytes: usize,
     /// Findings that are kept; further ones are counted.
     pub findings: usize,

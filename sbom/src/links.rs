@@ -10,8 +10,8 @@ use crate::packed::Packed;
 
 /// Most links followed for one path, as Linux has it (path_resolution(7)).
 const MAX_HOPS: usize = 40;
-/// Longest path that links may lead to, in bytes.
-const MAX_PATH: usize = 4096;
+/// Most parts of a path with all links in it, and of what is still to be gone.
+const MAX_STEPS: usize = 256;
 /// Directories whose files count by their place. One that is reached through a link has its files elsewhere.
 const PLACES: [&str; 9] = [
     "var/lib/dpkg",
@@ -40,8 +40,12 @@ impl Files {
     pub(crate) fn resolve(&self, path: &str) -> Option<String> {
         let mut waiting: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
         let mut at = String::new();
-        let mut hops = 0;
+        let (mut hops, mut steps) = (0, 0);
         while let Some(part) = waiting.pop() {
+            steps += 1;
+            if steps > MAX_STEPS || waiting.len() > MAX_STEPS {
+                return None;
+            }
             match part.as_str() {
                 "" | "." => continue,
                 ".." => {
@@ -59,7 +63,7 @@ impl Files {
                     }
                 }
             }
-            if hops > MAX_HOPS || at.len() > MAX_PATH || waiting.len() > MAX_PATH {
+            if hops > MAX_HOPS {
                 return None;
             }
         }
@@ -68,7 +72,7 @@ impl Files {
 
     /// The path of an entry as it lies in the file system: its directory may be a link.
     pub(crate) fn place(&self, path: String) -> String {
-        let Some((parent, name)) = path.rsplit_once('/') else { return path };
+        let Some((parent, name)) = path.rsplit_once('/').filter(|_| self.has_links()) else { return path };
         match self.resolve(parent) {
             Some(real) if real == parent => path,
             Some(real) if real.is_empty() => name.to_owned(),
@@ -80,32 +84,35 @@ impl Files {
     /// Files that count only under a name that a symbolic link gives them: this name by the path of the file.
     pub(crate) fn linked(&self) -> (BTreeMap<String, String>, Vec<(String, Complaint)>) {
         let (mut found, mut complaints) = (BTreeMap::new(), Vec::new());
-        let mut consider = |name: &str, complaints: Option<&mut Vec<(String, Complaint)>>| {
-            let Some(kind) = Catalog::of(name) else { return };
-            let real = self.resolve(name);
-            let seen = real.as_deref().and_then(|real| self.get(real));
+        let mut consider = |name: &str, real: Option<String>| {
+            let kind = Catalog::of(name)?;
+            let seen = real.as_deref().and_then(|real| self.get(real)).filter(|seen| seen.kind == Some(kind));
             match (real, seen) {
-                (Some(real), Some(seen)) if seen.kind == Some(kind) && !seen.counts => {
-                    found.insert(real, name.to_owned());
-                }
-                (_, Some(seen)) if seen.kind == Some(kind) => {}
-                _ if kind.is_database() => complaints.into_iter().for_each(|to| {
-                    let why = "a link that leads to no database of this kind";
-                    to.push((name.to_owned(), Complaint::new(FindingKind::LinkBroken, why)));
-                }),
-                _ => {}
+                (Some(real), Some(seen)) if !seen.counts => drop(found.insert(real, name.to_owned())),
+                (_, Some(_)) => {}
+                _ => return kind.is_database().then_some(()),
             }
+            None
         };
         for (path, _) in self.iter().filter(|(_, seen)| seen.content.link.is_some()) {
-            consider(path, Some(&mut complaints));
-            let members = MEMBERS.iter().map(|member| format!("{path}/{member}"));
-            members.for_each(|member| consider(&member, None));
+            let real = self.resolve(path);
+            if let Some(real) = &real {
+                for member in MEMBERS {
+                    consider(&format!("{path}/{member}"), Some(format!("{real}/{member}")));
+                }
+            }
+            if consider(path, real).is_some() {
+                let why = "a link that leads to no database of this kind";
+                complaints.push((path.clone(), Complaint::new(FindingKind::LinkBroken, why)));
+            }
         }
         for place in PLACES {
             let Some(real) = self.resolve(place).filter(|real| real != place) else { continue };
             for below in self.below(&real) {
                 let name = below.strip_prefix(&real).filter(|name| name.rfind('/') == Some(0));
-                name.into_iter().for_each(|name| consider(&format!("{place}{name}"), None));
+                if let Some(name) = name.map(|name| format!("{place}{name}")) {
+                    consider(&name, self.resolve(&name));
+                }
             }
         }
         (found, complaints)

@@ -181,10 +181,13 @@ impl Scanner {
     }
 }
 
+/// Most licences of one package.
+const MAX_LICENSES: usize = 64;
+
 /// Licences in SPDX's words, each once.
 fn in_order(licenses: &[String]) -> Vec<String> {
     let mut known: Vec<String> = Vec::new();
-    for license in licenses.iter().map(|license| crate::license::normal(license)) {
+    for license in licenses.iter().take(MAX_LICENSES).map(|license| crate::license::normal(license)) {
         if !license.is_empty() && !known.contains(&license) {
             known.push(license);
         }

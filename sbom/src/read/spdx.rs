@@ -132,7 +132,7 @@ pub(super) fn read(json: &[u8], version: &str) -> Result<Document, Finding> {
 /// What identifiers of the document stand for.
 fn names(others: Vec<Other>) -> HashMap<String, String> {
     let named = others.into_iter().filter_map(|other| Some((other.license_id?, some(other.name)?)));
-    named.filter(|(_, name)| name != "NOASSERTION").collect()
+    named.filter(|(id, name)| !id.is_empty() && name != "NOASSERTION").collect()
 }
 
 /// A licence with names in place of the document's own identifiers, which nobody has rules about.

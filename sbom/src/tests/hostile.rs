@@ -120,6 +120,8 @@ fn pages_in_a_circle() {
 fn intact() -> Vec<(&'static str, Vec<u8>)> {
     let headers = [build::rpm_header("a", "1", 100), build::rpm_header("b", "2", 2000)];
     let pom = b"version=1\ngroupId=g\nartifactId=a\n";
+    let xml =
+        b"<project><version>1</version><licenses><license><name>x</name></license></licenses></project>";
     let jar = build::zip(&[("META-INF/maven/g/a/pom.properties", pom), ("b.jar", &build::zip(&[]))]);
     let audit = build::zlib(b"{\"packages\":[{\"name\":\"a\",\"version\":\"1\"}]}");
     let info = [crate::catalog::go::MAGIC, b"\x08\x02", &[0; 16], b"\x05go1.2\x20", &[b'x'; 60]].concat();
@@ -131,7 +133,20 @@ fn intact() -> Vec<(&'static str, Vec<u8>)> {
         ("bin/a", build::elf(&[&audit, &info])),
         ("var/lib/dpkg/status", b"Package: a\nVersion: 1\nSource: b (2)\n\n".to_vec()),
         ("lib/apk/db/installed", b"P:a\nV:1\nF:x\nR:y\n\n".to_vec()),
-        ("x.dist-info/METADATA", b"Name: a\nVersion: 1\n".to_vec()),
+        ("x.dist-info/METADATA", b"Name: a\nVersion: 1\nLicense: GPL v2+\n or MIT\n".to_vec()),
+        ("var/lib/rpm/rpmdb.sqlite-wal", build::wal_of(true, &build::sqlite(&headers))),
+        (
+            "usr/share/doc/a/copyright",
+            b"Format: x\n\nFiles: *\nLicense: GPL-2+ or Expat\n\nFiles: debian/*\n".to_vec(),
+        ),
+        (
+            "long.jar",
+            build::zip_streamed(
+                &[("META-INF/maven/g/a/pom.xml", xml), ("=b.jar", &build::zip(&[]))],
+                true,
+                false,
+            ),
+        ),
     ]
 }
 
@@ -141,7 +156,7 @@ proptest! {
     /// Neither panics nor endless work, and the same answer twice.
     #[test]
     fn damage_anywhere(
-        which in 0..8_usize,
+        which in 0..11_usize,
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
         cut in prop::option::of(any::<prop::sample::Index>()),
     ) {
@@ -154,6 +169,17 @@ proptest! {
             bytes.truncate(cut.index(bytes.len()));
         }
         prop_assert_eq!(scan_file(path, &bytes), scan_file(path, &bytes));
+        let limits = Limits { file_bytes: 64, ..Limits::default() };
+        let layer = build::tar(&[(path, &bytes)]);
+        prop_assert_eq!(scan_within(std::slice::from_ref(&layer), limits), scan_within(&[layer], limits));
+    }
+
+    /// Whatever a licence is called.
+    #[test]
+    fn licences(text in "([ -~äß\n]|GPL|AGPLv|License|version|or|and|with|/|3){0,40}") {
+        let normal = crate::license::normal(&text);
+        prop_assert!(normal.len() <= 20 * text.len() + 20);
+        prop_assert!(crate::license::of_text(&text).len() < 50);
     }
 
     #[test]
