@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use rreg_runtime::client::{ClientError, ErrorClass, ErrorKind, RegistryError};
+use rreg_runtime::client::{AuthError, ClientError, ErrorClass, ErrorKind, RegistryError};
 use rreg_runtime::image::ImageError;
 use rreg_runtime::transfer::TransferError;
 use rreg_storage::StorageError;
@@ -161,7 +161,10 @@ impl From<ClientError> for Failure {
             message: error.to_string(),
             hint: refused.or_else(|| error.hint()),
             code: error.code().map(str::to_owned),
-            status: error.status().map(|status| status.as_u16()),
+            status: match &*error.kind {
+                ErrorKind::Auth(AuthError::Refused { status, .. }) => Some(*status),
+                _ => error.status().map(|status| status.as_u16()),
+            },
         }
     }
 }

@@ -44,14 +44,16 @@ async fn logs_in_and_out() {
     expect(77, &["ls", host], "", &[&hint, "without a login"]);
     expect(77, &["whoami", host], "", &[&hint, "nobody is logged in"]);
     expect(77, &["inspect", &format!("{host}/team/app:1")], "", &[&hint]);
-    expect(77, &in_args, "wrong password", &["nothing was kept"]);
+    expect(77, &in_args, "wrong password", &["nothing was kept", "UNAUTHORIZED: the user name, password"]);
+    let (_, what) = said(&home, &[&in_args[..], &["--output", "json"]].concat(), "wrong password");
+    assert!(what.contains("\"status\":401") && !what.contains("errors"), "{what}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "{}", "what is wrong is not kept");
     // Never as an argument, and never a guess where nobody can be asked.
     expect(
         64,
         &["login", "--username", "alice", "--password", PASSWORD.split(' ').next().unwrap(), host],
         "",
-        &[],
+        &["everybody on this machine"],
     );
     expect(66, &["login", "--username", "alice", host], "", &["--password-stdin"]);
     expect(64, &["login", "--password-stdin", host], PASSWORD, &["--username"]);

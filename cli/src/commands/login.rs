@@ -1,5 +1,7 @@
 //! `rreg login`, `rreg logout`, `rreg whoami`: the credentials that Docker, podman and rreg share.
 
+use std::convert::Infallible;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::Args;
@@ -24,8 +26,23 @@ pub(crate) struct Login {
     /// Read the password or token from standard input; without this it is asked for at the terminal
     #[arg(long)]
     password_stdin: bool,
+    /// Refused: it is here to say why
+    #[arg(long, short, hide = true, value_name = "PASSWORD")]
+    password: Option<Refused>,
     #[command(flatten)]
     connect: Connect,
+}
+
+/// A password on the command line, of which nothing is kept.
+#[derive(Clone, Copy, Debug)]
+struct Refused;
+
+impl FromStr for Refused {
+    type Err = Infallible;
+
+    fn from_str(_: &str) -> Result<Self, Infallible> {
+        Ok(Self)
+    }
 }
 
 #[derive(Args, Debug)]
@@ -53,6 +70,10 @@ impl From<CredentialError> for Failure {
 impl Login {
     /// The registry is asked before anything is kept.
     pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
+        if self.password.is_some() {
+            let why = "a password on the command line can be read by everybody on this machine, and stays in the history";
+            return Err(Failure::new(Exit::Usage, why).hint("--password-stdin reads it from standard input"));
+        }
         let user = match &self.username {
             Some(user) => user.clone(),
             None if self.password_stdin => {

@@ -46,7 +46,7 @@ pub(crate) enum Command {
     // --- server side ---
     /// Run the registry server
     Serve(serve::Serve),
-    /// Make the database of a new registry, where something is to be set up before the server's first start
+    /// Make the database of a new registry, before the server's first start
     Init(init::Init),
     /// Show, check and explain the server's configuration
     #[command(subcommand)]

@@ -13,7 +13,7 @@ use rreg_oci::Operation;
 use serde::Deserialize;
 
 use super::error::{ClientError, ErrorKind, RegistryError};
-use super::{ClientOptions, RegistryClient, body, endpoint, guard, retry};
+use super::{ClientOptions, RegistryClient, body, endpoint, guard, retry, words};
 
 /// Longest chain of redirects followed.
 const MAX_REDIRECTS: usize = 5;
@@ -319,6 +319,17 @@ pub(crate) fn location(response: &Response, base: &Url) -> Result<Url, String> {
     base.join(text).map_err(|e| format!("the Location header is no URL: {e}"))
 }
 
+/// What an error answer tells people: the specification's errors, the plain fields of other JSON, or a text that is no page.
+pub(crate) fn told(bytes: &[u8], limit: usize) -> String {
+    let errors = parse_errors(bytes);
+    if !errors.is_empty() {
+        return errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let text = if text.trim_start().starts_with('<') { String::new() } else { text.into_owned() };
+    body::printable(&words::detail(&text).unwrap_or_default(), limit)
+}
+
 /// The specification's error body; anything else gives nothing.
 fn parse_errors(bytes: &[u8]) -> Vec<RegistryError> {
     #[derive(Deserialize)]
@@ -348,4 +359,23 @@ fn parse_errors(bytes: &[u8]) -> Vec<RegistryError> {
             }),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_bodies_are_told_in_words() {
+        for (body, text) in [
+            (r#"{"errors":[{"code":"UNAUTHORIZED","message":"wrong"}]}"#, "UNAUTHORIZED: wrong"),
+            (r#"{"details":"incorrect username or password"}"#, "details incorrect username or password"),
+            ("no such user\n", "no such user"),
+            ("<html><body>401</body></html>", ""),
+            ("[1", ""),
+            ("", ""),
+        ] {
+            assert_eq!(told(body.as_bytes(), SHOWN), text, "{body}");
+        }
+    }
 }

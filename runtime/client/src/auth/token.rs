@@ -6,8 +6,8 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::AuthError;
-use crate::body;
 use crate::credentials::Credential;
+use crate::{body, transport};
 
 /// Lifetime of a token that does not say how long it lives (token specification, `expires_in`).
 const DEFAULT_LIFETIME: u64 = 60;
@@ -56,7 +56,7 @@ impl TokenRequest {
             .map_err(|e| failed(e.to_string()))?
             .ok_or_else(|| failed(format!("the answer is longer than {limit} bytes")))?;
         if !status.is_success() {
-            let text = body::printable(&String::from_utf8_lossy(&bytes), SHOWN);
+            let text = transport::told(&bytes, SHOWN);
             return Err(AuthError::Refused { realm: place, status: status.as_u16(), text });
         }
         // The parser's message could quote the token: only its place is told.
