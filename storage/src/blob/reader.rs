@@ -303,9 +303,10 @@ impl BlobReader {
         Ok(())
     }
 
-    /// The pieces as a stream.
+    /// The pieces as a stream, which may be asked again after its end.
     pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, StorageError>> + Send {
         stream::unfold(self, |mut reader| async move { reader.next().await.map(|piece| (piece, reader)) })
+            .fuse()
     }
 }
 
