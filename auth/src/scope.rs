@@ -116,6 +116,19 @@ impl Scope {
         text.split_ascii_whitespace().filter_map(|one| Self::parse(one).transpose()).collect()
     }
 
+    /// Those of a request that can be granted at all (token specification, "scope": what is not granted is left out): the
+    /// first ones that can be read, as many as fit into a token.
+    pub fn parse_some(text: &str) -> Vec<Self> {
+        let mut room = MAX_TEXT;
+        let fits = |one: &&str| {
+            let fits = one.len() < room;
+            room = room.saturating_sub(one.len() + 1);
+            fits
+        };
+        let read = text.split_ascii_whitespace().take_while(fits);
+        read.filter_map(|one| Self::parse(one).ok().flatten()).take(MAX_SCOPES).collect()
+    }
+
     fn parse(text: &str) -> Result<Option<Self>, ScopeError> {
         let (kind, rest) = text.split_once(':').ok_or(ScopeError::Form)?;
         // Names with a host and its port have colons of their own.

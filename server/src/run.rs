@@ -117,9 +117,11 @@ pub async fn run(
     let ended = CancellationToken::new();
     let reviews = serve_reviews(&config, &app, health.clone(), (ended.clone(), shutdown.clone())).await?;
     let router = Arc::clone(&app).router().merge(health);
+    let reloaded = Arc::clone(&app);
     let immediate: Immediate = Arc::new(move |method, uri, headers| app.immediate(method, uri, headers));
     let site = Site { router, immediate: Some(immediate) };
 
+    tokio::spawn(reload_on_hangup(reloaded, tls.is_some(), shutdown.clone()));
     let (listener, address) = bind(config.server.listen, "server.listen").await?;
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).watch(shutdown.clone()));
@@ -144,6 +146,27 @@ pub async fn run(
     drop(opened);
     tracing::info!("stopped");
     result.map_err(RunError::Serve)
+}
+
+/// A hangup ends no server: what can be read again is.
+async fn reload_on_hangup(app: Arc<App>, tls: bool, shutdown: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => {
+            tracing::warn!(%error, "SIGHUP reloads nothing");
+            return;
+        }
+    };
+    while tokio::select! { () = shutdown.cancelled() => None, hung_up = hangup.recv() => hung_up }.is_some() {
+        let tls = if tls { ", TLS files" } else { "" };
+        match app.admission.reload().await {
+            Ok(()) => tracing::info!("SIGHUP: read again: policies{tls}; all other settings need a restart"),
+            Err(error) => {
+                tracing::error!(%error, "SIGHUP: policies cannot be read; those read before go on to hold")
+            }
+        }
+    }
 }
 
 /// Whether the files that the configuration names can be used, as far as that can be told without a database or anybody

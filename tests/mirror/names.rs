@@ -19,7 +19,8 @@ async fn namespaces_rules_and_pushes() {
     assert_eq!(named.body, image.root().bytes);
     let layer = blob("library/app", &image.blobs[0].digest);
     assert_eq!(api.get(format!("{layer}?ns=origin.example")).expect(200).await.body, image.blobs[0].bytes);
-    api.get(format!("{tag}?ns={}", trap.address())).refused(404, "NAME_UNKNOWN").await;
+    // It may be a name of this registry: what is asked for is not here.
+    api.get(format!("{tag}?ns={}", trap.address())).refused(404, "MANIFEST_UNKNOWN").await;
     assert_eq!(trap.count(""), 0, "a namespace is never dialled");
     // Its own name is no upstream.
     api.get(format!("{tag}?ns={}", registry.address())).refused(404, "MANIFEST_UNKNOWN").await;
@@ -34,6 +35,9 @@ async fn namespaces_rules_and_pushes() {
     api.put_manifest("up/library/app", "1", image.root()).refused(405, "UNSUPPORTED").await;
     api.push("mine/app", &image, Some("1")).await;
     api.assert_image("mine/app", &image, Some("1")).await;
+    // An own repository under any name of this registry, and a copy whose path has its prefix already.
+    api.get(format!("{}?ns=registry.example", manifest("mine/app", "1"))).expect(200).await;
+    api.get(format!("{}?ns=origin.example", manifest("up/library/app", "1"))).expect(200).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -60,6 +60,10 @@ pub(super) enum Fault {
     Endless,
     /// This status for everything.
     Status(u16),
+    /// This status for each HEAD of a manifest; else right.
+    Head(u16),
+    /// No manifest is known any more, in the registry's own words.
+    Gone,
     /// This status, and `Retry-After: 60`.
     Busy(u16),
     /// Elsewhere, for everything; the path is appended.
@@ -271,6 +275,17 @@ async fn answer(content: &Mutex<Content>, request: &Parts) -> Response {
     if let Some(answer) = instead(&fault, request) {
         return answer;
     }
+    match fault {
+        Fault::Head(status) if request.method == Method::HEAD && path.contains("/manifests/") => {
+            return plain(status);
+        }
+        Fault::Gone if path.contains("/manifests/") => {
+            let body = r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
+            let answer = Response::builder().status(404).header("content-type", "application/json");
+            return answer.body(Body::from(body)).unwrap();
+        }
+        _ => {}
+    }
     let Some((kind, reference)) =
         path.strip_prefix(&format!("/v2/{REPOSITORY}/")).and_then(|rest| rest.split_once('/'))
     else {
@@ -314,8 +329,10 @@ fn respond(
 ) -> Response {
     let mut answer = Response::builder().status(StatusCode::OK).header("content-type", media_type);
     let head = request.method == Method::HEAD;
-    let broken =
-        !matches!(fault, Fault::None | Fault::Slow | Fault::Challenge | Fault::Token | Fault::Realm(_));
+    let broken = !matches!(
+        fault,
+        Fault::None | Fault::Slow | Fault::Challenge | Fault::Token | Fault::Realm(_) | Fault::Head(_)
+    );
     // A tag that seems to have moved has to be fetched, and then the body is what goes wrong.
     let named = if head && broken { Bytes::from_static(b"moved") } else { bytes.clone() };
     answer = answer.header("docker-content-digest", rreg_oci::Digest::sha256(&named).to_string());

@@ -216,6 +216,17 @@ impl ClientError {
         self.status() == Some(StatusCode::NOT_FOUND)
     }
 
+    /// Whether the registry says in its own words that there is no such manifest or repository: a 404 of whatever else may
+    /// stand in the way says nothing.
+    pub fn says_unknown(&self) -> bool {
+        match &*self.kind {
+            ErrorKind::Status { status: StatusCode::NOT_FOUND, errors, .. } => {
+                errors.iter().any(|error| matches!(error.code.as_str(), "MANIFEST_UNKNOWN" | "NAME_UNKNOWN"))
+            }
+            _ => false,
+        }
+    }
+
     /// What kind of failure this is.
     pub fn class(&self) -> ErrorClass {
         match &*self.kind {

@@ -24,20 +24,28 @@ pub(crate) fn is_local(url: &Url) -> bool {
     endpoint::is_loopback(url) || literal.is_ok_and(is_local_ip)
 }
 
-/// Resolves names as the system does, and drops local addresses of all names but the registry's own.
+/// Resolves names as the system does, and drops local addresses of all names but the registry's own and those of the
+/// proxies that whoever runs this has named.
 pub(crate) struct Resolver {
-    own: String,
+    own: Vec<String>,
 }
 
 impl Resolver {
     pub(crate) fn new(own: &str) -> Self {
-        Self { own: own.to_owned() }
+        const PROXIES: [&str; 6] =
+            ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+        let proxies = PROXIES.iter().filter_map(|name| std::env::var(name).ok());
+        let hosts = proxies.filter_map(|proxy| {
+            let url = if proxy.contains("://") { proxy } else { format!("http://{proxy}") };
+            Url::parse(&url).ok()?.host_str().map(str::to_owned)
+        });
+        Self { own: std::iter::once(own.to_owned()).chain(hosts).collect() }
     }
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let own = name.as_str().eq_ignore_ascii_case(&self.own);
+        let own = self.own.iter().any(|own| name.as_str().eq_ignore_ascii_case(own));
         Box::pin(async move {
             // reqwest puts the right port in.
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;

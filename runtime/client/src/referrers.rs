@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::StatusCode;
 use rreg_oci::{Descriptor, Digest, Operation, Page, Reference, RepositoryName, Tag, media_type};
 use serde::{Deserialize, Serialize};
 
@@ -42,11 +41,17 @@ impl RegistryClient {
         subject: &Digest,
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>, ClientError> {
-        let mut found = match self.referrers_by_api(repository, subject, artifact_type).await? {
-            Some(found) => found,
-            None => {
+        let mut found = match self.referrers_by_api(repository, subject, artifact_type).await {
+            Ok(Some(found)) => found,
+            Ok(None) => {
                 self.fallback_index(repository, subject).await?.map_or(Vec::new(), |index| index.manifests)
             }
+            // Whoever refuses the list may have the tag. Where there is none it is not known whether anything refers to it.
+            Err(error) if error.status().is_some() => match self.fallback_index(repository, subject).await {
+                Ok(Some(index)) => index.manifests,
+                Ok(None) | Err(_) => return Err(error),
+            },
+            Err(error) => return Err(error),
         };
         // Filtering is the registry's choice (`OCI-Filters-Applied`); filtering what it filtered changes nothing.
         found.retain(|d| artifact_type.is_none() || d.artifact_type.as_deref() == artifact_type);
@@ -67,6 +72,7 @@ impl RegistryClient {
         let by_tag = async {
             let reference = Reference::Tag(self.fallback_tag(repository, subject)?);
             match self.fetch_manifest(repository, &reference).await {
+                Ok(fetched) if fetched.descriptor.digest == *subject => Ok(Vec::new()),
                 Ok(fetched) if fetched.descriptor.media_type == media_type::OCI_INDEX => {
                     let index: Result<Index, _> = serde_json::from_slice(&fetched.bytes);
                     Ok(index.map_or(Vec::new(), |index| index.manifests))
@@ -102,7 +108,8 @@ impl RegistryClient {
         while let Some(request) = next {
             self.count_page(&request, &mut pages)?;
             let response = self.send(&request).await?;
-            if pages == 1 && response.status() == StatusCode::NOT_FOUND {
+            // What a registry that does not know the path answers.
+            if pages == 1 && matches!(response.status().as_u16(), 400 | 404 | 405 | 406 | 501) {
                 return Ok(None);
             }
             let response = self.expect(&request, response, &[200]).await?;
@@ -132,6 +139,10 @@ impl RegistryClient {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         };
+        // Where a tag that is named after a digest answers with what has it (GitLab), it lists nothing.
+        if fetched.descriptor.digest == *subject {
+            return Ok(None);
+        }
         serde_json::from_slice(&fetched.bytes).map(Some).map_err(|e| {
             let operation = Operation::ManifestGet { repository: repository.clone(), reference };
             self.error(&operation, ErrorKind::Protocol(format!("the referrers tag holds no index: {e}")))

@@ -72,9 +72,8 @@ impl Content for Stored {
         if let Some(copy) = self.app.mirror.covering(&self.repository) {
             let listed = self.app.mirror.referrers(&self.app, &copy, subject).await;
             let listed = listed.map_err(|error| unreadable(what(), error))?;
-            if let Some(all) = listed.entries {
-                return Ok((all.iter().take(limit).cloned().collect(), all.len() > limit));
-            }
+            let all = listed.entries;
+            return Ok((all.iter().take(limit).cloned().collect(), all.len() > limit));
         }
         let metadata = self.app.storage.metadata();
         let (mut all, mut last) = (Vec::new(), None);

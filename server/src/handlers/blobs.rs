@@ -178,6 +178,10 @@ pub(super) fn requested_part(
     if headers.get(IF_RANGE).is_some_and(|value| value.as_bytes() != etag) {
         return Ok(None);
     }
+    // Of nothing there is no part: who asks for all that there is gets it.
+    if size == 0 {
+        return Ok(None);
+    }
     let header = headers.get(RANGE).and_then(|value| value.to_str().ok());
     let Some(range) = header.and_then(ByteRange::parse) else { return Ok(None) };
     let part = range.resolve(size).map_err(|error| {

@@ -9,7 +9,7 @@ use http::header::WARNING;
 use http::{HeaderMap, HeaderValue};
 use rreg_auth::Permit;
 use rreg_oci::{Descriptor, Digest, Operation};
-use rreg_storage::{Referrer, ReferrerPage, StorageError, TagPage};
+use rreg_storage::{Referrer, ReferrerPage, TagPage};
 
 use super::{Answer, blobs, manifests};
 use crate::app::App;
@@ -44,8 +44,7 @@ pub(super) fn warn(response: &mut Response) {
     response.headers_mut().insert(WARNING, warning);
 }
 
-/// A page of the upstream's tags, and whether it could not be confirmed. Where the upstream was never asked, of those
-/// that are cached.
+/// A page of the upstream's tags, and whether it could not be confirmed.
 pub(super) async fn tags(
     app: &Arc<App>,
     copy: &Copy,
@@ -53,13 +52,7 @@ pub(super) async fn tags(
     limit: usize,
 ) -> Result<(TagPage, bool), ApiError> {
     let listed = app.mirror.tags(app, copy).await.map_err(ApiError::from_shared)?;
-    let Some(all) = listed.entries else {
-        return match (app.storage.metadata().tags(&copy.local, last, limit).await, listed.stale) {
-            (Ok(page), _) => Ok((page, true)),
-            (Err(StorageError::UnknownRepository(_)), Some(why)) => Err(ApiError::from_shared(why)),
-            (Err(error), _) => Err(error.into()),
-        };
-    };
+    let all = listed.entries;
     let rest = all.get(all.partition_point(|tag| tag.as_str() <= last)..).unwrap_or_default();
     let page = TagPage { tags: rest.iter().take(limit).cloned().collect(), more: rest.len() > limit };
     Ok((page, listed.stale.is_some()))
@@ -74,10 +67,7 @@ pub(super) async fn referrers(
     limit: usize,
 ) -> Result<(ReferrerPage, bool), ApiError> {
     let listed = app.mirror.referrers(app, copy, subject).await.map_err(ApiError::from_shared)?;
-    let Some(all) = listed.entries else {
-        let metadata = app.storage.metadata();
-        return Ok((metadata.referrers(&copy.local, subject, artifact_type, last, limit).await?, true));
-    };
+    let all = listed.entries;
     // A page ends at a digest. If the list has changed and it is gone, so is the rest.
     let after = match last {
         None => 0,

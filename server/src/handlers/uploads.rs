@@ -106,6 +106,12 @@ async fn store(
         Operation::UploadCommit { repository, upload, digest } => {
             match app.storage.commit(repository, upload, digest, headers, body, audit).await {
                 Ok(()) => Ok(blob_created(repository, digest)),
+                // Sent again because the answer was lost: what it was to do is done.
+                Err(StorageError::UnknownUpload(_))
+                    if app.storage.metadata().blob(repository, digest).await.is_ok() =>
+                {
+                    Ok(blob_created(repository, digest))
+                }
                 Err(error) => Err(with_place(error, repository, upload)),
             }
         }

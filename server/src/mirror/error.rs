@@ -70,7 +70,30 @@ impl MirrorError {
         }
     }
 
-    /// Whether an older copy of a tag may be served instead. What is wrong here is no reason to.
+    /// Whether what the upstream has is nothing that can be kept: whoever made it chose that.
+    pub(crate) fn is_of_content(&self) -> bool {
+        match self {
+            Self::Manifest { .. } | Self::TooLarge { .. } | Self::Rule { .. } => true,
+            Self::Upstream { error, .. } => error.class() == ErrorClass::Refused,
+            _ => false,
+        }
+    }
+
+    /// Whether an older copy of a tag may be served instead. Where the upstream says that it is gone, it is.
+    pub(crate) fn allows_stale_tag(&self) -> bool {
+        let is_gone = matches!(self, Self::Upstream { error, .. } if error.says_unknown());
+        self.allows_stale() && !is_gone
+    }
+
+    /// Whether an answer to HEAD says nothing: upstreams, and what stands before them, refuse it where they answer GET.
+    pub(crate) fn may_be_of_head_alone(&self) -> bool {
+        let Self::Upstream { error, .. } = self else { return false };
+        error
+            .status()
+            .is_some_and(|status| matches!(status.as_u16(), 400 | 403 | 404 | 405 | 406 | 500 | 501))
+    }
+
+    /// Whether an older list may be served instead. What is wrong here is no reason to.
     pub(crate) fn allows_stale(&self) -> bool {
         matches!(self, Self::Upstream { .. } | Self::Slow { .. } | Self::Open { .. } | Self::Manifest { .. })
     }

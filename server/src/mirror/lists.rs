@@ -1,5 +1,5 @@
 //! Tags and referrers as the upstream lists them: asked for once in a while, kept in memory, and served when the
-//! upstream does not answer. Where nothing is remembered either, what is cached is listed.
+//! upstream does not answer. Where nothing is remembered either, nothing is known of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,8 +80,8 @@ impl Lists {
 
 /// A list for a client.
 pub(crate) struct Listed<T> {
-    /// What the upstream said last; `None`: nothing is remembered, and it could not be asked.
-    pub(crate) entries: Option<Arc<[T]>>,
+    /// What the upstream said last.
+    pub(crate) entries: Arc<[T]>,
     /// Why the upstream could not be asked again, if it should have been.
     pub(crate) stale: Option<Arc<MirrorError>>,
 }
@@ -90,11 +90,10 @@ impl Mirror {
     /// All tags of the upstream's repository, in the order of their bytes.
     pub(crate) async fn tags(&self, app: &Arc<App>, copy: &Copy) -> Result<Listed<String>, Arc<MirrorError>> {
         let (list, stale) = self.list(app, copy, Key::Tags(copy.local.clone())).await?;
-        let entries = match list {
-            Some(List::Tags(tags)) => Some(tags),
-            _ => None,
-        };
-        Ok(Listed { entries, stale })
+        match list {
+            List::Tags(entries) => Ok(Listed { entries, stale }),
+            List::Referrers(_) => Err(Arc::new(MirrorError::Ended)),
+        }
     }
 
     /// All that the upstream has about `subject`, in its order.
@@ -105,11 +104,10 @@ impl Mirror {
         subject: &Digest,
     ) -> Result<Listed<Descriptor>, Arc<MirrorError>> {
         let (list, stale) = self.list(app, copy, Key::Referrers(copy.local.clone(), *subject)).await?;
-        let entries = match list {
-            Some(List::Referrers(referrers)) => Some(referrers),
-            _ => None,
-        };
-        Ok(Listed { entries, stale })
+        match list {
+            List::Referrers(entries) => Ok(Listed { entries, stale }),
+            List::Tags(_) => Err(Arc::new(MirrorError::Ended)),
+        }
     }
 
     async fn list(
@@ -117,13 +115,13 @@ impl Mirror {
         app: &Arc<App>,
         copy: &Copy,
         key: Key,
-    ) -> Result<(Option<List>, Option<Arc<MirrorError>>), Arc<MirrorError>> {
+    ) -> Result<(List, Option<Arc<MirrorError>>), Arc<MirrorError>> {
         copy.upstream.permits(&copy.remote)?;
         let known = self.lists.get(&key);
         if let Some((list, age)) = &known
             && *age < copy.upstream.tag_ttl
         {
-            return Ok((Some(list.clone()), None));
+            return Ok((list.clone(), None));
         }
         let within = if known.is_some() { copy.upstream.revalidate } else { copy.upstream.patience };
         let work = || {
@@ -132,13 +130,16 @@ impl Mirror {
         };
         let result = self.lists.asking.join(&app.tasks, key.clone(), work).await;
         match result.unwrap_or_else(|| Err(Arc::new(MirrorError::Ended))) {
-            Ok(list) => Ok((Some(list), None)),
-            Err(error) if error.allows_stale() => {
-                app.metrics.mirror.stale.inc();
-                tracing::warn!(repository = %copy.local, %error, "served an unconfirmed list");
-                Ok((known.map(|(list, _)| list), Some(error)))
-            }
-            Err(error) => Err(error),
+            Ok(list) => Ok((list, None)),
+            // What is cached is a part of what there is, and would be taken for all.
+            Err(error) => match known.filter(|_| error.allows_stale()) {
+                Some((list, _)) => {
+                    app.metrics.mirror.stale.inc();
+                    tracing::warn!(repository = %copy.local, %error, "served an unconfirmed list");
+                    Ok((list, Some(error)))
+                }
+                None => Err(error),
+            },
         }
     }
 }
@@ -154,7 +155,8 @@ async fn ask(app: &Arc<App>, copy: &Copy, key: Key, within: Duration) -> Result<
             List::Tags(tags.into())
         }
         Key::Referrers(_, subject) => {
-            List::Referrers(upstream.ask(within, client.referrers(&copy.remote, subject, None)).await?.into())
+            let asked = upstream.ask_for_more(within, client.referrers(&copy.remote, subject, None));
+            List::Referrers(asked.await?.into())
         }
     };
     app.mirror.lists.keep(key, list.clone());

@@ -77,7 +77,7 @@ impl Mirror {
         let result = self.manifests.join(&app.tasks, key, work).await;
         match (result.unwrap_or_else(|| Err(Arc::new(MirrorError::Ended))), here) {
             (Ok(found), _) => Ok(found),
-            (Err(error), Some(manifest)) if error.allows_stale() => {
+            (Err(error), Some(manifest)) if error.allows_stale_tag() => {
                 app.metrics.mirror.stale.inc();
                 tracing::warn!(repository = %copy.local, %reference, %error, "served an unconfirmed tag");
                 Ok(Found { manifest, stale: Some(error) })
@@ -120,8 +120,13 @@ async fn refresh(app: &Arc<App>, copy: &Copy, reference: &Reference) -> Result<F
     let known = here(app, copy, reference).await?;
     if let (Some(known), Reference::Tag(tag)) = (&known, reference) {
         let within = Some(upstream.revalidate);
-        let there = upstream.ask(within, upstream.client.resolve(&copy.remote, reference)).await?;
-        if there.digest == known.digest {
+        let there = match upstream.ask(within, upstream.client.resolve(&copy.remote, reference)).await {
+            Ok(there) => Some(there),
+            // GET says what is so.
+            Err(error) if error.may_be_of_head_alone() => None,
+            Err(error) => return Err(error),
+        };
+        if there.is_some_and(|there| there.digest == known.digest) {
             app.storage.metadata().confirm_cached_tag(&copy.local, tag).await?;
             app.mirror.fresh.keep(&copy.local, tag, upstream.tag_ttl);
             return Ok(Found { manifest: known.clone(), stale: None });

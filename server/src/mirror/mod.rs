@@ -161,12 +161,23 @@ impl Mirror {
         if own.is_some_and(|own| hosts::plain(own) == hosts::plain(&ns)) {
             return Ok(operation);
         }
-        match operation.repository() {
-            Some(remote) => {
+        let Some(remote) = operation.repository() else { return self.of_host(&ns).map(|_| operation) };
+        let covering = self.upstreams.iter().find(|upstream| upstream.covers(remote));
+        match self.of_host(&ns) {
+            // The path is that of a repository here already (containerd's `override_path`, BuildKit's mirrors).
+            Ok(upstream)
+                if !upstream.prefix.is_empty() && covering.is_some_and(|it| Arc::ptr_eq(it, upstream)) =>
+            {
+                Ok(operation)
+            }
+            Ok(_) => {
                 let local = self.named(&ns, remote)?;
                 Ok(operation.in_repository(local))
             }
-            None => self.of_host(&ns).map(|_| operation),
+            // A name of this registry that it does not know, as any registry that knows no `ns` takes it. What all
+            // repositories are copies of has other names.
+            Err(_) if covering.is_none_or(|upstream| !upstream.prefix.is_empty()) => Ok(operation),
+            Err(error) => Err(error),
         }
     }
 

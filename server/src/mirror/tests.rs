@@ -48,7 +48,13 @@ fn namespaces_are_looked_up_and_never_dialled() {
     assert_eq!(ns("/v2/org/app/manifests/3", "ns=ghcr.io", None).unwrap().as_deref(), Some("hub/team/app"));
     assert_eq!(ns(tag, "ns=here.x:5000", Some("here.x:5000")).unwrap().as_deref(), Some("library/alpine"));
     assert_eq!(ns(tag, "ns=Here.X:443", Some("here.x")).unwrap().as_deref(), Some("library/alpine"));
-    assert!(matches!(ns(tag, "ns=169.254.169.254", None), Err(MirrorError::Namespace { .. })));
+    // A name that no upstream has may be one of this registry: an own repository, for which nobody is asked.
+    assert_eq!(ns(tag, "ns=169.254.169.254", None).unwrap().as_deref(), Some("library/alpine"));
+    // The path is one of this registry already.
+    let here = "/v2/hub/library/alpine/manifests/3";
+    for name in ["ns=docker.io", "ns=registry.example"] {
+        assert_eq!(ns(here, name, None).unwrap().as_deref(), Some("hub/library/alpine"), "{name}");
+    }
     assert!(matches!(ns(tag, "ns=ghcr.io", None), Err(MirrorError::NotCovered { .. })));
     // `hub/team/` is another upstream's.
     let below = "/v2/team/app/manifests/3";

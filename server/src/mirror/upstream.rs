@@ -160,6 +160,30 @@ impl Upstream {
         result
     }
 
+    /// The same of what an upstream need not have: that it fails there says nothing of the rest.
+    pub(super) async fn ask_for_more<T>(
+        &self,
+        within: Option<Duration>,
+        request: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, MirrorError> {
+        self.admit()?;
+        self.answered(within, request).await
+    }
+
+    async fn answered<T>(
+        &self,
+        within: Option<Duration>,
+        request: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, MirrorError> {
+        match within {
+            Some(within) => match tokio::time::timeout(within, request).await {
+                Ok(result) => result.map_err(|error| self.failure(error)),
+                Err(_) => Err(MirrorError::Slow { upstream: self.name.clone(), within }),
+            },
+            None => request.await.map_err(|error| self.failure(error)),
+        }
+    }
+
     /// The same where an answer is only the beginning: whether all is well shows at its end ([`Self::succeeded`],
     /// [`Self::judge`]).
     pub(super) async fn begin<T>(
@@ -168,13 +192,7 @@ impl Upstream {
         request: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, MirrorError> {
         self.admit()?;
-        let result = match within {
-            Some(within) => match tokio::time::timeout(within, request).await {
-                Ok(result) => result.map_err(|error| self.failure(error)),
-                Err(_) => Err(MirrorError::Slow { upstream: self.name.clone(), within }),
-            },
-            None => request.await.map_err(|error| self.failure(error)),
-        };
+        let result = self.answered(within, request).await;
         if let Err(error) = &result {
             self.judge(error);
         }

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
-use sqlx::Row as _;
 use sqlx::any::AnyPoolOptions;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _};
@@ -127,14 +126,16 @@ impl Database {
     pub(crate) async fn is_in_postgres(url: &str) -> Result<bool, StorageError> {
         sqlx::any::install_default_drivers();
         let mut conn = AnyConnection::connect(url).await?;
-        let row = sqlx::query(
-            "SELECT CASE WHEN to_regclass('_sqlx_migrations') IS NULL THEN CAST(0 AS BIGINT) ELSE CAST(1 AS BIGINT) END",
-        )
-        .fetch_one(&mut conn)
-        .await?;
-        let found: i64 = row.try_get(0)?;
+        let found = sqlx::query("SELECT version FROM _sqlx_migrations WHERE version = 1")
+            .fetch_optional(&mut conn)
+            .await;
         conn.close().await?;
-        Ok(found == 1)
+        match found {
+            Ok(row) => Ok(row.is_some()),
+            // PostgreSQL's "undefined_table".
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(crate) fn engine(&self) -> Engine {

@@ -12,7 +12,6 @@ use super::asker::Asker;
 use super::judge::{Decided, Judge, Resolved};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::mirror::MirrorError;
 
 /// Judges the images of one review.
 pub(super) struct OfRegistry {
@@ -66,7 +65,7 @@ impl Judge for OfRegistry {
         let reference = image.reference();
         match timeout_at(self.deadline, app.mirror.manifest(app, &copy, &reference)).await {
             Ok(Ok(found)) => Ok(Resolved::Digest(found.manifest.digest)),
-            Ok(Err(error)) if error.is_unknown() || matches!(*error, MirrorError::Rule { .. }) => {
+            Ok(Err(error)) if error.is_unknown() || error.is_of_content() => {
                 Ok(Resolved::Unknown(error.to_string()))
             }
             Ok(Err(error)) => Err(ApiError::from_shared(error)),
