@@ -66,7 +66,15 @@ pub(super) async fn referrers(
     last: Option<&str>,
     limit: usize,
 ) -> Result<(ReferrerPage, bool), ApiError> {
-    let listed = app.mirror.referrers(app, copy, subject).await.map_err(ApiError::from_shared)?;
+    let listed = match app.mirror.referrers(app, copy, subject).await {
+        Ok(listed) => listed,
+        // What is cached can be copied on while the upstream is away, and the warning says that it may not be all.
+        Err(error) if error.is_out_of_reach() => {
+            let metadata = app.storage.metadata();
+            return Ok((metadata.referrers(&copy.local, subject, artifact_type, last, limit).await?, true));
+        }
+        Err(error) => return Err(ApiError::from_shared(error)),
+    };
     let all = listed.entries;
     // A page ends at a digest. If the list has changed and it is gone, so is the rest.
     let after = match last {

@@ -70,6 +70,17 @@ impl MirrorError {
         }
     }
 
+    /// Whether nobody answered at all.
+    pub(crate) fn is_out_of_reach(&self) -> bool {
+        match self {
+            Self::Open { .. } | Self::Slow { .. } => true,
+            Self::Upstream { error, .. } => {
+                error.status().is_none() && error.class() == ErrorClass::Unreachable
+            }
+            _ => false,
+        }
+    }
+
     /// Whether what the upstream has is nothing that can be kept: whoever made it chose that.
     pub(crate) fn is_of_content(&self) -> bool {
         match self {

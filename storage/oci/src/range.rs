@@ -84,6 +84,17 @@ impl ByteRange {
         }
     }
 
+    /// Reads a `Range` header with several ranges, `most` of them. `None` where it has one, or is to be ignored.
+    pub fn parse_several(header: &str, most: usize) -> Option<Vec<Self>> {
+        let spec = header.trim().strip_prefix("bytes=")?;
+        let ranges: Vec<Self> = spec
+            .split(',')
+            .take(most + 1)
+            .map(|one| Self::parse(&format!("bytes={one}")))
+            .collect::<Option<_>>()?;
+        (2..=most).contains(&ranges.len()).then_some(ranges)
+    }
+
     /// The bytes meant, in content of `size` bytes. Never empty.
     ///
     /// # Errors
@@ -124,6 +135,19 @@ mod tests {
         assert_eq!(ByteRange::parse("bytes=-0").unwrap().resolve(10), Err(RangeError::Unsatisfiable));
         for ignored in ["bytes=0-1,3-4", "bytes=", "bytes=-", "lines=0-1", "0-1"] {
             assert_eq!(ByteRange::parse(ignored), None, "{ignored}");
+        }
+    }
+
+    #[test]
+    fn several_ranges() {
+        let read = |header: &str| {
+            let ranges = ByteRange::parse_several(header, 3)?;
+            Some(ranges.into_iter().filter_map(|range| range.resolve(10).ok()).collect::<Vec<_>>())
+        };
+        assert_eq!(read("bytes=0-1, 4-5,-1"), Some(vec![0..2, 4..6, 9..10]));
+        assert_eq!(read("bytes=0-1,20-30").map(|parts| parts.len()), Some(1));
+        for none in ["bytes=0-1", "bytes=0-1,x", "bytes=0-1,2-3,4-5,6-7", "bytes=0-1,", "lines=0-1,2-3", ""] {
+            assert_eq!(read(none), None, "{none}");
         }
     }
 
