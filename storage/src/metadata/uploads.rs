@@ -226,7 +226,7 @@ impl MetadataStore {
     }
 
     /// Up to `limit` objects whose time has come, by key. From now on no row takes them: they may be deleted at any
-    /// moment ([`not_reclaimed`]).
+    /// moment.
     ///
     /// # Errors
     /// A database failure.
