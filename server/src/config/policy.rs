@@ -150,6 +150,18 @@ impl Policy {
         }
     }
 
+    /// The secret of a path, and logins of API servers, go to this address: as for `server.listen`, not in clear over a
+    /// network.
+    pub(crate) fn refuse_clear_reviews(&self, server: &super::Server, findings: &mut Findings) {
+        let Some(listen) = self.admission_listen else { return };
+        if server.insecure || server.tls.is_enabled() || listen.ip().to_canonical().is_loopback() {
+            return;
+        }
+        let why = "other machines reach this address, and without server.tls.cert and server.tls.key what they send, secrets \
+                   among it, can be read on the way";
+        findings.reject("policy.admission_listen", why, Some("TLS, or an address of loopback"));
+    }
+
     fn validate_path_secret(&self, findings: &mut Findings) {
         let both = [
             ("policy.admission_path_secret", &self.admission_path_secret),

@@ -173,6 +173,16 @@ fn only_loopback_is_open_to_all() {
 }
 
 #[test]
+fn reviews_are_not_taken_in_clear_over_a_network() {
+    let listen = |address: &str, more: &str| format!("{more}[policy]\nadmission_listen = '{address}'\n");
+    load(Some(&listen("127.0.0.1:5001", "")), &[], None).unwrap();
+    assert!(refused(&listen("0.0.0.0:5001", "")).contains("policy.admission_listen = 0.0.0.0:5001"));
+    let tls = "[server.tls]\ncert = 'c'\nkey = 'k'\n";
+    load(Some(&listen("0.0.0.0:5001", tls)), &[], None).unwrap();
+    load(Some(&listen("0.0.0.0:5001", "[server]\ninsecure = true\n")), &[], None).unwrap();
+}
+
+#[test]
 fn sections_ask_for_what_belongs_together() {
     assert!(refused("[server.tls]\ncert = 'c'").contains("server.tls.key (default): is not set"));
     assert!(refused("[server.tls]\nkey = 'k'").contains("server.tls.cert (default): is not set"));
