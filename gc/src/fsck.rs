@@ -106,15 +106,16 @@ pub async fn fsck(
     limit: usize,
 ) -> Result<Inspection, StorageError> {
     let (inspection, damaged) = (Inspection::default(), HashSet::new());
-    let wanted = if extra.reclaim { crate::fsck_records::wanted(storage).await? } else { HashSet::new() };
+    let wanted = HashSet::new();
     let mut look = Look { storage, depth, extra, limit, inspection, damaged, wanted, has_objects: false };
     look.blobs().await?;
     if depth == Depth::Deep {
         look.manifests().await?;
     }
+    // Before objects, of which those stay that these records name.
+    look.records().await?;
     look.objects().await?;
     look.unfinished().await;
-    look.records().await?;
     look.inspection.waiting = storage.metadata().count_waiting_records().await?;
     look.quarantine().await?;
     Ok(look.inspection)
@@ -124,13 +125,14 @@ pub async fn fsck(
 pub(crate) struct Look<'a> {
     pub(crate) storage: &'a Storage,
     pub(crate) depth: Depth,
-    extra: Extra,
+    pub(crate) extra: Extra,
     limit: usize,
     inspection: Inspection,
     /// Blobs that were found damaged, whether or not they are named.
     damaged: HashSet<Digest>,
-    /// Objects that are all that is left of manifests which no row knows.
-    wanted: HashSet<String>,
+    /// Objects that records name whose manifest no row knows: of a database from an old backup they are all that is left
+    /// of what was pushed since. As many as those records have; collected where extra objects are to be reclaimed.
+    pub(crate) wanted: HashSet<String>,
     /// Whether the database knows any objects.
     has_objects: bool,
 }

@@ -1,9 +1,9 @@
 //! The records that [`crate::rebuild`] needs: for each manifest one that says what the rows say, and no others.
 
-use std::collections::HashSet;
+use std::pin::pin;
 
-use futures_util::StreamExt as _;
-use rreg_storage::{Storage, StorageError};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use rreg_storage::{ListedRecord, Storage, StorageError};
 
 use crate::Depth;
 use crate::fsck::{Damage, Finding, Look, PAGE};
@@ -19,33 +19,26 @@ impl Look<'_> {
                 self.found(Finding { damage: Damage::Record, digest: Some(digest), object, size: 0 });
             }
         }
-        let mut listed = Box::pin(self.storage.blobs().list_records().chunks(PAGE));
-        while let Some(page) = listed.next().await {
-            let page = page.into_iter().collect::<Result<_, _>>()?;
-            for record in self.storage.extra_records(page).await? {
-                let (digest, object, size) = (Some(record.digest), Some(record.key), record.size);
-                self.found(Finding { damage: Damage::ExtraRecord, digest, object, size });
+        let mut extra = pin!(extra_records(self.storage));
+        while let Some(record) = extra.next().await {
+            let record = record?;
+            if self.extra.reclaim {
+                self.wanted.extend(self.storage.objects_of_record(&record).await?);
             }
+            let (digest, object, size) = (Some(record.digest), Some(record.key), record.size);
+            self.found(Finding { damage: Damage::ExtraRecord, digest, object, size });
         }
         Ok(())
     }
 }
 
-/// The objects that records name whose manifest no row knows: of a database from an old backup they are all that is left
-/// of what was pushed since. As many as those records have.
-///
-/// # Errors
-/// When database or store fail, or such a record cannot be read.
-pub(crate) async fn wanted(storage: &Storage) -> Result<HashSet<String>, StorageError> {
-    let mut wanted = HashSet::new();
-    let mut listed = Box::pin(storage.blobs().list_records().chunks(PAGE));
-    while let Some(page) = listed.next().await {
+/// The records whose manifest no row knows.
+fn extra_records(storage: &Storage) -> impl Stream<Item = Result<ListedRecord, StorageError>> + '_ {
+    let pages = storage.blobs().list_records().chunks(PAGE).then(move |page| async move {
         let page = page.into_iter().collect::<Result<_, _>>()?;
-        for record in storage.extra_records(page).await? {
-            wanted.extend(storage.objects_of_record(&record).await?);
-        }
-    }
-    Ok(wanted)
+        storage.extra_records(page).await
+    });
+    pages.map_ok(|found| stream::iter(found.into_iter().map(Ok))).try_flatten()
 }
 
 /// Reads every record and writes again those that are wrong; deletes those that no manifest has, where it is sure that
@@ -60,12 +53,9 @@ pub async fn heal_records(storage: &Storage) -> Result<usize, StorageError> {
         healed += page.wrong.len();
     }
     crate::write_records(storage).await?;
-    let mut listed = Box::pin(storage.blobs().list_records().chunks(PAGE));
-    while let Some(page) = listed.next().await {
-        let page = page.into_iter().collect::<Result<_, _>>()?;
-        for record in storage.extra_records(page).await? {
-            healed += usize::from(storage.drop_record(&record).await?);
-        }
+    let mut extra = pin!(extra_records(storage));
+    while let Some(record) = extra.next().await {
+        healed += usize::from(storage.drop_record(&record?).await?);
     }
     Ok(healed)
 }
