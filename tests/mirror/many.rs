@@ -15,6 +15,8 @@ use crate::harness::image::{Blob, Image, LAYER};
 
 const LOCAL: &str = "up/library/app";
 const LAYERS: usize = 4;
+/// Layers of an image of small ones.
+const SMALL: usize = 60;
 /// Clients in a usual run; `RREG_TEST_ROUNDS` says otherwise.
 const CLIENTS: u64 = 60;
 /// From so many clients on, the image is a large one.
@@ -74,4 +76,24 @@ async fn cold_clients_cost_one_request_a_blob_and_little_memory() {
     eprintln!("{clients} clients of {size} bytes: {elapsed:.1?}, peak memory {} KiB", peak >> 10);
     let most = BASE + clients * EACH;
     assert!(peak <= most, "{peak} bytes resident with {clients} clients, more than {most}");
+}
+
+/// A small blob is there before all who wait for it have looked: those that come late do not fetch it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_blobs_cost_one_request_each() {
+    let image = Image::layered("many/small", SMALL);
+    let origin = Origin::with(&image, "1").await;
+    let Some(registry) = caching(&origin, "").await else { return };
+    let pulls = (0..rounds(CLIENTS)).map(|_| {
+        let (api, image) = (registry.api(), image.clone());
+        tokio::spawn(async move { pull(&api, &image).await })
+    });
+    for pulled in join_all(pulls).await {
+        pulled.unwrap();
+    }
+    let asked = |path: String| origin.count(&format!("GET /v2/{REPOSITORY}/{path}"));
+    for part in &image.blobs {
+        assert_eq!(asked(format!("blobs/{}", part.digest)), 1, "{}", part.digest);
+    }
+    assert_eq!(asked("manifests/1".to_owned()), 1);
 }

@@ -38,7 +38,7 @@ enum State {
     Growing(Growing, u64),
     /// The blob is stored; readers finish from the copy.
     Stored(Growing),
-    /// Another replica has stored the blob.
+    /// The blob is in the store: another replica or an earlier fill has put it there.
     Elsewhere,
     Failed(Arc<MirrorError>),
 }
@@ -184,7 +184,7 @@ impl Running {
         }
     }
 
-    /// Fills under a lease. `None`: another replica was faster.
+    /// Fills under a lease. `None`: the blob is there already.
     async fn alone(&mut self, copy: &Copy) -> Result<Option<Growing>, Arc<MirrorError>> {
         let app = self.app.clone();
         let (repository, digest) = &self.key;

@@ -22,7 +22,8 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Waits for the lease, `patience` at most. `None` when another replica has stored the blob meanwhile.
+    /// Waits for the lease, `patience` at most. `None` when the blob has been stored meanwhile, by another replica or
+    /// by a fill that ended between the look of whoever began this one and its beginning.
     pub(super) async fn take(
         storage: &Storage,
         holder: &str,
@@ -32,15 +33,13 @@ impl Lease {
     ) -> Result<Option<Self>, MirrorError> {
         let until = Instant::now() + patience;
         let storage = storage.clone();
-        if storage.metadata().engine() == Engine::Sqlite {
-            return Ok(Some(Self { storage, row: None }));
-        }
+        let alone = storage.metadata().engine() == Engine::Sqlite;
         let row = FillLease { repository: repository.clone(), digest: *digest, holder: holder.to_owned() };
         loop {
-            let taken = storage.metadata().take_fill_lease(&row, LASTS).await?;
+            let taken = !alone && storage.metadata().take_fill_lease(&row, LASTS).await?;
             match storage.metadata().blob(repository, digest).await {
                 Err(StorageError::UnknownBlob { .. } | StorageError::Damaged { .. })
-                    if taken || Instant::now() >= until =>
+                    if taken || alone || Instant::now() >= until =>
                 {
                     return Ok(Some(Self { storage, row: taken.then_some(row) }));
                 }

@@ -118,6 +118,12 @@ async fn here(
 async fn refresh(app: &Arc<App>, copy: &Copy, reference: &Reference) -> Result<Found, MirrorError> {
     let upstream = &copy.upstream;
     let known = here(app, copy, reference).await?;
+    // The work of another may have ended between the caller's look and this one's beginning.
+    if let Some(known) = &known
+        && app.mirror.is_fresh(app, copy, reference).await?
+    {
+        return Ok(Found { manifest: known.clone(), stale: None });
+    }
     if let (Some(known), Reference::Tag(tag)) = (&known, reference) {
         let within = Some(upstream.revalidate);
         let there = match upstream.ask(within, upstream.client.resolve(&copy.remote, reference)).await {
