@@ -190,6 +190,11 @@ impl Registry {
         child.end(Duration::from_secs(60)).unwrap_or_else(|| panic!("rreg ignored SIGTERM\n{}", self.log()))
     }
 
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.process.as_ref().expect("a running registry of our own").send(Signal::HUP);
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(&mut self) {
         self.process.take().expect("a running registry of our own").kill();
