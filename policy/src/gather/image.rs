@@ -67,9 +67,13 @@ pub async fn image_facts(
         manifest.annotations.get(name).or_else(labels).filter(|text| !text.is_empty()).cloned()
     };
     let blobs = manifest.config.iter().chain(&manifest.layers);
+    // A copy may say nothing of a length, which is fetched all the same.
+    let says_no_size =
+        |layer: &Descriptor| layer.size == 0 && layer.digest != Digest::of(layer.digest.algorithm(), b"");
     let is_elsewhere = |layer: &&Descriptor| {
         media_type::is_nondistributable(&layer.media_type)
             || layer.urls.as_ref().is_some_and(|urls| !urls.is_empty())
+            || says_no_size(layer)
     };
     let facts = ImageFacts {
         registry: registry.to_owned(),
