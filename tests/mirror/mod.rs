@@ -9,6 +9,7 @@ mod many;
 mod names;
 mod origin;
 mod redirects;
+mod refused;
 mod tls;
 mod tls_listener;
 
