@@ -11,3 +11,4 @@ CREATE TABLE upstream_tag_lists (
     bytes BIGINT NOT NULL,
     listed_at BIGINT NOT NULL
 );
+CREATE INDEX upstream_tag_lists_by_time ON upstream_tag_lists (listed_at);

@@ -59,6 +59,9 @@ impl RegistryClient {
         if let (StatusCode::OK, Some(length)) = (response.status(), stated) {
             return Ok(length);
         }
+        if response.status() == StatusCode::NOT_FOUND {
+            return Err(self.refusal(&request.operation, response).await);
+        }
         // HEAD may be refused, or its length left out or nothing, where GET says it.
         let operation = Operation::BlobGet { repository: repository.clone(), digest: *digest };
         let request = self.request(operation)?.header(RANGE, "bytes=0-0");

@@ -120,12 +120,8 @@ async fn keep(
         if size_column(&row, 0)? <= lists && size_column(&row, 1)? <= bytes {
             return Ok(());
         }
-        let row = sqlx::query(
-            "SELECT repository FROM upstream_tag_lists WHERE repository <> $1 ORDER BY listed_at, repository LIMIT 1",
-        )
-        .bind(repository.as_str())
-        .fetch_optional(&mut *conn)
-        .await?;
+        let oldest = "SELECT repository FROM upstream_tag_lists ORDER BY listed_at LIMIT 1";
+        let row = sqlx::query(oldest).fetch_optional(&mut *conn).await?;
         let Some(row) = row else { return Ok(()) };
         let oldest: String = text_column::<RepositoryName>(&row, 0)?.to_string();
         sqlx::query("DELETE FROM upstream_tag_lists WHERE repository = $1")
