@@ -10,6 +10,7 @@ mod logs;
 mod output;
 mod programs;
 mod read;
+mod said;
 mod whiteouts;
 
 use crate::{FindingKind, Limits, Sbom, Scanner, Subject};
