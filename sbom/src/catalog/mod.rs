@@ -29,7 +29,7 @@ pub(crate) struct Content {
     pub(crate) packages: Vec<Found>,
     /// Hashes of paths that distribution packages own.
     pub(crate) owned: Vec<u64>,
-    pub(crate) os: Option<os_release::OsRelease>,
+    pub(crate) os: Option<Box<os_release::OsRelease>>,
     pub(crate) complaints: Vec<Complaint>,
     /// Of the package that the file is about.
     pub(crate) licenses: Vec<String>,
@@ -56,16 +56,29 @@ impl Content {
 
     /// Whether it says nothing at all.
     pub(crate) fn is_empty(&self) -> bool {
-        self.weight() == 0
+        self.packages.is_empty()
+            && self.complaints.is_empty()
+            && self.licenses.is_empty()
             && self.owned.is_empty()
             && self.os.is_none()
             && self.link.is_none()
             && self.raw.is_none()
     }
 
-    /// How many things are kept of it that take about a package's room.
+    /// How many things are kept of it that take about a package's room; a file that says anything takes one.
     pub(crate) fn weight(&self) -> usize {
-        self.packages.len() + self.complaints.len() + self.licenses.len()
+        let one = usize::from(self.link.is_none());
+        one.max(self.packages.len() + self.complaints.len() + self.licenses.len())
+    }
+
+    /// What is kept of it is written with, in bytes.
+    pub(crate) fn text(&self) -> usize {
+        let packages = self.packages.iter().map(|found| found.inside.len() + found.package.text());
+        let complaints = self.complaints.iter().map(|complaint| complaint.message.len());
+        let licenses = self.licenses.iter().map(String::len);
+        let os = self.os.iter().map(|os| os.text());
+        let archive = self.archive.iter().map(|facts| facts.text());
+        packages.chain(complaints).chain(licenses).chain(os).chain(archive).sum()
     }
 
     /// The same file under another name.

@@ -4,6 +4,7 @@ mod build;
 mod formats;
 mod hostile;
 mod java;
+mod kept;
 mod licenses;
 mod links;
 mod logs;
