@@ -104,6 +104,7 @@ pub(crate) enum Catalog {
     RpmLog,
     Npm,
     Python,
+    Egg,
     Jar,
 }
 
@@ -128,7 +129,9 @@ impl Catalog {
             (_, "package.json") if npm::is_package(path) => return Some(Self::Npm),
             (parent, "METADATA") if parent.ends_with(".dist-info") => return Some(Self::Python),
             (parent, "PKG-INFO") if parent.ends_with(".egg-info") => return Some(Self::Python),
+            (parent, "PKG-INFO") if parent.ends_with(".egg/EGG-INFO") => return Some(Self::Python),
             (_, name) if name.ends_with(".egg-info") => return Some(Self::Python),
+            (_, name) if name.ends_with(".egg") => return Some(Self::Egg),
             _ => {}
         }
         jar::is_archive(name).then_some(Self::Jar)
@@ -138,9 +141,13 @@ impl Catalog {
     pub(crate) fn limit(self, limits: &Limits) -> u64 {
         match self {
             Self::OsRelease | Self::Npm | Self::Python | Self::Copyright => limits.text_bytes,
-            Self::DpkgStatus | Self::DpkgFiles | Self::Apk | Self::Rpm | Self::RpmLog | Self::Jar => {
-                limits.file_bytes
-            }
+            Self::DpkgStatus
+            | Self::DpkgFiles
+            | Self::Apk
+            | Self::Rpm
+            | Self::RpmLog
+            | Self::Egg
+            | Self::Jar => limits.file_bytes,
         }
     }
 
@@ -150,16 +157,18 @@ impl Catalog {
     }
 
     pub(crate) fn read(self, path: &str, bytes: &[u8], limits: &Limits) -> Content {
+        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         match self {
-            Self::OsRelease => os_release::read(bytes),
-            Self::DpkgStatus => dpkg::status(bytes, limits),
-            Self::DpkgFiles => dpkg::files(bytes, limits),
-            Self::Copyright => copyright::read(bytes),
-            Self::Apk => apk::installed(bytes, limits),
+            Self::OsRelease => os_release::read(text),
+            Self::DpkgStatus => dpkg::status(text, limits),
+            Self::DpkgFiles => dpkg::files(text, limits),
+            Self::Copyright => copyright::read(text),
+            Self::Apk => apk::installed(text, limits),
             Self::Rpm => rpm::read(bytes, limits),
             Self::RpmLog => Content { raw: Packed::new(bytes), ..Content::default() },
-            Self::Npm => npm::package_json(bytes),
-            Self::Python => python::metadata(bytes),
+            Self::Npm => npm::package_json(text),
+            Self::Python => python::metadata(text),
+            Self::Egg => python::egg(bytes, limits),
             Self::Jar => jar::read(path, bytes, limits),
         }
     }

@@ -114,10 +114,10 @@ fn one(text: &str) -> Option<String> {
 /// An expression in the words of Debian, Fedora, npm and people. `None` where it has one part.
 fn expression(text: &str) -> Option<String> {
     // A comma binds weaker than all words (copyright-format 1.0, "License specification").
-    let groups: Vec<String> = text
-        .split(", ")
+    let groups: Vec<String> = groups(text)
+        .iter()
         .map(|group| group.strip_prefix("and ").unwrap_or(group))
-        .filter_map(|group| parts(&group.replace('(', " ( ").replace(')', " ) ")))
+        .filter_map(|group| one(group).or_else(|| parts(&group.replace('(', " ( ").replace(')', " ) "))))
         .collect();
     match groups.as_slice() {
         [] => None,
@@ -128,6 +128,23 @@ fn expression(text: &str) -> Option<String> {
             Some(several.iter().map(bracketed).collect::<Vec<_>>().join(" AND "))
         }
     }
+}
+
+/// What stands between commas. A version goes on with its name: `Apache License, Version 2.0`.
+fn groups(text: &str) -> Vec<String> {
+    let mut groups: Vec<String> = Vec::new();
+    for group in text.split(", ") {
+        let lower = group.to_ascii_lowercase();
+        let rest = ["version", "ver.", "ver", "v"].iter().find_map(|word| lower.strip_prefix(word));
+        let number = rest.unwrap_or(&lower).split_whitespace().next().unwrap_or_default();
+        let version = number.starts_with(|c: char| c.is_ascii_digit())
+            && number.chars().all(|c| c.is_ascii_digit() || ['.', '+'].contains(&c));
+        match groups.last_mut().filter(|_| version) {
+            Some(last) => *last = format!("{last} {group}"),
+            None => groups.push(group.to_owned()),
+        }
+    }
+    groups
 }
 
 fn parts(text: &str) -> Option<String> {

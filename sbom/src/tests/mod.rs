@@ -1,6 +1,7 @@
 //! Whole images made on the spot.
 
 mod build;
+mod damaged;
 mod formats;
 mod hostile;
 mod java;
@@ -11,6 +12,7 @@ mod logs;
 mod output;
 mod programs;
 mod read;
+mod reports;
 mod said;
 mod whiteouts;
 
