@@ -271,6 +271,8 @@ impl ClientError {
                     let there = if whole { host.clone() } else { format!("{host}/{repository}") };
                     format!("see what is there with `rreg ls {there}`; private content may also look like this")
                 }
+                // A registry says by a code of its own that it has no such thing.
+                None if self.code().is_some() => return None,
                 None => format!("is {host} a registry? its /v2/ endpoint does not answer like one"),
             },
             ErrorKind::Status { status: StatusCode::METHOD_NOT_ALLOWED, .. } => {

@@ -73,7 +73,7 @@ section! {
         /// rreg.
         service: Option<String> = None,
         /// Address under which clients reach this registry, such as `https://registry.example`. Not set: what the
-        /// client's Host header says, with https where TLS is on.
+        /// client's Host header says, or a proxy of `server.trusted_proxies`, with https where the client came by it.
         url: Option<String> = None,
         /// Whether a server without users prints a link at its start that makes the first administrator, once.
         bootstrap_link: bool = true,

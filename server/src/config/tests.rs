@@ -359,3 +359,26 @@ fn who_may_do_what() {
     }
     assert!(refused("[auth]\nservice = 'a\"b'").contains("auth.service"));
 }
+
+#[test]
+fn a_network_is_listened_on_behind_proxies_that_are_known() {
+    let file = |proxies: &str, more: &str| {
+        format!("[server]\nlisten = '0.0.0.0:1'\ntrusted_proxies = {proxies}\n{more}\n[auth]\nmode = 'local'")
+    };
+    let config = config(&file("['10.0.0.0/8', '::1']", ""));
+    assert!(config.server.trusted_proxies.contain("10.1.1.1".parse().unwrap()));
+    let listener = "[policy]\nadmission_listen = '0.0.0.0:2'";
+    assert!(load(Some(&file("['10.0.0.0/8']", listener)), &[], None).is_ok());
+    assert!(refused(&file("[]", "")).contains("set server.trusted_proxies"));
+    let open = "[server]\nlisten = '0.0.0.0:1'\ntrusted_proxies = ['10.0.0.0/8']";
+    assert!(refused(open).contains("(4) set server.trusted_proxies"), "nobody is asked who they are");
+    let why = refused(&file("['0.0.0.0/0']", ""));
+    assert!(why.contains("server.trusted_proxies") && why.contains("is everybody"), "{why}");
+    let variable = [("RREG_SERVER__TRUSTED_PROXIES", "10.0.0.0/8, 127.0.0.1")];
+    let loaded = load(None, &variable, None).unwrap();
+    assert!(
+        loaded.to_toml().contains("trusted_proxies = [\"10.0.0.0/8\", \"127.0.0.1/32\"]"),
+        "{}",
+        loaded.to_toml()
+    );
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, Either};
 use futures_util::stream::FuturesUnordered;
@@ -26,7 +26,7 @@ use tower::Service;
 
 use super::crowd::Place;
 use super::stream::ClientStream;
-use super::{Options, Peer, Site};
+use super::{Options, Peer, Proxies, Site};
 use crate::tls;
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
@@ -94,14 +94,14 @@ impl Protocols {
 
     async fn secure(&self, stream: TcpStream, address: SocketAddr, place: Arc<Place>) -> io::Result<()> {
         let Some(tls) = &self.options.tls else {
-            return self.negotiate(stream, Peer { address, tls: false }, place).await;
+            return self.negotiate(stream, Peer { address: address.ip(), tls: false }, place).await;
         };
         let handshake = timeout(tls::HANDSHAKE_TIMEOUT, tls.accept(stream));
         let stream = tokio::select! {
             result = handshake => result.map_err(|_| timed_out("TLS handshake"))??,
             () = self.drain.cancelled() => return Ok(()),
         };
-        self.negotiate(stream, Peer { address, tls: true }, place).await
+        self.negotiate(stream, Peer { address: address.ip(), tls: true }, place).await
     }
 
     /// Finds out which HTTP the client speaks, from its first bytes.
@@ -120,7 +120,8 @@ impl Protocols {
             return Ok(());
         }
         let stream = TokioIo::new(ClientStream::new(stream, head, self.options.write_idle_timeout));
-        let service = Entry { site: self.site.clone(), peer, place };
+        let proxies = self.options.proxies.clone();
+        let service = Entry { site: self.site.clone(), proxies, peer, place };
         let result = if head == PREFACE {
             self.drive(self.http2.serve_connection(stream, service)).await
         } else {
@@ -171,6 +172,8 @@ async fn first_bytes<T: AsyncRead + Unpin>(
 /// The site as hyper calls it, for the requests of one connection.
 struct Entry {
     site: Site,
+    proxies: Proxies,
+    /// The other end of the connection.
     peer: Peer,
     place: Arc<Place>,
 }
@@ -182,13 +185,21 @@ impl hyper::service::Service<Request<Incoming>> for Entry {
         Either<Ready<Result<Response, Infallible>>, BoxFuture<'static, Result<Response, Infallible>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let now = self.site.immediate.as_ref();
-        if let Some(response) = now.and_then(|now| now(request.method(), request.uri(), request.headers())) {
+        let (mut parts, body) = request.into_parts();
+        let at_once = |response| {
             self.place.answered();
-            return Either::Left(ready(Ok(response)));
+            Either::Left(ready(Ok(response)))
+        };
+        let client = match self.proxies.client(self.peer, &mut parts) {
+            Ok(client) => client,
+            Err(refused) => return at_once(refused.into_response()),
+        };
+        let immediate = self.site.immediate.as_ref();
+        if let Some(response) = immediate.and_then(|immediate| immediate(client, &parts)) {
+            return at_once(response);
         }
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(self.peer);
+        let mut request = Request::from_parts(parts, Body::new(body));
+        request.extensions_mut().insert(client);
         // A router is always ready, and a clone of it is one reference count.
         let (answer, work) = (self.site.router.clone().call(request), self.place.work());
         Either::Right(Box::pin(async move { Ok(work.until_sent(answer.await?)) }))

@@ -26,6 +26,7 @@ fn options() -> Options {
         max_connections: 100,
         max_header_bytes: 64 << 10,
         tls: None,
+        proxies: Proxies::default(),
         busy: None,
     }
 }
@@ -51,10 +52,7 @@ async fn start(options: Options) -> Running {
         "slow"
     };
     let router = Router::new()
-        .route(
-            "/",
-            get(async |Extension(peer): Extension<Peer>| format!("{} {}", peer.address.ip(), peer.tls)),
-        )
+        .route("/", get(async |Extension(peer): Extension<Peer>| format!("{} {}", peer.address, peer.tls)))
         .route("/slow", get(slow))
         .route("/refuse", post(async || http::StatusCode::FORBIDDEN))
         .route("/endless", get(async || Bytes::from(vec![0; 64 << 20])));
