@@ -3,6 +3,7 @@
 mod clients;
 mod copies;
 mod evict;
+mod fault;
 mod hostile;
 mod lists;
 mod many;
