@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use rreg_oci::{Descriptor, Digest, Manifest, ManifestKind, Reference, media_type};
+use rreg_oci::{Descriptor, Digest, Manifest, ManifestKind, Reference, media_type, names_rootfs};
 use serde::Deserialize;
 
 use super::index::{attestation_of, is_for_nobody};
@@ -66,6 +66,8 @@ pub async fn image_facts(
         let labels = || configs.iter().find_map(|config| config.labels.get(name));
         manifest.annotations.get(name).or_else(labels).filter(|text| !text.is_empty()).cloned()
     };
+    // One that says nothing of an artifact but its config's type has none, and an image is none whatever it says.
+    let is_image = manifest.is_image() == Some(true) || !configs.is_empty();
     let blobs = manifest.config.iter().chain(&manifest.layers);
     let is_elsewhere = |layer: &&Descriptor| {
         media_type::is_nondistributable(&layer.media_type)
@@ -82,7 +84,7 @@ pub async fn image_facts(
         digest: image.digest,
         parents: parents.to_vec(),
         media_type: manifest.media_type.clone(),
-        artifact_type: own_artifact_type(&manifest),
+        artifact_type: manifest.artifact_type.filter(|_| !is_image),
         pinned: None,
         platforms,
         size: blobs.map(|blob| blob.size).fold(0, u64::saturating_add),
@@ -93,15 +95,6 @@ pub async fn image_facts(
         configs,
     };
     Ok((facts, missed.unread))
-}
-
-/// The artifact type, where it is not just the type of an image's config.
-fn own_artifact_type(manifest: &Manifest) -> Option<String> {
-    manifest.artifact_type.clone().filter(|kind| !is_config(kind))
-}
-
-fn is_config(kind: &str) -> bool {
-    matches!(kind, media_type::OCI_CONFIG | media_type::DOCKER_CONFIG)
 }
 
 /// The entries of an index that are images, not attestations about them.
@@ -161,7 +154,7 @@ async fn children(
 
 /// The config of one image. A runtime may run one without a known config too, so that one has an empty config here.
 async fn child(content: &dyn Content, entry: &Descriptor, limits: &Limits) -> Result<ConfigFacts, Unseen> {
-    let failed = |why: String| ReadError { what: format!("the manifest {}", entry.digest), why };
+    let failed = |why: String| ReadError::new(format!("the manifest {}", entry.digest), why);
     let read = content.manifest(&Reference::Digest(entry.digest)).await?;
     let manifest = read.ok_or_else(|| failed("it is not there".to_owned()))?;
     let manifest = parse(&manifest).map_err(Unseen::Unreadable)?;
@@ -173,24 +166,36 @@ async fn child(content: &dyn Content, entry: &Descriptor, limits: &Limits) -> Re
     Ok(config(content, &manifest, limits).await?.unwrap_or_else(nothing))
 }
 
-/// The config of an image; an artifact's may be anything and is not read.
+/// The config of what runtimes take for an image. That of an artifact may be anything and says nothing here.
 async fn config(
     content: &dyn Content,
     manifest: &Manifest,
     limits: &Limits,
 ) -> Result<Option<ConfigFacts>, Unseen> {
-    let Some(config) = manifest.config.as_ref().filter(|config| is_config(&config.media_type)) else {
+    let is_image = manifest.is_image();
+    let Some(config) = manifest.config.as_ref().filter(|_| is_image != Some(false)) else {
         return Ok(None);
     };
     let failed = |why: String| Unseen::Unreadable(format!("the config {}: {why}", config.digest));
-    let limit = usize::try_from(config.size).unwrap_or(usize::MAX);
-    if limit > limits.max_evidence {
-        return Err(failed(format!("it has {limit} bytes, more than the limit of {}", limits.max_evidence)));
+    if config.is_external() {
+        return Err(failed("it is fetched from elsewhere".to_owned()));
     }
-    let bytes = content.blob(&config.digest, limit).await?;
+    let limit = limits.max_evidence;
+    if config.size > limit as u64 {
+        return Err(failed(format!("it has {} bytes, more than the limit of {limit}", config.size)));
+    }
+    // Whatever the manifest says of its length: not every runtime looks at that.
+    let bytes = match content.blob(&config.digest, limit).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_too_long => return Err(failed(error.to_string())),
+        Err(error) => return Err(Unseen::Unread(error)),
+    };
+    let no_config = |error: serde_json::Error| failed(format!("it is no config: {error}"));
+    if is_image.is_none() && !names_rootfs(&bytes).map_err(no_config)? {
+        return Ok(None);
+    }
     names::check(&bytes, &names::CONFIG).map_err(failed)?;
-    let wire: Wire =
-        serde_json::from_slice(&bytes).map_err(|error| failed(format!("it is no config: {error}")))?;
+    let wire: Wire = serde_json::from_slice(&bytes).map_err(no_config)?;
     Ok(Some(wire.facts()))
 }
 
