@@ -30,7 +30,11 @@ async fn facts_of_an_image_and_of_an_index() {
         "vnd.docker.reference.digest": image.digest.to_string()});
     let index = memory.index(vec![descriptor(&image), missing, attestation]);
     let (of_index, incomplete) = facts(&memory, &index).await.unwrap();
-    assert_eq!((of_index.configs.len(), of_index.size, incomplete.len()), (1, 0, 1), "{incomplete:?}");
+    assert_eq!(
+        (of_index.configs.len(), of_index.size, incomplete.len()),
+        (1, of_image.size, 1),
+        "{incomplete:?}"
+    );
     assert_eq!(of_index.incomplete, incomplete);
 
     memory.broken.insert(Digest::sha256(b"no config").to_string());
@@ -104,6 +108,8 @@ async fn what_its_maker_chose_is_no_failure() {
     for (layer, elsewhere) in [(here, 0), (foreign, 1), (by_urls, 1)] {
         let image = memory.put(json!({"config": config, "layers": [layer]}));
         assert_eq!(facts(&memory, &image).await.unwrap().0.elsewhere.len(), elsewhere, "{layer}");
+        let index = memory.index(vec![descriptor(&image)]);
+        assert_eq!(facts(&memory, &index).await.unwrap().0.elsewhere.len(), elsewhere, "{layer}");
     }
 }
 
@@ -225,4 +231,46 @@ async fn names_that_readers_disagree_about_are_refused() {
     entry["platform"] = json!({"os": "linux", "OS": "windows", "architecture": "amd64"});
     let index = memory.index(vec![entry]);
     assert!(facts(&memory, &index).await.unwrap().0.unread[0].contains("\"OS\" is not \"os\""));
+}
+
+#[tokio::test]
+async fn configs_of_an_index_have_a_limit_together() {
+    let mut memory = Memory::default();
+    let images = ["a", "b", "c"].map(|label| memory.image(label));
+    let index = memory.index(images.iter().map(descriptor).collect());
+    let whole = facts(&memory, &index).await.unwrap().0;
+    assert!(whole.configs.len() == 3 && whole.unread.is_empty(), "{whole:?}");
+    let few = Limits { max_total: 700, ..limits() };
+    let (found, unread) = image_facts(&memory, "", "a", &[], &index, &[], &few).await.unwrap();
+    assert!(found.unread[0].contains("with the others") && unread.is_empty(), "{found:?}");
+}
+
+/// What is left out of a platform may be any, and is not said to be something else.
+#[tokio::test]
+async fn platforms_are_told_as_they_are_written() {
+    let mut memory = Memory::default();
+    for (config, entry, own, in_index) in [
+        (json!({"os": "linux", "architecture": "x86_64"}), Value::Null, "linux/x86_64", "linux/x86_64"),
+        (json!({"os": "linux", "variant": "v8"}), Value::Null, "linux/unknown/v8", "linux/unknown/v8"),
+        (json!({"architecture": "amd64"}), Value::Null, "unknown/amd64", "unknown/amd64"),
+        (json!({"os": "linux/x", "architecture": "amd64"}), Value::Null, "unknown/amd64", "unknown/amd64"),
+        (json!({}), Value::Null, "", "unknown/unknown"),
+        (json!({}), json!({"os": "linux", "architecture": "arm64"}), "", "linux/arm64"),
+        (json!({}), json!({"os": "linux"}), "", "linux/unknown"),
+        (
+            json!({"os": "linux", "architecture": "riscv64"}),
+            json!({"os": "linux", "architecture": "amd64"}),
+            "linux/riscv64",
+            "linux/amd64 linux/riscv64",
+        ),
+    ] {
+        let stored = memory.store(media_type::OCI_CONFIG, &config.to_string());
+        let image = memory.put(json!({"config": stored, "layers": []}));
+        assert_eq!(facts(&memory, &image).await.unwrap().0.platforms.join(" "), own, "{config}");
+        let mut listed = descriptor(&image);
+        listed["platform"] = entry.clone();
+        let index = memory.index(vec![listed]);
+        let platforms = facts(&memory, &index).await.unwrap().0.platforms;
+        assert_eq!(platforms.join(" "), in_index, "{config} {entry}");
+    }
 }
