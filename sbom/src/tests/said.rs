@@ -316,14 +316,14 @@ fn names_of_licences() {
 /// Lists of a stranger's length are read to their end, and what stands for an identifier is no longer for it.
 #[test]
 fn long_lists_of_licences() {
-    let many: Vec<Value> = (0..10_000).map(|at| json!({"license": {"name": format!("x{at}")}})).collect();
+    let many: Vec<Value> = (0..3_000).map(|at| json!({"license": {"name": format!("x{at}")}})).collect();
     let with = |more: Value| {
         let found = [many.clone(), vec![more]].concat();
         json!({"bomFormat": "CycloneDX", "specVersion": "1.6", "components": [
             {"type": "library", "name": "a", "licenses": many, "evidence": {"licenses": found}}]})
     };
     let document = read(&with(json!({"expression": AGPL}))).unwrap();
-    assert_eq!(document.packages[0].licenses.len(), 10_001);
+    assert_eq!(document.packages[0].licenses.len(), 3_001);
     let name =
         format!("{} {}", "word ".repeat(50_000), "under the GNU Affero General Public License, version 3");
     let mut packages: Vec<Value> =
