@@ -27,6 +27,7 @@ use crate::error::{ApiError, Cause};
 use crate::handlers;
 use crate::heals::Heals;
 use crate::listen::Peer;
+use crate::looks::Looks;
 use crate::mirror::Mirror;
 use crate::sbom::Covered;
 use crate::shares::{Refused, Share, Shares, Source};
@@ -75,6 +76,7 @@ pub(crate) struct App {
     /// A byte for each of those that manifests and policies on their way hold in memory.
     pub(crate) arriving: Shares,
     pub(crate) heals: Heals,
+    pub(crate) looks: Looks,
     /// What admission reviews have together.
     pub(crate) reviews: review::Rooms,
     /// Work that goes on when its client has left; waited for at the end.
@@ -117,6 +119,7 @@ impl App {
             uploads: Shares::new(usize_of(config.server.max_concurrent_uploads)),
             arriving: Shares::new(ARRIVING.max(4 * config.manifests.max_size.as_usize())),
             heals: Heals::default(),
+            looks: Looks::default(),
             reviews: review::Rooms::new(config.policy.admission_fetches),
             tasks,
             request_ids: RequestIds::new(),

@@ -6,6 +6,7 @@ mod evict;
 mod fault;
 mod hostile;
 mod lists;
+mod lost;
 mod many;
 mod names;
 mod origin;
