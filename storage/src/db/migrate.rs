@@ -12,7 +12,7 @@ use super::Engine;
 use crate::error::StorageError;
 
 /// Version, name and text of each migration. Append only: a text that has been released never changes.
-const MIGRATIONS: [(i64, &str, &str); 14] = [
+const MIGRATIONS: [(i64, &str, &str); 15] = [
     (1, "registry", include_str!("../../../migrations/0001_registry.sql")),
     (2, "access", include_str!("../../../migrations/0002_access.sql")),
     (3, "tags", include_str!("../../../migrations/0003_tags.sql")),
