@@ -29,7 +29,7 @@ use crate::heals::Heals;
 use crate::listen::Peer;
 use crate::mirror::Mirror;
 use crate::sbom::Covered;
-use crate::shares::{Refused, Share, Shares, Source};
+use crate::shares::{Refused, Share, Shares, Source, Turns};
 use crate::telemetry::Metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -44,6 +44,9 @@ const RETRY_AFTER: u64 = 2;
 const REVIEWS: usize = 32;
 /// Those that are answered, arrive or wait.
 const REVIEWS_IN_ALL: usize = 512;
+
+/// Lists that are read for one source at a time: the database has few readers.
+const LISTS: usize = 4;
 
 /// Bytes on their way in memory, where one manifest may not have more.
 const ARRIVING: usize = 64 << 20;
@@ -79,6 +82,10 @@ pub(crate) struct App {
     pub(crate) arriving: Shares,
     /// The same for reviews.
     pub(crate) reviewed: Shares,
+    /// The same for lists that wait to be taken.
+    pub(crate) listed: Shares,
+    /// Lists that are read from the database.
+    pub(crate) lists: Turns,
     pub(crate) heals: Heals,
     /// A place for each admission review.
     pub(crate) reviews: Semaphore,
@@ -123,6 +130,8 @@ impl App {
             uploads: Shares::new(usize_of(config.server.max_concurrent_uploads)),
             arriving: Shares::new(ARRIVING.max(4 * config.manifests.max_size.as_usize())),
             reviewed: Shares::new(ARRIVING),
+            listed: Shares::new(ARRIVING),
+            lists: Turns::new(LISTS),
             heals: Heals::default(),
             reviews: Semaphore::new(REVIEWS),
             review_shares: Shares::new(REVIEWS_IN_ALL),

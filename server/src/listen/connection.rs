@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, Either};
 use futures_util::stream::FuturesUnordered;
@@ -27,6 +27,7 @@ use tower::Service;
 use super::crowd::Place;
 use super::stream::ClientStream;
 use super::{Options, Peer, Site};
+use crate::error::ApiError;
 use crate::tls;
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
@@ -184,13 +185,22 @@ impl hyper::service::Service<Request<Incoming>> for Entry {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let now = self.site.immediate.as_ref();
         if let Some(response) = now.and_then(|now| now(request.method(), request.uri(), request.headers())) {
-            self.place.answered();
-            return Either::Left(ready(Ok(response)));
+            return Either::Left(ready(Ok(self.place.answered(response).unwrap_or_else(|_| crowded()))));
         }
+        let Ok(work) = self.place.work() else { return Either::Left(ready(Ok(crowded()))) };
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer);
         // A router is always ready, and a clone of it is one reference count.
-        let (answer, work) = (self.site.router.clone().call(request), self.place.work());
+        let answer = self.site.router.clone().call(request);
         Either::Right(Box::pin(async move { Ok(work.until_sent(answer.await?)) }))
     }
+}
+
+/// The client's network has too much in work.
+fn crowded() -> Response {
+    ApiError::busy(
+        "too many requests of your network are in work at once; take their answers and try again",
+        1,
+    )
+    .into_response()
 }

@@ -281,6 +281,37 @@ async fn an_unread_body_over_http2_stays_with_its_client() {
     server.stop().await;
 }
 
+/// Over HTTP/2 an answer that nobody takes costs its client nothing.
+#[tokio::test]
+async fn answers_that_nobody_takes_are_few_over_http2() {
+    let server = start(options()).await;
+    let mut held = Vec::new();
+    let mut refused = 0;
+    for _ in 0..12 {
+        let io = TokioIo::new(server.connect().await);
+        let (client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(0)
+            .handshake::<_, Empty<Bytes>>(io)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        for _ in 0..100 {
+            let request = http::Request::get("http://h/endless").body(Empty::new()).unwrap();
+            let answer = client.clone().send_request(request).await.unwrap();
+            match answer.status().as_u16() {
+                200 => held.push(answer),
+                429 => refused += 1,
+                other => panic!("{other}"),
+            }
+        }
+    }
+    assert!(held.len() < 800 && refused > 400, "{} are held, {refused} were refused", held.len());
+    let answer = server.talk(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(held);
+    server.stop().await;
+}
+
 /// Clients that take nothing of their answers, of one network, wait behind each other and before nobody else.
 #[tokio::test]
 async fn another_network_does_not_wait_behind() {
