@@ -145,7 +145,7 @@ async fn the_webhooks_ask_about_what_the_server_knows() {
     let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &settings).await else { return };
     let known: BTreeSet<String> = crate::admission::known_kinds(&registry).await.into_iter().collect();
     for (kind, path) in [
-        ("MutatingWebhookConfiguration", "/admission/v1/mutate/ADMISSION_PATH_SECRET"),
+        ("MutatingWebhookConfiguration", "/admission/v1/mutate"),
         ("ValidatingWebhookConfiguration", "/admission/v1/validate/ADMISSION_PATH_SECRET"),
     ] {
         let configuration = manifest(&all, kind, "rreg");

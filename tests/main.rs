@@ -33,6 +33,7 @@ mod mirror;
 mod plans;
 mod policy;
 mod reclaim;
+mod reload;
 mod sbom;
 mod story;
 mod tags;

@@ -13,7 +13,7 @@ use rreg_storage::{Content, Storage, StorageError, Stored};
 /// Rows and objects looked at in one page.
 pub(crate) const PAGE: usize = 500;
 /// Contents looked at at once.
-const AT_ONCE: usize = 8;
+pub(crate) const AT_ONCE: usize = 8;
 
 /// How closely to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub enum Damage {
     ExtraRecord,
     /// An upload in parts that was begun and never ended: its parts are kept and paid for.
     Unfinished,
-    /// The store does not give it, though it gives others.
+    /// The store does not give it, though it gives others; or it is a record that cannot be understood.
     Unreadable,
     /// It was found damaged once and is not served. `rreg fsck --heal` serves it again where it is right now.
     Quarantined,
@@ -75,7 +75,10 @@ pub struct Inspection {
     pub unlisted: Option<String>,
     /// Why one of them could not be aborted, where that was asked for.
     pub unaborted: Option<String>,
-    /// Objects that no row knows and that stay, because records of manifests that no row knows either name them: the
+    /// Why no object that no row knows was given to the next sweep, where that was asked for: a record that cannot be read
+    /// may name any of them.
+    pub unreclaimed: Option<String>,
+    /// Objects that no row knows and that stay, because records name them: the
     /// database is older than the store, and `rreg fsck --rebuild --merge` restores them.
     pub kept: u64,
     /// Records of manifests that wait to be written: where that lasts, the store does not take them.
@@ -130,8 +133,8 @@ pub(crate) struct Look<'a> {
     inspection: Inspection,
     /// Blobs that were found damaged, whether or not they are named.
     damaged: HashSet<Digest>,
-    /// Objects that records name whose manifest no row knows: of a database from an old backup they are all that is left
-    /// of what was pushed since. As many as those records have; collected where extra objects are to be reclaimed.
+    /// Objects that records name and no row knows: of a database from an old backup they are all that is left of what was
+    /// pushed since. Collected where extra objects are to be reclaimed.
     pub(crate) wanted: HashSet<String>,
     /// Whether the database knows any objects.
     has_objects: bool,
@@ -143,6 +146,11 @@ impl Look<'_> {
         if self.inspection.findings.len() < self.limit {
             self.inspection.findings.push(finding);
         }
+    }
+
+    /// Nothing that no row knows is to be deleted. The first reason is told.
+    pub(crate) fn not_to_reclaim(&mut self, why: String) {
+        self.inspection.unreclaimed.get_or_insert(why);
     }
 
     async fn blobs(&mut self) -> Result<(), StorageError> {
@@ -199,7 +207,7 @@ impl Look<'_> {
                 if storage.blobs().size_of(&object.key).await?.is_some() {
                     if self.wanted.contains(&object.key) {
                         self.inspection.kept += 1;
-                    } else if extra.reclaim {
+                    } else if extra.reclaim && self.inspection.unreclaimed.is_none() {
                         storage.metadata().reclaim_object(object.key.clone()).await?;
                     }
                     let (object, size) = (Some(object.key), object.size);

@@ -2,11 +2,11 @@
 
 use std::pin::pin;
 
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use rreg_storage::{ListedRecord, Storage, StorageError};
 
 use crate::Depth;
-use crate::fsck::{Damage, Finding, Look, PAGE};
+use crate::fsck::{AT_ONCE, Damage, Finding, Look, PAGE};
 
 impl Look<'_> {
     /// What is missing or says something else, and what no manifest has.
@@ -19,26 +19,43 @@ impl Look<'_> {
                 self.found(Finding { damage: Damage::Record, digest: Some(digest), object, size: 0 });
             }
         }
-        let mut extra = pin!(extra_records(self.storage));
-        while let Some(record) = extra.next().await {
-            let record = record?;
+        let mut pages = pin!(self.storage.blobs().list_records().chunks(PAGE));
+        while let Some(page) = pages.next().await {
+            let page = page.into_iter().collect::<Result<Vec<_>, _>>()?;
             if self.extra.reclaim {
-                self.wanted.extend(self.storage.objects_of_record(&record).await?);
+                self.wanted(&page).await?;
             }
-            let (digest, object, size) = (Some(record.digest), Some(record.key), record.size);
-            self.found(Finding { damage: Damage::ExtraRecord, digest, object, size });
+            for record in self.storage.extra_records(page).await? {
+                let (digest, object, size) = (Some(record.digest), Some(record.key), record.size);
+                self.found(Finding { damage: Damage::ExtraRecord, digest, object, size });
+            }
         }
         Ok(())
     }
-}
 
-/// The records whose manifest no row knows.
-fn extra_records(storage: &Storage) -> impl Stream<Item = Result<ListedRecord, StorageError>> + '_ {
-    let pages = storage.blobs().list_records().chunks(PAGE).then(move |page| async move {
-        let page = page.into_iter().collect::<Result<_, _>>()?;
-        storage.extra_records(page).await
-    });
-    pages.map_ok(|found| stream::iter(found.into_iter().map(Ok))).try_flatten()
+    /// Collects what these records name and no row knows, whether or not a row knows the manifest: content may have been
+    /// pushed anew since the database was saved.
+    async fn wanted(&mut self, page: &[ListedRecord]) -> Result<(), StorageError> {
+        let storage = self.storage;
+        let mut read = stream::iter(page)
+            .map(|record| async move { (record, storage.objects_of_record(record).await) })
+            .buffer_unordered(AT_ONCE);
+        while let Some((record, named)) = read.next().await {
+            match named? {
+                Ok(keys) => {
+                    let names: Vec<&str> = keys.iter().map(String::as_str).collect();
+                    let known = storage.metadata().known_objects(&names).await?;
+                    self.wanted.extend(keys.into_iter().filter(|key| !known.contains(key)));
+                }
+                Err(why) => {
+                    self.not_to_reclaim(why);
+                    let (digest, object) = (Some(record.digest), Some(record.key.clone()));
+                    self.found(Finding { damage: Damage::Unreadable, digest, object, size: record.size });
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reads every record and writes again those that are wrong; deletes those that no manifest has, where it is sure that
@@ -53,9 +70,11 @@ pub async fn heal_records(storage: &Storage) -> Result<usize, StorageError> {
         healed += page.wrong.len();
     }
     crate::write_records(storage).await?;
-    let mut extra = pin!(extra_records(storage));
-    while let Some(record) = extra.next().await {
-        healed += usize::from(storage.drop_record(&record?).await?);
+    let mut pages = pin!(storage.blobs().list_records().chunks(PAGE));
+    while let Some(page) = pages.next().await {
+        for record in storage.extra_records(page.into_iter().collect::<Result<_, _>>()?).await? {
+            healed += usize::from(storage.drop_record(&record).await?);
+        }
     }
     Ok(healed)
 }

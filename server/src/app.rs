@@ -15,7 +15,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use rreg_auth::Caller;
 use rreg_oci::{ManifestLimits, Operation};
 use rreg_storage::Storage;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,11 +38,6 @@ const MAX_REQUEST_ID: usize = 64;
 
 /// Seconds after which a client that found no upload slot shall try again.
 const RETRY_AFTER: u64 = 2;
-
-/// Admission reviews that are answered at the same time; more wait. Each may have 8 MiB.
-const REVIEWS: usize = 32;
-/// Those that are answered, arrive or wait.
-const REVIEWS_IN_ALL: usize = 512;
 
 /// Lists that are read for one source at a time: the database has few readers.
 const LISTS: usize = 4;
@@ -80,17 +74,13 @@ pub(crate) struct App {
     pub(crate) uploads: Shares,
     /// A byte for each of those that manifests and policies on their way hold in memory.
     pub(crate) arriving: Shares,
-    /// The same for reviews.
-    pub(crate) reviewed: Shares,
     /// The same for lists that wait to be taken.
     pub(crate) listed: Shares,
     /// Lists that are read from the database.
     pub(crate) lists: Turns,
     pub(crate) heals: Heals,
-    /// A place for each admission review.
-    pub(crate) reviews: Semaphore,
-    /// Who has sent those that are answered, arrive or wait.
-    pub(crate) review_shares: Shares,
+    /// What admission reviews have together.
+    pub(crate) reviews: review::Rooms,
     /// Work that goes on when its client has left; waited for at the end.
     pub(crate) tasks: TaskTracker,
     request_ids: RequestIds,
@@ -129,12 +119,10 @@ impl App {
             metrics,
             uploads: Shares::new(usize_of(config.server.max_concurrent_uploads)),
             arriving: Shares::new(ARRIVING.max(4 * config.manifests.max_size.as_usize())),
-            reviewed: Shares::new(ARRIVING),
             listed: Shares::new(ARRIVING),
             lists: Turns::new(LISTS),
             heals: Heals::default(),
-            reviews: Semaphore::new(REVIEWS),
-            review_shares: Shares::new(REVIEWS_IN_ALL),
+            reviews: review::Rooms::new(config.policy.admission_fetches),
             tasks,
             request_ids: RequestIds::new(),
         }

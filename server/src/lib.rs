@@ -4,6 +4,7 @@ mod admission;
 mod app;
 mod auth;
 mod body;
+mod budget;
 pub mod config;
 mod error;
 mod handlers;

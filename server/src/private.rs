@@ -171,6 +171,8 @@ pub fn exposed_secrets(config: &Config) -> Vec<Exposed> {
         storage.s3.session_token_file.clone(),
         storage.azure.access_key_file.clone(),
         config.database.url_file.clone(),
+        config.policy.admission_path_secret_file.clone(),
+        config.policy.admission_path_secret_next_file.clone(),
     ];
     let mut paths: Vec<PathBuf> = given.into_iter().flatten().chain(upstreams).collect();
     paths.sort();
@@ -179,11 +181,46 @@ pub fn exposed_secrets(config: &Config) -> Vec<Exposed> {
 }
 
 fn look(path: &Path) -> Option<Exposed> {
-    look_at(path, OTHERS)
+    let is_for_us = fs::metadata(path).is_ok_and(|found| is_given_to_our_group(&found));
+    look_at(path, if is_for_us { EVERYBODY } else { OTHERS })
+}
+
+/// Whether a directory was given to this process by its group, as a pod's `fsGroup` does at each start: whatever is made in
+/// it is of that group too, and private for its own part.
+fn is_given_to_our_group(found: &fs::Metadata) -> bool {
+    const SET_GROUP: u32 = 0o2000;
+    let is_ours = found.gid() == rustix::process::getegid().as_raw();
+    found.is_dir() && is_ours && found.mode() & SET_GROUP != 0
 }
 
 fn look_at(path: &Path, unwanted: u32) -> Option<Exposed> {
     let found = fs::metadata(path).ok()?;
     let mode = found.mode() & 0o7777;
     (mode & unwanted != 0).then(|| Exposed { path: path.to_owned(), mode, wanted: mode & !unwanted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_of_a_pod_is_private_to_its_group() {
+        let home = tempfile::tempdir().unwrap();
+        for (mode, wanted) in [
+            (0o2770, None),
+            (0o2700, None),
+            (0o700, None),
+            (0o2775, Some(0o2770)),
+            (0o770, Some(0o700)),
+            (0o755, Some(0o700)),
+        ] {
+            fs::set_permissions(home.path(), Permissions::from_mode(mode)).unwrap();
+            assert_eq!(look(home.path()).map(|it| it.wanted), wanted, "{mode:o}");
+        }
+        // Only what is made in it is of the group: a file is whose it is.
+        let file = home.path().join("file");
+        fs::write(&file, "").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o2660)).unwrap();
+        assert_eq!(look(&file).map(|it| it.wanted), Some(0o2600));
+    }
 }

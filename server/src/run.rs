@@ -11,6 +11,7 @@ use http::{StatusCode, header};
 use rreg_storage::{Storage, StorageError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -84,6 +85,8 @@ pub async fn run(
     ready: impl FnOnce(SocketAddr),
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
+    // From the first moment on: until somebody asks for it, a hangup ends a process.
+    let hangup = signal(SignalKind::hangup());
     raise_open_files(config.server.max_connections.into());
     let tls = Tls::load(&config.server.tls)?;
     let metrics = Arc::new(Metrics::new()?);
@@ -121,7 +124,7 @@ pub async fn run(
     let immediate: Immediate = Arc::new(move |method, uri, headers| app.immediate(method, uri, headers));
     let site = Site { router, immediate: Some(immediate) };
 
-    tokio::spawn(reload_on_hangup(reloaded, tls.is_some(), shutdown.clone()));
+    tokio::spawn(reload_on_hangup(hangup, reloaded, tls.is_some(), shutdown.clone()));
     let (listener, address) = bind(config.server.listen, "server.listen").await?;
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).watch(shutdown.clone()));
@@ -149,9 +152,8 @@ pub async fn run(
 }
 
 /// A hangup ends no server: what can be read again is.
-async fn reload_on_hangup(app: Arc<App>, tls: bool, shutdown: CancellationToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut hangup = match signal(SignalKind::hangup()) {
+async fn reload_on_hangup(hangup: io::Result<Signal>, app: Arc<App>, tls: bool, shutdown: CancellationToken) {
+    let mut hangup = match hangup {
         Ok(hangup) => hangup,
         Err(error) => {
             tracing::warn!(%error, "SIGHUP reloads nothing");
@@ -230,10 +232,12 @@ async fn finish(
 /// Connections of the listener for reviews: API servers have a few each, and probes one.
 const REVIEW_CONNECTIONS: usize = 256;
 
-/// How reviews are encrypted: as everything else is, with the authority of clients of its own.
+/// How reviews are encrypted: as everything else is. They may have an authority of clients of their own; without it, that
+/// of everything else holds.
 fn reviews_tls(config: &Config) -> Result<Option<Arc<Tls>>, TlsError> {
-    let client_ca = config.policy.admission_client_ca.clone();
-    Tls::load(&crate::config::Tls { client_ca, ..config.server.tls.clone() })
+    let Some(own) = &config.policy.admission_client_ca else { return Tls::load(&config.server.tls) };
+    let tls = crate::config::Tls { client_ca: Some(own.clone()), ..config.server.tls.clone() };
+    Tls::load(&tls).map_err(|error| error.of("server.tls.client_ca", "policy.admission_client_ca"))
 }
 
 /// Serves admission reviews and probes on a listener of their own, where there is to be one, until `ended`. Should it end

@@ -21,6 +21,8 @@ pub(crate) enum Source {
     Account(String),
     /// The network of one customer: an IPv4 address, or the first 64 bits of an IPv6 one.
     Network(IpAddr),
+    /// A user of a cluster, as its API server says.
+    Cluster(String),
     /// This machine's own.
     Nobody,
 }

@@ -33,6 +33,13 @@ pub struct TlsError {
     why: String,
 }
 
+impl TlsError {
+    /// As of the setting `real`, where it was `used` that was given its value.
+    pub(crate) fn of(self, used: &str, real: &'static str) -> Self {
+        if self.field == used { Self { field: real, ..self } } else { self }
+    }
+}
+
 /// The files that TLS is made from.
 #[derive(Clone, Debug)]
 struct Files {

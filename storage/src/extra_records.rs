@@ -8,7 +8,7 @@ use rreg_oci::{Digest, RepositoryName};
 use crate::Storage;
 use crate::blob::BlobStore;
 use crate::error::StorageError;
-use crate::records::RecordedContent;
+use crate::records::{RecordedBlob, RecordedContent};
 
 /// Clocks of store and registry differ by so many milliseconds at most, as far as is believed here.
 const CLOCKS_MS: i64 = 5 * 60_000;
@@ -78,13 +78,21 @@ impl Storage {
                 continue;
             }
             // The row may have gone since the record was listed, and the record with it; or it was pushed again.
-            if self.blobs().meta(&record.key).await?.is_some()
+            if self.may_be_there(&record.key).await?
                 && !self.metadata().knows_record(&record.repository, &record.digest).await?
             {
                 extra.push(record);
             }
         }
         Ok(extra)
+    }
+
+    /// What cannot be had is not known to be gone, if the store is there at all.
+    async fn may_be_there(&self, key: &str) -> Result<bool, StorageError> {
+        match self.blobs().meta(key).await {
+            Err(StorageError::Object(_)) => self.blobs().ping().await.map(|()| true),
+            found => Ok(found?.is_some()),
+        }
     }
 
     /// Deletes an extra record if it is sure that nobody wants it: the trail says that its manifest was deleted after it
@@ -106,7 +114,8 @@ impl Storage {
     }
 
     async fn lacks_objects(&self, record: &ListedRecord) -> Result<bool, StorageError> {
-        for key in self.objects_of_record(record).await? {
+        // Of one that nobody can read it is not sure that nothing can come of it.
+        for key in self.objects_of_record(record).await?.unwrap_or_default() {
             // What is lost with the record cannot be had again: two answers of one kind are not enough.
             if self.blobs().meta(&key).await?.is_none() && !self.blobs().is_listed(&key).await? {
                 return Ok(true);
@@ -115,19 +124,29 @@ impl Storage {
         Ok(false)
     }
 
-    /// The keys of the objects that a record names; none of one that is gone or that nobody can read.
+    /// The keys of the objects that a record names, none of one that is gone; or why it cannot be known which they are.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn objects_of_record(&self, record: &ListedRecord) -> Result<Vec<String>, StorageError> {
+    pub async fn objects_of_record(
+        &self,
+        record: &ListedRecord,
+    ) -> Result<Result<Vec<String>, String>, StorageError> {
         let at = Path::from(record.key.as_str());
-        let Some(Ok(said)) = self.blobs().record(&at, record.size).await? else { return Ok(Vec::new()) };
-        let of_blobs = said.blobs.into_iter().map(|blob| blob.content);
-        let objects = of_blobs.filter_map(|content| match content {
-            RecordedContent::Objects(objects) => Some(objects),
-            _ => None,
-        });
-        Ok(objects.flatten().map(|object| object.key).collect())
+        Ok(match self.blobs().listed_record(&at, record.size).await? {
+            Some(said) => said.map(|said| said.blobs.into_iter().flat_map(keys).collect()),
+            None if self.blobs().is_listed(&record.key).await? => {
+                Err(format!("{at}: it is listed, and not there"))
+            }
+            None => Ok(Vec::new()),
+        })
+    }
+}
+
+fn keys(blob: RecordedBlob) -> Vec<String> {
+    match blob.content {
+        RecordedContent::Objects(objects) => objects.into_iter().map(|object| object.key).collect(),
+        RecordedContent::Bytes(_) | RecordedContent::Elsewhere => Vec::new(),
     }
 }
 

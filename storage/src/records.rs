@@ -130,26 +130,26 @@ impl BlobStore {
         &self,
     ) -> impl Stream<Item = Result<Result<RecordedManifest, String>, StorageError>> + Send + '_ {
         let found = self.listed("manifests");
-        found.filter_map(async |found| match found {
-            Ok(meta) => Some(self.listed_record(&meta.location, meta.size).await),
-            Err(error) => Some(Err(error)),
+        found.then(async |found| {
+            let meta = found?;
+            let said = self.listed_record(&meta.location, meta.size).await?;
+            Ok(said.unwrap_or_else(|| Err(format!("{}: it is listed, and not there", meta.location))))
         })
     }
 
-    /// One record that cannot be had must not keep the others from being restored, if the store is there at all.
-    async fn listed_record(
+    /// As [`Self::record`]. One that cannot be had must not keep the others from being looked at, if the store is there
+    /// at all: it comes as the reason too.
+    pub(crate) async fn listed_record(
         &self,
         at: &Path,
         size: u64,
-    ) -> Result<Result<RecordedManifest, String>, StorageError> {
+    ) -> Result<Option<Result<RecordedManifest, String>>, StorageError> {
         match self.record(at, size).await {
-            Ok(Some(record)) => Ok(record),
-            Ok(None) => Ok(Err(format!("{at}: it is listed, and not there"))),
             Err(StorageError::Object(error)) => {
                 self.ping().await?;
-                Ok(Err(format!("{at}: {error}")))
+                Ok(Some(Err(format!("{at}: {error}"))))
             }
-            Err(error) => Err(error),
+            said => said,
         }
     }
 

@@ -120,3 +120,95 @@ async fn a_certificate_is_a_login() {
     // The certificate counts on that listener alone.
     drop(registry);
 }
+
+/// Where every client has to show a certificate, there is no way around it by the other port; and it is no login there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_authority_of_all_clients_holds_here_too() {
+    let home = RunDir::get().subdir("admission-");
+    let authority = authority(home.path());
+    let (address, main) = (free(), free());
+    let file = |name: &str| home.path().join(name).display().to_string();
+    let (ca, cert, key) = (file("ca.pem"), file("server.pem"), file("server.key"));
+    let settings = [
+        ("RREG_SERVER__LISTEN", main.as_str()),
+        ("RREG_POLICY__REGISTRY_HOSTS", HOST),
+        ("RREG_POLICY__ADMISSION_LISTEN", &address),
+        ("RREG_POLICY__ADMISSION_PATH_SECRET", "a-secret-of-the-cluster-01"),
+        ("RREG_SERVER__TLS__CLIENT_CA", &ca),
+        ("RREG_SERVER__TLS__CERT", &cert),
+        ("RREG_SERVER__TLS__KEY", &key),
+    ];
+    let Some(_registry) = Registry::start_with(Backend::SqliteDirectory, &settings).await else { return };
+    let review = pod(&["nginx:1"]).to_string();
+    let length = review.len();
+    let post = |path: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{review}"
+        )
+    };
+    let with_secret = post("/admission/v1/validate/a-secret-of-the-cluster-01");
+    let metrics = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    for request in [with_secret.as_str(), metrics] {
+        assert_eq!(ask(&address, &authority, false, request).await, None);
+        let answer = ask(&address, &authority, true, request).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let answer = ask(&address, &authority, true, &post("/admission/v1/validate")).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+}
+
+/// At a stop slow uploads are cut after a while, and reviews are answered for as long as anything is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn reviews_are_answered_after_slow_uploads_have_been_cut() {
+    use std::io::{Read as _, Write as _};
+
+    let address = free();
+    let settings = [
+        ("RREG_POLICY__ADMISSION_LISTEN", address.as_str()),
+        ("RREG_POLICY__OPEN_ADMISSION", "true"),
+        ("RREG_SERVER__SHUTDOWN_TIMEOUT", "30s"),
+    ];
+    let Some(mut registry) = Registry::start_with(Backend::SqliteDirectory, &settings).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let blob = crate::harness::image::Blob::random("held", 64 << 20);
+    let start = api.post(format!("/v2/{repository}/blobs/uploads/")).expect(202).await;
+    let target = crate::harness::http::commit(&start.location(), &blob.digest);
+    api.put(target, blob.bytes.clone()).octets().expect(201).await;
+    let place = api.post(format!("/v2/{repository}/blobs/uploads/")).expect(202).await.location();
+    let begun = |head: String| {
+        let mut stream = std::net::TcpStream::connect(registry.address()).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    // A pull of which the client reads nothing keeps the server from its end, and an upload of a few bytes waits.
+    let mut pull = begun(format!("GET /v2/{repository}/blobs/{} HTTP/1.1\r\nhost: x\r\n\r\n", blob.digest));
+    pull.read_exact(&mut [0; 12]).unwrap();
+    let mut upload = begun(format!(
+        "PATCH {place} HTTP/1.1\r\nhost: x\r\ncontent-type: application/octet-stream\r\ncontent-length: 100\r\n\r\nhello"
+    ));
+    let metrics = async || String::from_utf8_lossy(&api.get("/metrics").expect(200).await.body).into_owned();
+    while !metrics().await.contains("rreg_uploads_in_progress 1") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let stopping = std::thread::spawn(move || registry.stop());
+    // Until it is cut.
+    let _ = tokio::task::block_in_place(|| upload.read(&mut [0; 1]));
+    let review = pod(&["nginx:1"]).to_string();
+    let (first, rest) = review.split_at(10);
+    for _ in 0..5 {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let head = format!(
+            "POST /admission/v1/validate HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{first}",
+            review.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The rest comes later, as frames of HTTP/2 do.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stream.write_all(rest.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"allowed\""), "{answer}");
+    }
+    drop(pull);
+    stopping.join().unwrap();
+}

@@ -100,9 +100,17 @@ async fn a_path_may_be_the_login() {
             let answer = status(asking(api.post(format!("{path}/{wrong}")), &review), 403).await;
             assert!(!String::from_utf8_lossy(&answer.body).contains(SECRET));
         }
-        // A login is none where a path is.
-        let admin = asking(api.post(path), &review).header("authorization", &basic("writer", PASSWORD));
-        status(admin, 403).await;
+        // A login counts beside the path and without it, so that one can take the other's place.
+        for target in [path.to_owned(), format!("{path}/{SECRET}")] {
+            let with = |password: &str| {
+                asking(api.post(&target), &review).header("authorization", &basic("writer", password))
+            };
+            with(PASSWORD).expect(200).await;
+            status(with("wrong"), 401).await;
+        }
+        let wrong = format!("{path}/a-secret-of-the-cluster_02");
+        let login = asking(api.post(wrong), &review).header("authorization", &basic("writer", PASSWORD));
+        status(login, 403).await;
         for mistyped in [
             format!("{path}/{SECRET}/more"),
             format!("/admission/v1/{SECRET}"),

@@ -7,6 +7,7 @@ mod images;
 pub(crate) mod listener;
 mod login;
 mod operation;
+mod shares;
 mod upstreams;
 
 use std::fs;

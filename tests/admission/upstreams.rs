@@ -1,5 +1,8 @@
 //! Copies of upstreams in a review: who may have them fetched, and how long that may take.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -35,23 +38,37 @@ require:
 
 /// An upstream that has one manifest under every name, and says nothing about anything else for ever. Ends with the
 /// runtime.
-struct Upstream {
+pub(super) struct Upstream {
     address: String,
     asked: watch::Receiver<usize>,
+    paths: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Upstream {
-    async fn start(image: &Image, is_silent: bool) -> Self {
+    pub(super) async fn start(image: &Image, is_silent: bool) -> Self {
+        Self::start_with(image, is_silent, None).await
+    }
+
+    /// With an answer to what asks for no manifest.
+    pub(super) async fn start_with(image: &Image, is_silent: bool, other: Option<u16>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let root = image.root().clone();
         let (count, asked) = watch::channel(0);
+        let paths: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+        let seen = paths.clone();
         let handler = move |request: Request| {
             let root = root.clone();
             count.send_modify(|count| *count += 1);
+            seen.lock().unwrap().insert(request.uri().path().to_owned());
             async move {
-                if is_silent || !request.uri().path().contains("/manifests/") {
-                    std::future::pending::<()>().await;
+                let is_other = !request.uri().path().contains("/manifests/v");
+                match other.filter(|_| is_other) {
+                    Some(code) => return Response::builder().status(code).body(Body::empty()).unwrap(),
+                    None if is_silent || !request.uri().path().contains("/manifests/") => {
+                        std::future::pending::<()>().await;
+                    }
+                    None => {}
                 }
                 let answer = Response::builder().header("content-type", root.media_type.as_str());
                 let answer = answer.header("docker-content-digest", root.digest.to_string());
@@ -60,11 +77,22 @@ impl Upstream {
         };
         let router = Router::new().fallback(handler);
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, asked }
+        Self { address, asked, paths }
+    }
+
+    /// How often it was asked for anything.
+    pub(super) fn asked(&self) -> usize {
+        *self.asked.borrow()
+    }
+
+    /// Manifests by tag that it was asked for.
+    pub(super) fn manifests(&self) -> BTreeSet<String> {
+        let paths = self.paths.lock().unwrap();
+        paths.iter().filter(|path| path.ends_with("/manifests/v1")).cloned().collect()
     }
 
     /// A registry that has it as `up/`, and patience with it.
-    async fn registry(&self, settings: &[(&'static str, &str)]) -> Option<(Registry, Policies)> {
+    pub(super) async fn registry(&self, settings: &[(&'static str, &str)]) -> Option<(Registry, Policies)> {
         let policies = Policies::new();
         fs::write(policies.home().join("policies/copies.yaml"), OF_COPIES).unwrap();
         let directory = policies.directory();

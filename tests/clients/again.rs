@@ -15,13 +15,7 @@ async fn lost(index: bool) -> Option<(Registry, String, Image)> {
         Registry::start_with(Backend::SqliteDirectory, &[("RREG_STORAGE__INLINE_MAX", "0")]).await?;
     let repository = registry.repository();
     let layer = Blob::random(&repository, 1 << 20);
-    let mut image = Image::layered(&repository, 1).edited(|manifest| {
-        manifest["layers"][0] = layer.descriptor("application/vnd.oci.image.layer.v1.tar");
-    });
-    image
-        .blobs
-        .retain(|blob| image.manifests[0].bytes.windows(64).any(|hex| hex == blob.digest.hex().as_bytes()));
-    image.blobs.push(layer);
+    let mut image = Image::layered(&repository, 1).over_layer(layer);
     if index {
         image = Image::for_platforms([(image, "amd64")]);
     }

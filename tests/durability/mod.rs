@@ -8,6 +8,7 @@
 //! * [`trouble`]: `rreg serve` over a bucket behind a proxy that loses, breaks, delays and invents answers.
 //! * [`stray`]: the same with one wrong answer at a time.
 //! * [`storm`]: the random clients over such a bucket, with trouble of every kind from a seed.
+//! * [`recovery`]: the database is lost or comes from a backup, and the store is in trouble while it is restored.
 //! * [`foreign`]: the same over stores that were written by others, where they are installed.
 //! * [`full`]: a disk without room.
 //! * [`disconnect`]: clients that leave in the middle, and a server that is asked to stop.
@@ -34,6 +35,7 @@ mod manifests;
 mod model;
 pub(crate) mod random;
 mod reclaim;
+mod recovery;
 pub(crate) mod server;
 mod store;
 mod storm;

@@ -1,29 +1,10 @@
 //! The right store, and what is believed of it: a wrong answer for a while takes nothing away for good.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use crate::harness::http::commit;
 use crate::harness::image::{Blob, Image};
 use crate::harness::{Backend, Registry};
-
-/// The directory of objects.
-fn objects(registry: &Registry) -> PathBuf {
-    find(registry.home(), "objects").expect("a directory of objects")
-}
-
-fn find(dir: &Path, name: &str) -> Option<PathBuf> {
-    for entry in fs::read_dir(dir).ok()? {
-        let path = entry.ok()?.path();
-        if path.file_name().is_some_and(|found| found == name) {
-            return Some(path);
-        }
-        if let Some(found) = path.is_dir().then(|| find(&path, name)).flatten() {
-            return Some(found);
-        }
-    }
-    None
-}
 
 pub(super) async fn status(registry: &Registry, path: &str) -> (u16, String) {
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
@@ -31,7 +12,7 @@ pub(super) async fn status(registry: &Registry, path: &str) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-async fn registry_with_a_blob() -> Option<(Registry, String)> {
+pub(super) async fn registry_with_a_blob() -> Option<(Registry, String)> {
     let registry = Registry::start_with(Backend::SqliteDirectory, &[]).await?;
     let (api, repository) = (registry.api(), registry.repository());
     let blob = Blob::new(vec![7; 1 << 20]);
@@ -43,7 +24,7 @@ async fn registry_with_a_blob() -> Option<(Registry, String)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_away_takes_nothing_with_it() {
     let Some((registry, path)) = registry_with_a_blob().await else { return };
-    let objects = objects(&registry);
+    let objects = registry.objects();
     // As when a directory is not mounted: everything is "not found", the marker too.
     let aside = objects.with_file_name("aside");
     fs::rename(&objects, &aside).unwrap();
@@ -66,7 +47,7 @@ async fn a_store_that_is_away_takes_nothing_with_it() {
 async fn nothing_is_acknowledged_by_a_store_that_is_away() {
     let Some((registry, _)) = registry_with_a_blob().await else { return };
     let (api, repository) = (registry.api(), registry.repository());
-    let objects = objects(&registry);
+    let objects = registry.objects();
     let aside = objects.with_file_name("aside");
     // In one piece, and in several.
     for (seed, size) in [(1, 300_000), (2, 5 << 20)] {
@@ -92,7 +73,7 @@ async fn nothing_is_acknowledged_by_a_store_that_is_away() {
 async fn records_wait_for_a_store_that_is_away() {
     let Some((mut registry, _)) = registry_with_a_blob().await else { return };
     let (api, repository) = (registry.api(), registry.repository());
-    let objects = objects(&registry);
+    let objects = registry.objects();
     let aside = objects.with_file_name("aside");
     fs::rename(&objects, &aside).unwrap();
     // Its content is in the database's rows.
@@ -107,86 +88,10 @@ async fn records_wait_for_a_store_that_is_away() {
     assert_eq!((found["count"].as_u64(), code), (Some(0), 0), "{found}");
 }
 
-/// The database comes from a backup, the store has what was pushed since: nothing of that is taken for rubbish.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_old_database_takes_nothing_newer_away() {
-    let Some((mut registry, _)) = registry_with_a_blob().await else { return };
-    registry.stop();
-    let database = find(registry.home(), "rreg.db").unwrap();
-    let saved = database.with_file_name("saved.db");
-    fs::copy(&database, &saved).unwrap();
-    registry.resume();
-    let (api, repository) = (registry.api(), registry.repository());
-    let layer = Blob::new(vec![9; 1 << 20]);
-    let image = Image::layered(&repository, 1).edited(|manifest| {
-        manifest["layers"][0] = layer.descriptor("application/vnd.oci.image.layer.v1.tar");
-    });
-    api.push_blob(&repository, &layer).await;
-    api.push(&repository, &image, Some("v1")).await;
-    let orphan = Blob::new(vec![8; 1 << 20]);
-    api.push_blob(&repository, &orphan).await;
-    registry.stop();
-    for ending in ["", "-wal", "-shm"] {
-        let _ = fs::remove_file(format!("{}{ending}", database.display()));
-    }
-    fs::copy(&saved, &database).unwrap();
-    let (found, _) = registry.rreg_json(&["fsck", "--reclaim-extra", "--extra-after", "0s"]);
-    assert_eq!(found["kept"], 1, "{found}");
-    let (report, code) = registry.rreg_json(&["gc", "run"]);
-    assert_eq!(code, 0, "{report}");
-    let (rebuilt, code) = registry.rreg_json(&["fsck", "--rebuild", "--merge", "--deep"]);
-    assert_eq!((code, &rebuilt["manifests"]), (0, &1.into()), "{rebuilt}");
-    registry.resume();
-    assert_eq!(status(&registry, &format!("/v2/{repository}/manifests/v1")).await.0, 200);
-    assert_eq!(status(&registry, &format!("/v2/{repository}/blobs/{}", layer.digest)).await.0, 200);
-    assert_eq!(status(&registry, &format!("/v2/{repository}/blobs/{}", orphan.digest)).await.0, 404);
-}
-
-/// The database comes from a backup, and content has been healed by a push since: it is where the record says.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_old_database_learns_where_content_is_now() {
-    let Some((mut registry, _)) = registry_with_a_blob().await else { return };
-    let (api, repository) = (registry.api(), registry.repository());
-    let layer = Blob::new(vec![9; 1 << 20]);
-    let image = Image::layered(&repository, 1).edited(|manifest| {
-        manifest["layers"][0] = layer.descriptor("application/vnd.oci.image.layer.v1.tar");
-    });
-    api.push_blob(&repository, &layer).await;
-    api.push(&repository, &image, Some("v1")).await;
-    registry.stop();
-    let database = find(registry.home(), "rreg.db").unwrap();
-    let saved = database.with_file_name("saved.db");
-    fs::copy(&database, &saved).unwrap();
-    registry.resume();
-    let blobs = objects(&registry).join("blobs");
-    fs::remove_dir_all(&blobs).unwrap();
-    fs::create_dir(&blobs).unwrap();
-    let path = format!("/v2/{repository}/blobs/{}", layer.digest);
-    assert_eq!(status(&registry, &path).await.0, 404);
-    registry.api().push_blob(&repository, &layer).await;
-    assert_eq!(status(&registry, &path).await.0, 200);
-    registry.stop();
-    let (report, code) = registry.rreg_json(&["gc", "run"]);
-    assert_eq!(code, 0, "{report}");
-    for ending in ["", "-wal", "-shm"] {
-        let _ = fs::remove_file(format!("{}{ending}", database.display()));
-    }
-    fs::copy(&saved, &database).unwrap();
-    // The old row is believed, found wrong, and healed by nothing; the record stays as it is.
-    registry.resume();
-    assert_eq!(status(&registry, &path).await.0, 404);
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    registry.stop();
-    registry.rreg_json(&["fsck", "--heal"]);
-    let (rebuilt, _) = registry.rreg_json(&["fsck", "--rebuild", "--merge", "--deep"]);
-    registry.resume();
-    assert_eq!(status(&registry, &path).await.0, 200, "{rebuilt}");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quarantine_ends_when_the_bytes_are_right() {
     let Some((mut registry, path)) = registry_with_a_blob().await else { return };
-    let blobs = objects(&registry).join("blobs");
+    let blobs = registry.objects().join("blobs");
     let aside = blobs.with_file_name("aside");
     fs::rename(&blobs, &aside).unwrap();
     assert_eq!(status(&registry, &path).await.0, 404, "it is gone from the right store");
@@ -211,14 +116,10 @@ async fn a_quarantine_ends_when_the_bytes_are_right() {
 async fn what_cannot_be_pulled_is_pushed_again() {
     let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &[]).await else { return };
     let (api, repository) = (registry.api(), registry.repository());
-    let mut image = Image::layered(&repository, 1);
     let layer = Blob::new(vec![9; 1 << 20]);
-    image = image.edited(|manifest| {
-        manifest["layers"][0] = layer.descriptor("application/vnd.oci.image.layer.v1.tar");
-    });
-    api.push_blob(&repository, &layer).await;
+    let image = Image::layered(&repository, 1).over_layer(layer.clone());
     api.push(&repository, &image, Some("v1")).await;
-    let blobs = objects(&registry).join("blobs");
+    let blobs = registry.objects().join("blobs");
     fs::remove_dir_all(&blobs).unwrap();
     fs::create_dir(&blobs).unwrap();
     assert_eq!(status(&registry, &format!("/v2/{repository}/blobs/{}", layer.digest)).await.0, 404);
@@ -241,7 +142,7 @@ async fn a_wrong_store_is_noticed_at_the_start() {
     let Some((mut other, _)) = registry_with_a_blob().await else { return };
     one.stop();
     other.stop();
-    let (mine, theirs) = (objects(&one), objects(&other));
+    let (mine, theirs) = (one.objects(), other.objects());
     let start = |registry: &Registry| {
         let output = registry.command(&["serve", "--listen", "127.0.0.1:0"]).output().unwrap();
         assert!(!output.status.success());
@@ -261,14 +162,10 @@ async fn a_wrong_store_is_noticed_at_the_start() {
     fs::remove_dir_all(&mine).unwrap();
     fs::rename(&aside, &mine).unwrap();
     // The store of a database that is lost.
-    let database = find(one.home(), "rreg.db").unwrap();
-    let saved = database.with_file_name("saved.db");
-    fs::rename(&database, &saved).unwrap();
+    one.save_database();
+    one.lose_database();
     assert!(start(&one).contains("fsck --rebuild"));
-    for ending in ["", "-wal", "-shm"] {
-        let _ = fs::remove_file(format!("{}{ending}", database.display()));
-    }
-    fs::rename(&saved, &database).unwrap();
+    one.restore_database();
     // What others keep in the store is not ours to delete.
     fs::create_dir_all(mine.join("blobs/ab")).unwrap();
     fs::write(mine.join("blobs/ab/notes.txt"), "not ours").unwrap();
@@ -287,7 +184,7 @@ async fn a_store_without_a_marker_is_not_taken_for_ours() {
     let small = Blob::new(b"small".to_vec());
     api.push_blob(&repository, &small).await;
     registry.stop();
-    let objects = objects(&registry);
+    let objects = registry.objects();
     fs::remove_dir_all(&objects).unwrap();
     fs::create_dir(&objects).unwrap();
     let output = registry.command(&["serve", "--listen", "127.0.0.1:0"]).output().unwrap();

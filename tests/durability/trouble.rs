@@ -15,7 +15,7 @@ use crate::harness::{Api, Backend, Registry, s3};
 /// Several parts of 5 MiB, and one that is no object of its own.
 pub(super) const SIZES: [usize; 3] = [11 << 20, 1 << 20, 1000];
 
-async fn registry(more: &[(&'static str, &str)]) -> Option<(Registry, Proxy)> {
+pub(super) async fn registry(more: &[(&'static str, &str)]) -> Option<(Registry, Proxy)> {
     let (settings, proxy) = s3::bucket_behind_proxy();
     let mut all: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     all.push(("RREG_STORAGE__PART_SIZE", "5MiB"));
@@ -244,99 +244,13 @@ async fn changed_bytes_are_never_whole() {
     pull(&api, &repository, &blob).await;
 }
 
-/// One object that the store does not give keeps nobody from the others.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_read_is_named_and_the_rest_is_looked_at() {
-    let Some((mut registry, proxy)) = registry(&[("RREG_STORAGE__RETRY_FOR", "0s")]).await else { return };
-    let (api, repository) = (registry.api(), registry.repository());
-    let images = [Image::layered(&format!("{repository}1"), 1), Image::layered(&format!("{repository}2"), 1)];
-    for (image, tag) in images.iter().zip(["1", "2"]) {
-        api.push(&repository, image, Some(tag)).await;
-    }
-    let blob = blob(SIZES[1], 1);
-    api.push_blob(&repository, &blob).await;
-    registry.stop();
-    let (report, code) = registry.rreg_json(&["gc", "run"]);
-    assert_eq!(code, 0, "{report}");
-    proxy.harm(Rule::new(Method::HEAD, "/blobs/", 100, Harm::Status(403)));
-    let (found, code) = registry.rreg_json(&["fsck"]);
-    assert_eq!((code, &found["count"]), (1, &1.into()), "{found}");
-    assert_eq!(found["findings"][0]["damage"], "unreadable", "{found}");
-    proxy.mend();
-    registry.lose_database();
-    proxy.harm(Rule::new(Method::GET, "/manifests/", 1, Harm::Status(403)));
-    let (rebuilt, code) = registry.rreg_json(&["fsck", "--rebuild"]);
-    assert_eq!((code, &rebuilt["manifests"], &rebuilt["count"]), (1, &1.into(), &1.into()), "{rebuilt}");
-    proxy.mend();
-    let (rebuilt, code) = registry.rreg_json(&["fsck", "--rebuild"]);
-    assert_eq!((code, &rebuilt["manifests"]), (0, &1.into()), "{rebuilt}");
-}
-
-/// What was begun and has not ended is not served: it would be a registry that has lost what is not restored yet.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rebuild_that_has_not_ended_is_not_served() {
-    let Some((mut registry, proxy)) = registry(&[("RREG_STORAGE__RETRY_FOR", "0s")]).await else { return };
-    let (api, repository) = (registry.api(), registry.repository());
-    let image = Image::layered(&repository, 1);
-    api.push(&repository, &image, Some("v1")).await;
-    registry.stop();
-    let (report, code) = registry.rreg_json(&["gc", "run"]);
-    assert_eq!(code, 0, "{report}");
-    registry.lose_database();
-    // Something that answers everything with a web page stands before the store's listings.
-    proxy.harm(Rule::new(Method::GET, "list-type", 100, Harm::Page));
-    let fails = |arguments: &[&str]| {
-        let output = registry.command(arguments).output().unwrap();
-        assert!(!output.status.success(), "{arguments:?}");
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    };
-    let said = fails(&["fsck", "--rebuild"]);
-    assert!(said.contains("lists nothing"), "{said}");
-    proxy.mend();
-    let said = fails(&["serve", "--listen", "127.0.0.1:0"]);
-    assert!(said.contains("fsck --rebuild"), "{said}");
-    fails(&["fsck", "--reclaim-extra", "--extra-after", "0s"]);
-    let (rebuilt, code) = registry.rreg_json(&["fsck", "--rebuild"]);
-    assert_eq!((code, &rebuilt["manifests"]), (0, &1.into()), "{rebuilt}");
-    registry.resume();
-    registry.api().assert_image(&repository, &image, Some("v1")).await;
-}
-
-/// Nothing irreversible is done because the store says of an object that it is not there.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn wrong_not_founds_delete_no_record() {
-    let Some((mut registry, proxy)) = registry(&[]).await else { return };
-    registry.stop();
-    let database = registry.home().join("data/rreg.db");
-    let saved = std::fs::read(&database).unwrap();
-    registry.resume();
-    let (api, repository) = (registry.api(), registry.repository());
-    let layer = blob(SIZES[1], 1);
-    let image = Image::layered(&repository, 1).edited(|manifest| {
-        manifest["layers"][0] = layer.descriptor("application/vnd.oci.image.layer.v1.tar");
-    });
-    api.push_blob(&repository, &layer).await;
-    api.push(&repository, &image, Some("v1")).await;
-    registry.stop();
-    registry.lose_database();
-    std::fs::write(&database, saved).unwrap();
-    proxy.harm(Rule::new(Method::HEAD, "/blobs/", 100, Harm::Status(404)));
-    registry.rreg_json(&["fsck", "--heal"]);
-    proxy.mend();
-    let (rebuilt, code) = registry.rreg_json(&["fsck", "--rebuild", "--merge"]);
-    assert_eq!((code, &rebuilt["manifests"]), (0, &1.into()), "{rebuilt}");
-}
-
 /// Whoever is sent to the store tells nobody here that nothing is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_sent_to_what_is_lost() {
     let Some((registry, proxy)) = registry(&[("RREG_STORAGE__REDIRECT", "true")]).await else { return };
     let (api, repository) = (registry.api(), registry.repository());
     let layer = blob(SIZES[1], 1);
-    let image = Image::layered(&repository, 1).edited(|manifest| {
-        manifest["layers"][0] = layer.descriptor("application/vnd.oci.image.layer.v1.tar");
-    });
-    api.push_blob(&repository, &layer).await;
+    let image = Image::layered(&repository, 1).over_layer(layer.clone());
     api.push(&repository, &image, Some("v1")).await;
     api.get(path(&repository, &layer)).expect(307).await;
     // For a second it is taken to be where it was.
@@ -384,35 +298,4 @@ async fn a_wrong_length_takes_nothing_away() {
     }
     let (found, _) = registry.rreg_json(&["fsck", "--deep"]);
     assert!(found["findings"].as_array().unwrap().iter().all(|f| f["damage"] == "unfinished"), "{found}");
-}
-
-/// Records that `--rebuild` needs are looked at, and written again.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn records_are_looked_at() {
-    let Some(mut registry) = Registry::start_with(Backend::SqliteDirectory, &[]).await else { return };
-    let (api, repository) = (registry.api(), registry.repository());
-    let images = [Image::layered(&format!("{repository}1"), 1), Image::layered(&format!("{repository}2"), 1)];
-    for (image, tag) in images.iter().zip(["1", "2"]) {
-        api.push(&repository, image, Some(tag)).await;
-    }
-    registry.stop();
-    let record = |image: &Image| {
-        let digest = image.root().digest;
-        let place = format!("data/objects/manifests/{repository}/_{}/{}", digest.algorithm(), digest.hex());
-        registry.home().join(place)
-    };
-    let (gone, wrong) = (record(&images[0]), record(&images[1]));
-    let fsck = |deep: bool| {
-        let arguments: &[&str] = if deep { &["fsck", "--deep"] } else { &["fsck"] };
-        registry.rreg_json(arguments).0["count"].as_u64().unwrap()
-    };
-    assert_eq!(fsck(true), 0);
-    std::fs::remove_file(&gone).unwrap();
-    let text = std::fs::read_to_string(&wrong).unwrap();
-    std::fs::write(&wrong, text.replace("\"name\":\"2\"", "\"name\":\"3\"")).unwrap();
-    assert_eq!((fsck(false), fsck(true)), (1, 2));
-    let (found, _) = registry.rreg_json(&["fsck", "--heal", "--deep"]);
-    assert_eq!(found["count"], 0, "{found}");
-    assert_eq!(std::fs::read_to_string(&wrong).unwrap(), text);
-    assert!(gone.exists());
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 /// A compressed layer.
 pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const PLAIN_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 /// What an example artifact is.
@@ -255,6 +256,15 @@ impl Image {
         edit(&mut json);
         self.manifests.push(Stored::with(root.digest.algorithm(), &json));
         self
+    }
+
+    /// The same image over this layer, which is not compressed, instead of its own.
+    pub(crate) fn over_layer(self, layer: Blob) -> Self {
+        let mut image = self.edited(|manifest| manifest["layers"] = json!([layer.descriptor(PLAIN_LAYER)]));
+        let config = image.root().json()["config"]["digest"].as_str().unwrap().to_owned();
+        image.blobs.retain(|blob| blob.digest.to_string() == config);
+        image.blobs.push(layer);
+        image
     }
 
     /// The same image saying that it is about `subject`.

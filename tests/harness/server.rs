@@ -3,17 +3,21 @@
 use std::env;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rreg_oci::Digest;
 use rustix::process::Signal;
 
 use super::http::Api;
 use super::run_dir::{Child, RunDir};
 use super::{postgres, s3, tool};
+
+/// The files of an embedded database.
+const DATABASE: [&str; 3] = ["rreg.db", "rreg.db-wal", "rreg.db-shm"];
 
 /// Where a registry keeps its metadata and its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,12 +137,36 @@ impl Registry {
             *url = postgres::database().expect("there was one before");
             return;
         }
-        for file in ["rreg.db", "rreg.db-wal", "rreg.db-shm"] {
+        for file in DATABASE {
             let path = self.home().join("data").join(file);
             if path.exists() {
                 fs::remove_file(path).unwrap();
             }
         }
+    }
+
+    /// Keeps the embedded database of a stopped registry as it is: a backup.
+    pub(crate) fn save_database(&self) {
+        let saved = self.home().join("saved");
+        fs::create_dir(&saved).unwrap();
+        copy_database(&self.home().join("data"), &saved);
+    }
+
+    /// Puts the backup in the place of the database of a stopped registry.
+    pub(crate) fn restore_database(&mut self) {
+        self.lose_database();
+        copy_database(&self.home().join("saved"), &self.home().join("data"));
+    }
+
+    /// Where the directory of a stopped or running registry has its objects.
+    pub(crate) fn objects(&self) -> PathBuf {
+        self.home().join("data/objects")
+    }
+
+    /// The file with the record of this manifest, for `fsck --rebuild`.
+    pub(crate) fn record(&self, repository: &str, digest: &Digest) -> PathBuf {
+        let place = format!("manifests/{repository}/_{}/{}", digest.algorithm(), digest.hex());
+        self.objects().join(place)
     }
 
     /// A command of `rreg` that works on this registry's database beside it.
@@ -160,6 +188,11 @@ impl Registry {
     pub(crate) fn stop(&mut self) -> ExitStatus {
         let mut child = self.process.take().expect("a running registry of our own");
         child.end(Duration::from_secs(60)).unwrap_or_else(|| panic!("rreg ignored SIGTERM\n{}", self.log()))
+    }
+
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.process.as_ref().expect("a running registry of our own").send(Signal::HUP);
     }
 
     /// `kill -9`.
@@ -212,6 +245,12 @@ impl Registry {
         let text = fs::read_to_string(log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+fn copy_database(from: &Path, to: &Path) {
+    for file in DATABASE.into_iter().filter(|file| from.join(file).exists()) {
+        fs::copy(from.join(file), to.join(file)).unwrap();
     }
 }
 

@@ -138,6 +138,7 @@ fn show(output: &Output, depth: Depth, inspection: &Inspection) -> Result<Exit, 
         "objects": inspection.objects,
         "unlisted": inspection.unlisted,
         "unaborted": inspection.unaborted,
+        "unreclaimed": inspection.unreclaimed,
         "kept": inspection.kept,
         "waiting": inspection.waiting,
         "count": inspection.count,
@@ -157,27 +158,6 @@ fn show(output: &Output, depth: Depth, inspection: &Inspection) -> Result<Exit, 
         } else {
             table(["DAMAGE", "SIZE", "DIGEST", "OBJECT"], &rows) + "\n"
         };
-        let unlisted = inspection.unlisted.as_deref().map_or_else(String::new, |why| {
-            format!("Uploads that were never ended could not all be looked at: {why}\n")
-        });
-        let unaborted = inspection.unaborted.as_deref().map_or_else(String::new, |why| {
-            format!("Not every upload that was never ended could be aborted: {why}\n")
-        });
-        let kept = match inspection.kept {
-            0 => String::new(),
-            kept => format!(
-                "{kept} extra objects stay: records of manifests that this database does not know name them. If it is from an \
-                 old backup, `rreg fsck --rebuild --merge` restores them; else `rreg fsck --heal` deletes the records of \
-                 what is known to have been deleted.\n"
-            ),
-        };
-        let waiting = match inspection.waiting {
-            0 => String::new(),
-            waiting => format!(
-                "{waiting} records that --rebuild needs wait to be written: a server does it within seconds, if the store \
-                 takes them.\n"
-            ),
-        };
         let hashed = if depth == Depth::Deep { "" } else { " (lengths only; --deep reads them)" };
         listed
             + &fields(&[
@@ -185,12 +165,42 @@ fn show(output: &Output, depth: Depth, inspection: &Inspection) -> Result<Exit, 
                 ("objects", inspection.objects.to_string()),
                 ("findings", inspection.count.to_string()),
             ])
-            + &unlisted
-            + &unaborted
-            + &kept
-            + &waiting
+            + &notes(inspection)
     })?;
     Ok(if inspection.count == 0 { Exit::Ok } else { Exit::Refused })
+}
+
+/// What was not done or not looked at, and why.
+fn notes(inspection: &Inspection) -> String {
+    let unlisted = inspection.unlisted.as_deref().map_or_else(String::new, |why| {
+        format!("Uploads that were never ended could not all be looked at: {why}\n")
+    });
+    let unaborted = inspection.unaborted.as_deref().map_or_else(String::new, |why| {
+        format!("Not every upload that was never ended could be aborted: {why}\n")
+    });
+    let unreclaimed = inspection.unreclaimed.as_deref().map_or_else(String::new, |why| {
+        format!(
+            "No extra object was given to the next sweep, because a record may name it that cannot be read: {why}\n\
+             `rreg fsck --heal` writes records again whose manifest this database knows. If it does not know the \
+             manifest, put the record back as it was, or delete it where nothing of it is wanted.\n"
+        )
+    });
+    let kept = match inspection.kept {
+        0 => String::new(),
+        kept => format!(
+            "{kept} extra objects stay, because records name them. If the database is from an old \
+             backup, `rreg fsck --rebuild --merge` restores them; else `rreg fsck --heal` deletes the records of \
+             what is known to have been deleted.\n"
+        ),
+    };
+    let waiting = match inspection.waiting {
+        0 => String::new(),
+        waiting => format!(
+            "{waiting} records that --rebuild needs wait to be written: a server does it within seconds, if the store \
+             takes them.\n"
+        ),
+    };
+    unlisted + &unaborted + &unreclaimed + &kept + &waiting
 }
 
 fn refused(contradictions: &[String]) -> Failure {

@@ -243,6 +243,11 @@ fn json(value: &impl Serialize) -> Result<String, Failure> {
 
 /// The facts of the last time, if they are still all that there is and were verified under the same roots.
 pub(super) fn known_facts(about: &Undecided, asked: &Asked, now: DateTime<Utc>) -> Option<Facts> {
+    facts_of_last_time(about, asked, now).filter(is_settled)
+}
+
+/// The same, though something may be missing in them that is to be looked for again in a while.
+fn facts_of_last_time(about: &Undecided, asked: &Asked, now: DateTime<Utc>) -> Option<Facts> {
     if !about.facts_hold || about.trust.as_deref() != Some(&asked.trust) {
         return None;
     }
@@ -253,7 +258,7 @@ pub(super) fn known_facts(about: &Undecided, asked: &Asked, now: DateTime<Utc>) 
     let facts: Facts = serde_json::from_str(about.facts.as_deref()?).ok()?;
     let verified = facts.evidence.iter().flat_map(|evidence| evidence.verifications.values());
     let ended = verified.filter_map(|verification| verification.holds_until).any(|until| until <= now);
-    (!ended && is_settled(&facts)).then_some(facts)
+    (!ended).then_some(facts)
 }
 
 /// What policies say at a point about a manifest by its digest, if it had this tag as well.
@@ -266,8 +271,11 @@ pub(super) async fn under_another_name(
 ) -> Result<Decision, Failure> {
     let now = Utc::now();
     let asked = active.asked(&about.repository);
-    let mut facts = match known_facts(about, &asked, now) {
+    // What was decided by the digest alone rests on the same ones. Names cost whoever makes them up nothing: nothing is
+    // gathered anew for each of them.
+    let mut facts = match facts_of_last_time(about, &asked, now) {
         Some(facts) => facts,
+        None if about.trust.as_deref() == Some(EVIDENCE) => bare_facts(about, None),
         None => match facts::of_stored(app, about, &asked, now).await? {
             Looked::Evidence(facts) | Looked::Subject(facts) => *facts,
         },

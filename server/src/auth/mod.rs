@@ -11,11 +11,13 @@
 //! | `token` | `/v2/token` |
 //! | `bootstrap` | `/bootstrap`, the first administrator |
 //! | `trail` | the audit trail |
+//! | `denials` | which denials are in it |
 
 mod accounts;
 mod authenticator;
 mod bootstrap;
 mod challenge;
+mod denials;
 mod keys;
 mod oidc;
 mod passwords;
@@ -26,4 +28,4 @@ pub use accounts::{access, caller_of};
 pub(crate) use authenticator::Authenticator;
 pub(crate) use bootstrap::serve as serve_bootstrap;
 pub(crate) use token::serve as serve_token;
-pub(crate) use trail::{Context, allowed, printable};
+pub(crate) use trail::{Context, NotAdmitted, allowed, printable};

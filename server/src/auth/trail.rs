@@ -2,10 +2,8 @@
 //!
 //! The row of a write is stored in the transaction of that write ([`allowed`] makes it). Logins and denials are stored
 //! before they are answered, by a task that goes on when the client leaves; those tasks are bounded in number and waited
-//! for at a clean end. A row that cannot be stored is logged and counted. Denials cost a stranger nothing, so so many
-//! are kept a second, fewer of one network, and the rest is counted.
+//! for at a clean end. A row that cannot be stored is logged and counted. Not every denial gets a row ([`Denials`]).
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -17,14 +15,12 @@ use rreg_storage::{AuditEvent, Storage};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use super::denials::{Denials, Kept, Kind};
 use crate::shares::Source;
 use crate::telemetry::AuthMetrics;
 
 /// Rows that wait for the database.
 const WAITING: usize = 4096;
-/// Denials kept in one second, of one network and of all.
-const OWN_DENIALS: u64 = 10;
-const DENIALS: u64 = 100;
 /// Longest claimed name or reason that is kept, in characters.
 const MAX_TEXT: usize = 300;
 
@@ -55,13 +51,20 @@ pub(crate) struct Trail {
     denials: Mutex<Denials>,
 }
 
-/// The denials of one second.
-#[derive(Default)]
-struct Denials {
-    second: u64,
-    /// How many are kept, by network. Not more networks than denials.
-    by: HashMap<Source, u64>,
-    suppressed: u64,
+/// An object that a cluster did not take.
+pub(crate) struct NotAdmitted<'a> {
+    /// Who asked the cluster, as it names them.
+    pub(crate) user: &'a str,
+    /// Whose share of the trail it is, and in whose.
+    pub(crate) source: (&'a Source, &'a Source),
+    /// Who says all this, where it is not sure to be an API server.
+    pub(crate) said_by: Option<&'a str>,
+    /// Whether that is somebody who is known; else anybody may have written it.
+    pub(crate) is_proved: bool,
+    /// What it was.
+    pub(crate) object: &'a str,
+    /// Why.
+    pub(crate) why: &'a str,
 }
 
 impl Trail {
@@ -77,7 +80,7 @@ impl Trail {
     }
 
     /// Stores the row, and returns when it is stored or cannot be.
-    async fn record(&self, event: AuditEvent) {
+    pub(crate) async fn record(&self, event: AuditEvent) {
         // Never closed.
         let Ok(place) = Arc::clone(&self.waiting).acquire_owned().await else { return };
         let (storage, failures) = (self.storage.clone(), self.metrics.audit_failures.clone());
@@ -138,39 +141,48 @@ impl Trail {
         }
     }
 
-    /// Adds that a cluster's object was not let in.
-    pub(crate) async fn not_admitted(&self, context: &Context, user: &str, object: &str, why: &str) {
-        let event = AuditEvent::new("admission", "denied", printable(why));
-        let event = AuditEvent { target: Some(printable(object)), ..event };
+    /// The row that says that a cluster's object was not let in, if it gets one. [`Self::record`] stores it.
+    pub(crate) fn not_admitted(&self, context: &Context, denial: NotAdmitted<'_>) -> Option<AuditEvent> {
+        let NotAdmitted { user, source, said_by, is_proved, object, why } = denial;
+        let (mut object, mut why) = (printable(object), printable(why));
+        if let Some(said_by) = said_by {
+            object = format!("{object} (by {})", printable(said_by));
+        }
         let actor =
             if user.is_empty() { "cluster".to_owned() } else { format!("cluster:{}", printable(user)) };
-        self.record(context.of(actor, event)).await;
+        let kind = if is_proved { Kind::Review } else { Kind::Unproved };
+        match self.keep(kind, source, &format!("{actor}\n{object}\n{why}")) {
+            Kept::Row(0) => {}
+            Kept::Row(times) => why = format!("{why} (and {times} times since it was told last)"),
+            Kept::Same | Kept::TooMany => return None,
+        }
+        let event = AuditEvent { target: Some(object), ..AuditEvent::new("admission", "denied", why) };
+        Some(context.of(actor, event))
     }
 
     /// Whether this denial is one too many: of its network, or of all.
-    pub(crate) fn suppress(&self, context: &Context) -> bool {
-        let second = self.started.elapsed().as_secs();
+    fn suppress(&self, context: &Context) -> bool {
         let source = Source::of_address(context.address);
+        self.keep(Kind::Request, (&source, &source), "") == Kept::TooMany
+    }
+
+    fn keep(&self, kind: Kind, source: (&Source, &Source), text: &str) -> Kept {
+        let now = self.started.elapsed();
         let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
-        if denials.second != second {
-            if denials.suppressed > 0 {
-                let suppressed = denials.suppressed;
+        if denials.begin(now) {
+            let suppressed = std::mem::take(&mut denials.suppressed);
+            if suppressed > 0 {
                 tracing::warn!(
                     suppressed,
-                    "denials beyond what one network may cause are not in the audit trail"
+                    "denials beyond what one source may cause are not in the audit trail"
                 );
             }
-            *denials = Denials { second, ..Denials::default() };
         }
-        let own = denials.by.get(&source).copied().unwrap_or_default();
-        let over = own >= OWN_DENIALS || denials.by.values().sum::<u64>() >= DENIALS;
-        if over {
-            denials.suppressed += 1;
+        let kept = denials.keep(kind, source, text, now);
+        if kept == Kept::TooMany {
             self.metrics.audit_suppressed.inc();
-        } else {
-            denials.by.insert(source, own + 1);
         }
-        over
+        kept
     }
 
     /// Waits for the rows that are being stored.

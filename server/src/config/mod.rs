@@ -101,7 +101,8 @@ impl Config {
         self.uploads.validate(&mut findings);
         self.reclaim.validate(&mut findings);
         self.policy.validate(&mut findings);
-        self.policy.refuse_clear_reviews(&self.server, &mut findings);
+        self.policy.refuse_open_reviews(&self.server, self.auth.mode, &mut findings);
+        self.policy.refuse_no_judge(&self.upstreams, &mut findings);
         if self.policy.admission_client_ca.is_some() && !self.server.tls.is_enabled() {
             let why = "needs TLS: set server.tls.cert and server.tls.key";
             findings.reject("policy.admission_client_ca", why, None);

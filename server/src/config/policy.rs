@@ -110,14 +110,24 @@ section! {
         /// show the path in errors to whoever makes a pod. 16 to 128 letters, digits, `-` and `_`, of which API
         /// servers take small letters, digits and `-` in the path of a `service`; make it with `openssl rand -hex 24`.
         admission_path_secret: Option<Secret> = None,
+        /// File that holds `admission_path_secret`.
+        admission_path_secret_file: Option<PathBuf> = None,
         /// A second one that is good as well, so that the first can be replaced while both are in use.
         admission_path_secret_next: Option<Secret> = None,
+        /// File that holds `admission_path_secret_next`.
+        admission_path_secret_next_file: Option<PathBuf> = None,
         /// Address and port of a listener for admission reviews and probes alone, with connections of its own. With the
         /// certificate of server.tls, if there is one.
         admission_listen: Option<SocketAddr> = None,
         /// Authorities of API servers' client certificates: on `admission_listen` every client must present one of theirs,
-        /// which stands for a login that may ask about all images.
+        /// which stands for a login that may ask about all images. Without it, clients present one of `server.tls.client_ca`
+        /// where that is set; that is no login.
         admission_client_ca: Option<PathBuf> = None,
+        /// How often in a minute admission reviews may have an upstream asked for an image of which nothing is here, for
+        /// each user of the cluster (for Kubernetes' own controllers: in each namespace), and five times as often for all
+        /// of them. Past it, or with 0, such an image is refused until somebody has pulled it. Whoever knows a path's secret
+        /// can ask in any user's name. 0 to 10000.
+        admission_fetches: u32 = 30,
         /// Hosts, each with its port if it has one, by which clusters name images of this registry, such as
         /// registry.example. Admission reviews judge these images.
         registry_hosts: Vec<String> = Vec::new(),
@@ -131,6 +141,7 @@ impl Policy {
         let (low, high) = (HumanDuration::millis(100), HumanDuration::seconds(60));
         findings.within("policy.timeout", self.timeout, low, high);
         findings.within("policy.workers", self.workers, 1, 64);
+        findings.within("policy.admission_fetches", self.admission_fetches, 0, 10_000);
         self.validate_path_secret(findings);
         if self.admission_client_ca.is_some() && self.admission_listen.is_none() {
             let why = "asks for certificates on policy.admission_listen, which is not set";
@@ -150,11 +161,38 @@ impl Policy {
         }
     }
 
-    /// The secret of a path, and logins of API servers, go to this address: as for `server.listen`, not in clear over a
-    /// network.
-    pub(crate) fn refuse_clear_reviews(&self, server: &super::Server, findings: &mut Findings) {
+    /// Where no host is this registry's and no upstream's, all images are foreign: to let those in is to judge nothing.
+    pub(crate) fn refuse_no_judge(&self, upstreams: &super::Upstreams, findings: &mut Findings) {
+        let is_named = !self.registry_hosts.is_empty() || upstreams.0.iter().any(|it| !it.ns.is_empty());
+        if !is_named && self.foreign_images != ForeignImages::Deny {
+            let why = "lets in whatever a cluster wants: without policy.registry_hosts no image is this registry's, and none \
+                       is judged";
+            findings.reject("policy.foreign_images", why, Some("deny, or set policy.registry_hosts"));
+        }
+    }
+
+    /// The secret of a path, and logins of API servers, go to this address, and what is decided comes from it: as for
+    /// `server.listen`, not in clear over a network, and not to everybody there unless that is asked for.
+    pub(crate) fn refuse_open_reviews(
+        &self,
+        server: &super::Server,
+        mode: super::AuthMode,
+        findings: &mut Findings,
+    ) {
         let Some(listen) = self.admission_listen else { return };
-        if server.insecure || server.tls.is_enabled() || listen.ip().to_canonical().is_loopback() {
+        if server.insecure || listen.ip().to_canonical().is_loopback() {
+            return;
+        }
+        if server.tls.is_enabled() {
+            let is_proved = self.admission_client_ca.is_some() || server.tls.client_ca.is_some();
+            let is_known = self.admission_path_secret.is_some() || self.admission_path_secret_next.is_some();
+            if mode != super::AuthMode::Local && !is_proved && !is_known && !self.open_admission {
+                let why = "other machines reach this address, and with auth.mode = \"open\" any of them learns what is \
+                           decided about all images, with the digests of their tags";
+                let ways = "policy.admission_client_ca, policy.admission_path_secret, auth.mode = \"local\", or \
+                            policy.open_admission = true";
+                findings.reject("policy.admission_listen", why, Some(ways));
+            }
             return;
         }
         let why = "other machines reach this address, and without server.tls.cert and server.tls.key what they send, secrets \

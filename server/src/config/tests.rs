@@ -178,8 +178,54 @@ fn reviews_are_not_taken_in_clear_over_a_network() {
     load(Some(&listen("127.0.0.1:5001", "")), &[], None).unwrap();
     assert!(refused(&listen("0.0.0.0:5001", "")).contains("policy.admission_listen = 0.0.0.0:5001"));
     let tls = "[server.tls]\ncert = 'c'\nkey = 'k'\n";
-    load(Some(&listen("0.0.0.0:5001", tls)), &[], None).unwrap();
+    load(Some(&listen("0.0.0.0:5001", &format!("{tls}[auth]\nmode = 'local'\n"))), &[], None).unwrap();
     load(Some(&listen("0.0.0.0:5001", "[server]\ninsecure = true\n")), &[], None).unwrap();
+}
+
+/// A registry that is open because nobody else reaches it is not open where reviews are taken.
+#[test]
+fn reviews_are_not_answered_for_everybody_by_the_way() {
+    let tls = "[server.tls]\ncert = 'c'\nkey = 'k'\n";
+    let listen = |tls: &str, more: &str| format!("{tls}[policy]\nadmission_listen = '0.0.0.0:5001'\n{more}");
+    let why = refused(&listen(tls, ""));
+    assert!(why.contains("policy.admission_listen = 0.0.0.0:5001") && why.contains("auth.mode"), "{why}");
+    let asked_for = [
+        (tls.to_owned(), "admission_path_secret = 'a-secret-of-the-cluster'"),
+        (tls.to_owned(), "admission_client_ca = 'ca'"),
+        (tls.to_owned(), "open_admission = true"),
+        (format!("{tls}client_ca = 'ca'\n"), ""),
+    ];
+    for (tls, more) in asked_for {
+        load(Some(&listen(&tls, more)), &[], None).unwrap();
+    }
+}
+
+#[test]
+fn images_of_all_others_are_let_in_only_beside_images_that_are_judged() {
+    for foreign in ["allow", "warn"] {
+        let policy = format!("[policy]\nforeign_images = '{foreign}'\n");
+        assert!(refused(&policy).contains(&format!("policy.foreign_images = {foreign}")));
+        load(Some(&format!("{policy}registry_hosts = ['registry.example']\n")), &[], None).unwrap();
+        let upstream = "[[upstreams]]\nname = 'hub'\nurl = 'https://docker.io'\nns = ['docker.io']\n";
+        load(Some(&format!("{policy}{upstream}")), &[], None).unwrap();
+    }
+}
+
+#[test]
+fn the_secret_of_a_path_comes_from_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secret");
+    std::fs::write(&file, "a-secret-of-the-cluster-01\n").unwrap();
+    for field in ["admission_path_secret", "admission_path_secret_next"] {
+        let text = format!("[policy]\n{field}_file = '{}'\n", file.display());
+        let policy = load(Some(&text), &[], None).unwrap().config.policy;
+        let read = [policy.admission_path_secret, policy.admission_path_secret_next];
+        let read: Vec<_> = read.iter().flatten().map(Secret::expose).collect();
+        assert_eq!(read, ["a-secret-of-the-cluster-01"], "{field}");
+    }
+    std::fs::write(&file, "short").unwrap();
+    let text = format!("[policy]\nadmission_path_secret_file = '{}'\n", file.display());
+    assert!(refused(&text).contains("is no secret that can stand in a path"));
 }
 
 #[test]

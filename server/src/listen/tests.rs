@@ -57,6 +57,7 @@ async fn start(options: Options) -> Running {
         )
         .route("/slow", get(slow))
         .route("/refuse", post(async || http::StatusCode::FORBIDDEN))
+        .route("/large", get(async || Bytes::from(vec![0; 128 << 10])))
         .route("/endless", get(async || Bytes::from(vec![0; 64 << 20])));
     let server = tokio::spawn(serve(listener, router, options, shutdown.clone()));
     Running { address, shutdown, arrived, go_on, server }
@@ -296,7 +297,7 @@ async fn answers_that_nobody_takes_are_few_over_http2() {
             .unwrap();
         tokio::spawn(connection);
         for _ in 0..100 {
-            let request = http::Request::get("http://h/endless").body(Empty::new()).unwrap();
+            let request = http::Request::get("http://h/large").body(Empty::new()).unwrap();
             let answer = client.clone().send_request(request).await.unwrap();
             match answer.status().as_u16() {
                 200 => held.push(answer),

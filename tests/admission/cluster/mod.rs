@@ -164,12 +164,13 @@ fn deploy(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes").join(file)
 }
 
-/// The webhooks of `deploy/kubernetes`, asking at this address with this secret in the path.
+/// The webhooks of `deploy/kubernetes`, asking at this address with this secret in the path; without one those that pin too.
 fn webhooks(address: &str, secret: Option<&str>, home: &Path) -> String {
-    let text = fs::read_to_string(deploy("webhooks.yaml")).unwrap();
-    let all: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+    let files = ["webhooks.yaml", "pinning.yaml"].into_iter().take(if secret.is_some() { 1 } else { 2 });
+    let texts = files.map(|file| fs::read_to_string(deploy(file)).unwrap());
+    let all = texts.flat_map(|text| serde_saphyr::from_multiple::<Value>(&text).unwrap());
     let ca = STANDARD.encode(fs::read(home.join("ca.pem")).unwrap());
-    let edited = all.into_iter().map(|mut one| {
+    let edited = all.map(|mut one| {
         let config = &mut one["webhooks"][0]["clientConfig"];
         let path = config["service"]["path"].as_str().unwrap();
         let path = match secret {
@@ -210,11 +211,34 @@ impl Judge {
             registry.api().push(name, &Image::layered(name, 1), Some("v1")).await;
         }
         registry.stop();
+        let mut judge = Self { registry, policies, address };
+        judge.encrypt(&[]);
+        judge.registry.resume();
+        Some(judge)
+    }
+
+    /// From the next start on, over TLS alone, with these settings as well.
+    fn encrypt(&mut self, settings: &[(&'static str, &str)]) {
+        let home = self.policies.home();
         let file = |name: &str| home.join(name).display().to_string();
-        registry.set("RREG_SERVER__TLS__CERT", &file("server.pem"));
-        registry.set("RREG_SERVER__TLS__KEY", &file("server.key"));
-        registry.resume();
-        Some(Self { registry, policies, address })
+        let (cert, key) = (file("server.pem"), file("server.key"));
+        self.registry.set("RREG_SERVER__TLS__CERT", &cert);
+        self.registry.set("RREG_SERVER__TLS__KEY", &key);
+        settings.iter().for_each(|(name, value)| self.registry.set(name, value));
+    }
+
+    /// Moves `v1` to an image that is made of `text`, without TLS and without these settings meanwhile. Gives its digest.
+    async fn moves_on(&mut self, repository: &str, text: &str, settings: &[(&'static str, &str)]) -> String {
+        self.registry.stop();
+        let off = ["RREG_SERVER__TLS__CERT", "RREG_SERVER__TLS__KEY"].into_iter();
+        off.chain(settings.iter().map(|(name, _)| *name)).for_each(|name| self.registry.set(name, ""));
+        self.registry.resume();
+        let other = Image::layered(text, 1);
+        self.registry.api().push(repository, &other, Some("v1")).await;
+        self.registry.stop();
+        self.encrypt(settings);
+        self.registry.resume();
+        other.root().digest.to_string()
     }
 }
 

@@ -130,8 +130,10 @@ async fn a_client_certificate_pins() {
     let listen = listening(&address);
     let settings = [("RREG_POLICY__ADMISSION_LISTEN", listen.as_str())];
     let Some(mut judge) = Judge::start(Backend::SqliteDirectory, &settings).await else { return };
+    let ca = file("ca.pem");
+    let asks_for_one = [("RREG_POLICY__ADMISSION_CLIENT_CA", ca.as_str())];
     judge.registry.stop();
-    judge.registry.set("RREG_POLICY__ADMISSION_CLIENT_CA", &file("ca.pem"));
+    judge.encrypt(&asks_for_one);
     judge.registry.resume();
     cluster.ask(&webhooks(&address, None, judge.policies.home()));
     let image = named("free/app");
@@ -155,4 +157,42 @@ async fn a_client_certificate_pins() {
     let pods = ["get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].spec.containers[*].image}"];
     cluster.until(&pods, &pinned);
     assert_eq!(cluster.must(&sets, ""), "1");
+    applied_again(&cluster, &mut judge, &asks_for_one).await;
+}
+
+/// The tag moves on. Who applies the same files again changes nothing that cannot change, and no pod that runs.
+async fn applied_again(cluster: &Kubernetes, judge: &mut Judge, settings: &[(&'static str, &str)]) {
+    let image = named("free/app");
+    let pinned = format!("{image}@{}", Image::layered("free/app", 1).root().digest);
+    let get =
+        |what: &str, path: &str| cluster.must(&["get", what, "-o", &format!("jsonpath={{{path}}}")], "");
+    let in_template = ".spec.template.spec.containers[0].image";
+    let other = judge.moves_on("free/app", "another", settings).await;
+    let objects = carriers("good", &spec(&image));
+    for object in [&objects[0], &objects[7]] {
+        cluster.must(&["apply", "-f", "-"], &object.to_string());
+        cluster.must(&["apply", "-f", "-"], &object.to_string());
+    }
+    assert_eq!(get("pod/good", ".spec.containers[0].image"), pinned);
+    assert_eq!(get("job/good", in_template), pinned);
+    assert_eq!(get("job/good", ".metadata.generation"), "1");
+    // Beside a change that may be made.
+    let mut suspended = objects[7].clone();
+    suspended["spec"]["suspend"] = true.into();
+    cluster.must(&["apply", "-f", "-"], &suspended.to_string());
+    assert_eq!(get("job/good", in_template), pinned);
+    // Another image is another job, as without the webhook; a template that can change takes what the tag means now.
+    let (done, said) = cluster.kubectl(&["set", "image", "job/good", &format!("c={image}@{other}")], "");
+    assert!(!done && said.contains("immutable"), "{said}");
+    cluster.must(&["apply", "-f", "-"], &objects[4].to_string());
+    let now = get("deployment/good", in_template);
+    assert_eq!(now, format!("{image}@{other}"));
+    // By server-side apply as well, which fails where the values of two managers differ.
+    let mut fresh = carriers("fresh", &spec(&image)).swap_remove(7);
+    let apply = ["apply", "--server-side", "-f", "-"];
+    cluster.must(&apply, &fresh.to_string());
+    judge.moves_on("free/app", "a third", settings).await;
+    cluster.must(&apply, &fresh.to_string());
+    fresh["metadata"]["labels"] = json!({"a": "b"});
+    cluster.must(&apply, &fresh.to_string());
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{StatusCode, Uri};
 use rreg_auth::{Caller, Denied};
@@ -39,12 +40,21 @@ impl Asker {
         let config = &app.admission.config;
         let secrets =
             || [&config.admission_path_secret, &config.admission_path_secret_next].into_iter().flatten();
-        match (secrets().next(), last(&parts.uri)) {
-            (Some(_), Some(given)) if secrets().any(|secret| is_same(secret, given)) => Ok(Self::Verdicts),
+        let given = last(&parts.uri);
+        let knows_the_path = given.is_some_and(|given| secrets().any(|secret| is_same(secret, given)));
+        // A login counts with a path and without: so an API server can be given one while the path is in use.
+        let has_login = app.auth.asks() && parts.headers.contains_key(AUTHORIZATION);
+        match (secrets().next(), given) {
+            _ if has_login && (knows_the_path || given.is_none()) => {
+                Self::logged_in(app, parts, context).await
+            }
+            (Some(_), Some(_)) if knows_the_path => Ok(Self::Verdicts),
             (None, None) if config.open_admission => Ok(Self::Anybody),
             (None, None) => Self::logged_in(app, parts, context).await,
             (Some(_), _) => {
-                Err(denied("reviews are asked at the path that ends in the secret of the settings"))
+                let why =
+                    "reviews are asked at the path that ends in the secret of the settings, or with a login";
+                Err(denied(why))
             }
             (None, Some(_)) => {
                 Err(denied("there is no secret for paths in the settings, so no path ends in one"))

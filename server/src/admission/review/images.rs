@@ -1,11 +1,11 @@
 //! The images of an object: in which kinds they are, and where in them.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::marker::PhantomData;
 
-use rreg_oci::{ImageReference, ImageReferenceError};
+use rreg_oci::{Digest, ImageReference, ImageReferenceError};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -24,6 +24,8 @@ pub(super) struct Carrier {
     resource: &'static str,
     /// The way to the pod's `spec`.
     path: &'static [&'static str],
+    /// Whether objects of it keep their pod as it was made, or the pod runs already.
+    is_fixed: bool,
 }
 
 /// The version of all of them. Webhooks with `matchPolicy: Equivalent` are sent this one whichever a client used.
@@ -31,14 +33,14 @@ const VERSION: &str = "v1";
 
 /// Every kind of Kubernetes itself that has a pod. The rules in `deploy/kubernetes` name the same.
 const CARRIERS: [Carrier; 9] = [
-    carrier("", "Pod", "pods", &["spec"]),
+    fixed("", "Pod", "pods", &["spec"]),
     carrier("", "ReplicationController", "replicationcontrollers", TEMPLATE),
     carrier("", "PodTemplate", "podtemplates", &["template", "spec"]),
     carrier("apps", "ReplicaSet", "replicasets", TEMPLATE),
     carrier("apps", "Deployment", "deployments", TEMPLATE),
     carrier("apps", "StatefulSet", "statefulsets", TEMPLATE),
     carrier("apps", "DaemonSet", "daemonsets", TEMPLATE),
-    carrier("batch", "Job", "jobs", TEMPLATE),
+    fixed("batch", "Job", "jobs", TEMPLATE),
     carrier("batch", "CronJob", "cronjobs", &["spec", "jobTemplate", "spec", "template", "spec"]),
 ];
 
@@ -50,7 +52,16 @@ const fn carrier(
     resource: &'static str,
     path: &'static [&'static str],
 ) -> Carrier {
-    Carrier { group, kind, resource, path }
+    Carrier { group, kind, resource, path, is_fixed: false }
+}
+
+const fn fixed(
+    group: &'static str,
+    kind: &'static str,
+    resource: &'static str,
+    path: &'static [&'static str],
+) -> Carrier {
+    Carrier { is_fixed: true, ..carrier(group, kind, resource, path) }
 }
 
 impl fmt::Display for Carrier {
@@ -97,12 +108,15 @@ pub(crate) struct Images {
     pub(crate) new: Vec<Place>,
     /// Whether another object made this one from a template and compares it with that.
     pub(crate) is_copy: bool,
+    /// Those of `new` that are written as they were before they were pinned, in an object that cannot change or runs
+    /// already; with what they were pinned to.
+    pub(crate) unpinned: Vec<(Place, String)>,
 }
 
 impl Images {
     /// No image.
     pub(crate) fn none() -> Self {
-        Self { new: Vec::new(), is_copy: false }
+        Self { new: Vec::new(), is_copy: false, unpinned: Vec::new() }
     }
 
     /// Each image once, in the order of the object.
@@ -129,10 +143,27 @@ impl Images {
         let old = request.old_object.filter(|_| request.operation == "UPDATE");
         let old = old.map(|old| read(carrier, old)).transpose()?;
         let old = old.as_ref().map(|old| self::entries(carrier, old)).unwrap_or_default();
-        let old: HashSet<_> = old.iter().map(Entry::identity).collect();
-        let new = entries.iter().filter(|entry| !old.contains(&entry.identity()));
-        Ok(Self { new: new.map(Entry::place).collect(), is_copy })
+        let same: HashSet<_> = old.iter().map(Entry::identity).collect();
+        let new = entries.iter().filter(|entry| !same.contains(&entry.identity()));
+        let new: Vec<&Entry<'_>> = new.collect();
+        let mut unpinned = Vec::new();
+        if carrier.is_fixed {
+            let was: HashMap<_, _> =
+                old.iter().map(|entry| ((entry.list, entry.name), entry.image)).collect();
+            let pinned = |entry: &Entry<'_>| {
+                let was = was.get(&(entry.list, entry.name)).copied();
+                was.filter(|was| is_pinned_from(was, entry.image)).map(str::to_owned)
+            };
+            unpinned.extend(new.iter().filter_map(|entry| Some((entry.place(), pinned(entry)?))));
+        }
+        Ok(Self { new: new.into_iter().map(Entry::place).collect(), is_copy, unpinned })
     }
+}
+
+/// Whether `pinned` is what pinning makes of `image`.
+fn is_pinned_from(pinned: &str, image: &str) -> bool {
+    let digest = pinned.strip_prefix(image).and_then(|rest| rest.strip_prefix('@'));
+    digest.is_some_and(|digest| digest.parse::<Digest>().is_ok())
 }
 
 fn find_carrier(kind: &Kind) -> Result<&'static Carrier, ObjectError> {

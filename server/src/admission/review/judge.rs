@@ -1,5 +1,6 @@
 //! From the images of an object to an answer.
 
+use std::collections::HashMap;
 use std::future::Future;
 
 use chrono::SecondsFormat;
@@ -16,6 +17,8 @@ use crate::mirror::Mirror;
 
 /// Most different images of one object. Each is a question to the database at least.
 const MAX_IMAGES: usize = 100;
+/// Most tags of one object beside one digest: what would be decided under each is decided for this object alone.
+const MAX_TAGS: usize = 8;
 /// Images of one object that are asked about at the same time.
 const AT_ONCE: usize = 8;
 
@@ -87,6 +90,10 @@ enum Owner {
 
 impl Scope<'_> {
     fn owner(&self, image: &str) -> Owner {
+        // Runtimes take it for the id of an image that a node has, of whatever registry.
+        if image.parse::<Digest>().is_ok() {
+            return Owner::Nobody("it is the id of an image on a node; write its name".to_owned());
+        }
         match reference(image) {
             Ok(image) if self.hosts.iter().any(|host| plain(host) == plain(&image.host)) => {
                 Owner::Ours(image)
@@ -170,6 +177,10 @@ pub(crate) async fn validate<J: Judge>(
             },
         }
     }
+    if let Some(why) = too_many_tags(ours.iter().map(|(_, image)| image)) {
+        answer.refuse(why);
+        return Ok(answer);
+    }
     // All names before all decisions: past the time for a review an image without a decision has policies that say what
     // becomes of it, and a name without a meaning has none.
     let asked: Vec<_> = ours.iter().map(|(_, image)| judge.resolve(image)).collect();
@@ -209,11 +220,57 @@ pub(crate) async fn validate<J: Judge>(
     }
 }
 
+/// Why an object is refused that names one manifest in more ways than anybody needs.
+fn too_many_tags<'a>(images: impl Iterator<Item = &'a ImageReference>) -> Option<String> {
+    let mut tags: HashMap<_, usize> = HashMap::new();
+    for image in images {
+        let (Some(digest), Some(_)) = (image.digest, &image.tag) else { continue };
+        let many = tags.entry((&image.repository, digest)).or_default();
+        *many += 1;
+        if *many > MAX_TAGS {
+            let repository = &image.repository;
+            return Some(format!(
+                "{repository}@{digest} is named with more than {MAX_TAGS} different tags in one object"
+            ));
+        }
+    }
+    None
+}
+
 /// Whether an object has an image of this registry that has no digest yet.
 pub(crate) fn is_to_be_pinned(request: &Request<'_>, scope: Scope<'_>) -> bool {
-    let Ok(images) = images(request) else { return false };
-    let is_ours = |name: &&str| matches!(scope.owner(name), Owner::Ours(image) if image.digest.is_none());
-    !images.is_copy && images.names().iter().any(is_ours)
+    images(request).is_ok_and(|images| !to_be_pinned(&images, scope).is_empty())
+}
+
+/// Images of this registry that have no digest yet, with their names.
+fn to_be_pinned<'i>(images: &'i Images, scope: Scope<'_>) -> Vec<(&'i str, ImageReference)> {
+    // A Deployment compares its ReplicaSets with its own template: one that is changed is taken for a stranger, and the
+    // next is made, without end. Its pods are pinned when they are made, if the Deployment was not.
+    if images.is_copy {
+        return Vec::new();
+    }
+    let is_new = |name: &&str| {
+        let mut places = images.new.iter().filter(|place| place.image == *name);
+        places.any(|place| !images.unpinned.iter().any(|(unpinned, _)| unpinned == place))
+    };
+    let ours = images.names().into_iter().filter(is_new).filter_map(|name| match scope.owner(name) {
+        Owner::Ours(image) if image.digest.is_none() => Some((name, image)),
+        _ => None,
+    });
+    ours.collect()
+}
+
+/// Gives images that were pinned when the object was made their digests again: whoever applies the same file once more
+/// changes nothing. Says nothing that is not in the request.
+pub(crate) fn put_back(request: &Request<'_>, scope: Scope<'_>) -> Answer {
+    let mut answer = Answer::default();
+    for (place, pinned) in images(request).into_iter().flat_map(|images| images.unpinned) {
+        // Others' images are not pinned here.
+        if matches!(scope.owner(&place.image), Owner::Ours(_)) {
+            answer.rename(&place, &pinned);
+        }
+    }
+    answer
 }
 
 /// What is decided about an image, or why its name means nothing.
@@ -261,7 +318,7 @@ pub(crate) async fn mutate<J: Judge>(
     scope: Scope<'_>,
     judge: &J,
 ) -> Result<Answer, J::Failure> {
-    let mut answer = Answer::default();
+    let mut answer = put_back(request, scope);
     let images = match images(request) {
         Ok(images) => images,
         Err(why) => {
@@ -269,25 +326,15 @@ pub(crate) async fn mutate<J: Judge>(
             return Ok(answer);
         }
     };
-    // A Deployment compares its ReplicaSets with its own template: one that is changed is taken for a stranger, and the
-    // next is made, without end. Its pods are pinned when they are made, if the Deployment was not.
-    if images.is_copy {
-        return Ok(answer);
-    }
-    let mut ours = Vec::new();
-    for name in images.names() {
-        match scope.owner(name) {
-            Owner::Ours(image) if image.digest.is_none() => ours.push((name, image)),
-            _ => {}
-        }
-    }
+    let ours = to_be_pinned(&images, scope);
     let asked: Vec<_> = ours.iter().map(|(_, image)| judge.resolve(image)).collect();
     let resolved: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
     for ((name, _), resolved) in ours.iter().zip(resolved) {
         match resolved {
             Resolved::Digest(digest) => {
                 let pinned = format!("{name}@{digest}");
-                let places = images.new.iter().filter(|place: &&Place| place.image == *name);
+                let is_back = |place: &Place| images.unpinned.iter().any(|(back, _)| back == place);
+                let places = images.new.iter().filter(|place| place.image == *name && !is_back(place));
                 places.for_each(|place| answer.rename(place, &pinned));
             }
             Resolved::Unknown(why) => answer.warn(format!("image {name} was not pinned: {why}")),

@@ -12,6 +12,8 @@
 //! | `images` | which kinds have pods, where their images are, and whose they are |
 //! | `judge` | from images to an answer |
 //! | `registry` | what this registry knows of an image |
+//! | `person` | whose share it takes |
+//! | `rooms` | what reviews have together, and shares of it |
 //! | `time` | how long it may take |
 //! | `answer` | the answer, with bounds on what is told |
 
@@ -19,8 +21,10 @@ mod answer;
 pub(crate) mod asker;
 mod images;
 mod judge;
+mod person;
 mod registry;
 mod request;
+mod rooms;
 mod time;
 
 use std::sync::Arc;
@@ -36,11 +40,13 @@ use tokio_util::sync::CancellationToken;
 use self::answer::Answer;
 use self::asker::Asker;
 use self::judge::Scope;
+use self::person::Person;
 use self::registry::OfRegistry;
 use self::request::{MAX_BODY, Request, ReviewError};
+pub(crate) use self::rooms::Rooms;
 use self::time::Times;
 use crate::app::App;
-use crate::auth::{Context, printable};
+use crate::auth::{Context, NotAdmitted, printable};
 use crate::body::{IncomingBody, Pace};
 use crate::error::ApiError;
 use crate::shares::Source;
@@ -93,44 +99,50 @@ async fn answer(
     }
     let times = Times::of(&parts.uri, app.admission.config.timeout.0, Instant::now());
     let asker = times.before_the_answer(Asker::of(app, &parts, context)).await??;
-    let source = Source::of_address(context.address);
-    // Who waits is counted too: one network's many reviews must not stand before all others'.
-    let _share = app.review_shares.take(source.clone()).map_err(|_| {
-        ApiError::unavailable("too many reviews of this network are being answered, or of all together")
-    })?;
+    let network = Source::of_address(context.address);
+    let _sender = app.reviews.sender(&network)?;
     // A body that does not come takes no place of those that have.
     // Reviews are answered to the end of the server, and longer than slow uploads are waited for.
     let pace = Pace { stopping: CancellationToken::new(), ..app.pace.clone() };
     let body = IncomingBody::new(body, &pace, app.metrics.request_bytes.clone());
-    let arriving = timeout_at(times.decide, body.collect_in(MAX_BODY, &app.reviewed, &source));
+    let arriving = timeout_at(times.decide, body.collect_in(MAX_BODY, &app.reviews.bytes, &network));
     let (body, _room) = arriving.await.map_err(|_| {
         let why = "the review did not arrive in the time that there is for its answer (policy.timeout)";
         ApiError::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::SizeInvalid, why)
     })??;
-    let _place = timeout_at(times.decide, app.reviews.acquire()).await.map_err(|_| {
-        ApiError::unavailable("too many reviews are being answered; none got free in time (policy.timeout)")
-    })?;
     if body.len() > MAX_BODY
         && let Some(uid) = request::uid_of(&body)
     {
-        // Whoever makes the object chooses how large it is: that is no failure, which the webhook may ignore.
-        let mut answer = Answer::default();
-        match question {
-            Question::Validate => answer.refuse(ReviewError::TooLarge.to_string()),
-            Question::Mutate => answer.warn(format!("no image was pinned: {}", ReviewError::TooLarge)),
-        }
-        let review = answer.into_review(&uid).to_string();
-        return Ok(([(CONTENT_TYPE, "application/json")], review).into_response());
+        return Ok(too_large(question).into_response(&uid));
     }
     let request = Request::parse(&body)?;
-    let is_proved = !matches!(asker, Asker::Verdicts | Asker::Anybody);
-    let answer = judge(app, &request, asker, (question, times)).await?;
+    let person = Person::of(&request, &asker, network);
+    let place = app.reviews.place(&person.within, &person.source);
+    let _place = timeout_at(times.decide, place).await.map_err(|_| {
+        ApiError::unavailable("too many reviews are being answered; none got free in time (policy.timeout)")
+    })??;
+    let answer = judge(app, &request, (asker, &person), (question, times)).await?;
     if !answer.is_allowed() {
         // Its row is on its way, whether or not it is waited for.
-        let _ = timeout_at(times.answer, note(app, &request, context, (&answer, is_proved))).await;
+        let _ = timeout_at(times.answer, note(app, &request, context, (&answer, &person))).await;
     }
-    let review = answer.into_review(&request.uid).to_string();
-    Ok(([(CONTENT_TYPE, "application/json")], review).into_response())
+    Ok(answer.into_response(&request.uid))
+}
+
+/// Whoever makes an object chooses how large it is: that is no failure, which the webhook may ignore.
+fn too_large(question: Question) -> Answer {
+    let mut answer = Answer::default();
+    match question {
+        Question::Validate => answer.refuse(ReviewError::TooLarge.to_string()),
+        Question::Mutate => answer.warn(format!("no image was pinned: {}", ReviewError::TooLarge)),
+    }
+    answer
+}
+
+impl Answer {
+    fn into_response(self, uid: &str) -> Response {
+        ([(CONTENT_TYPE, "application/json")], self.into_review(uid).to_string()).into_response()
+    }
 }
 
 impl Times {
@@ -147,14 +159,14 @@ impl Times {
 async fn judge(
     app: &Arc<App>,
     request: &Request<'_>,
-    asker: Asker,
+    (asker, person): (Asker, &Person),
     (question, times): (Question, Times),
 ) -> Result<Answer, ApiError> {
     let policy = &app.admission.config;
     let scope = Scope { hosts: &policy.registry_hosts, mirror: &app.mirror, foreign: policy.foreign_images };
-    let judge = OfRegistry::new(app, asker, times.decide);
+    let judge = OfRegistry::new(app, (asker, person.clone()), times.decide);
     let unpinned = |why: &str| {
-        let mut answer = Answer::default();
+        let mut answer = judge::put_back(request, scope);
         answer.warn(format!("no image was pinned: {why}"));
         answer
     };
@@ -166,7 +178,7 @@ async fn judge(
         // What is not of this registry, or has a digest, would not be pinned for anybody.
         Question::Mutate if !judge.tells_digests() => Ok(match judge::is_to_be_pinned(request, scope) {
             true => unpinned("the secret of a path is for verdicts; a login (kubeConfigFile) pins"),
-            false => Answer::default(),
+            false => judge::put_back(request, scope),
         }),
         // Nothing is refused here. What cannot be asked now is left as it is, and validate says what becomes of it.
         Question::Mutate => {
@@ -176,29 +188,35 @@ async fn judge(
     }
 }
 
-/// Puts a denial where operators look for it. What is only tried changes nothing, and is none. `is_proved`: it is the
-/// API server that says who asked for what; else anybody may have written it.
+/// Puts a denial where operators look for it. What is only tried changes nothing, and is none.
 async fn note(
     app: &Arc<App>,
     request: &Request<'_>,
     context: &Context,
-    (answer, is_proved): (&Answer, bool),
+    (answer, person): (&Answer, &Person),
 ) {
     let Request { uid, kind, operation, namespace, name, user_info, dry_run, .. } = request;
     if *dry_run {
         return;
     }
     app.admission.metrics.denied.inc();
-    if app.auth.trail.suppress(context) {
-        return;
-    }
     let [uid, operation, namespace, name, kind, user] =
         [uid, operation, namespace, name, &kind.kind, &user_info.username].map(|text| printable(text));
     let why = answer.message();
-    tracing::info!(uid, kind, operation, namespace, name, user, why, is_proved, "not admitted");
-    let unproved = if is_proved { "" } else { " (by whoever knows the path)" };
-    let object = format!("{kind} {namespace}/{name}{unproved}");
-    app.auth.trail.not_admitted(context, &user, &object, &why).await;
+    let object = format!("{kind} {namespace}/{name}");
+    let Person { source, within, said_by, is_proved } = person;
+    let denial = NotAdmitted {
+        user: &user,
+        source: (within, source),
+        said_by: said_by.as_deref(),
+        is_proved: *is_proved,
+        object: &object,
+        why: &why,
+    };
+    if let Some(row) = app.auth.trail.not_admitted(context, denial) {
+        tracing::info!(uid, kind, operation, namespace, name, user, why, is_proved, "not admitted");
+        app.auth.trail.record(row).await;
+    }
 }
 
 impl From<ReviewError> for ApiError {

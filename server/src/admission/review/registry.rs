@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::asker::Asker;
 use super::judge::{Decided, Judge, Resolved};
+use super::person::Person;
 use crate::app::App;
 use crate::error::ApiError;
 
@@ -17,6 +18,7 @@ use crate::error::ApiError;
 pub(super) struct OfRegistry {
     app: Arc<App>,
     asker: Asker,
+    person: Person,
     /// For all images together: an API server waits for the answer to the whole review.
     deadline: Instant,
 }
@@ -27,8 +29,26 @@ impl OfRegistry {
         !matches!(self.asker, Asker::Verdicts)
     }
 
-    pub(super) fn new(app: &Arc<App>, asker: Asker, deadline: Instant) -> Self {
-        Self { app: app.clone(), asker, deadline }
+    pub(super) fn new(app: &Arc<App>, (asker, person): (Asker, Person), deadline: Instant) -> Self {
+        Self { app: app.clone(), asker, person, deadline }
+    }
+
+    /// Why an upstream is not asked for something that is not here.
+    fn does_not_fetch(&self) -> Option<&'static str> {
+        let Person { source, within, is_proved, .. } = &self.person;
+        if matches!(self.asker, Asker::Anybody) {
+            return Some("nothing is fetched for a review that anybody may send: pull it first");
+        }
+        if self.app.reviews.may_fetch(*is_proved, within, source) {
+            return None;
+        }
+        Some(match self.app.admission.config.admission_fetches {
+            0 => "nothing is fetched for reviews (policy.admission_fetches): pull it first",
+            _ => {
+                "so much was fetched for this user of the cluster, or for all, that no more is in this minute \
+                 (policy.admission_fetches): pull it first, or try again"
+            }
+        })
     }
 
     /// What a name means among the manifests that are here.
@@ -58,9 +78,12 @@ impl Judge for OfRegistry {
         let Some(copy) = app.mirror.covering(repository) else {
             return Ok(self.stored(image).await?.or("push it first"));
         };
-        if matches!(self.asker, Asker::Anybody) {
-            let next = "nothing is fetched for a review that anybody may send: pull it first";
-            return Ok(self.stored(image).await?.or(next));
+        // What is here may be asked about as often as its upstream's settings have it.
+        let here = self.stored(image).await?;
+        if (matches!(self.asker, Asker::Anybody) || matches!(here, Resolved::Unknown(_)))
+            && let Some(why) = self.does_not_fetch()
+        {
+            return Ok(here.or(why));
         }
         let reference = image.reference();
         match timeout_at(self.deadline, app.mirror.manifest(app, &copy, &reference)).await {
@@ -70,7 +93,7 @@ impl Judge for OfRegistry {
             }
             Ok(Err(error)) => Err(ApiError::from_shared(error)),
             // As when the upstream fails: what it said last, if it ever did.
-            Err(_) => match self.stored(image).await? {
+            Err(_) => match here {
                 Resolved::Unknown(_) => Err(ApiError::unavailable(format!(
                     "the upstream of {repository} did not say in time (policy.timeout) what {reference} is"
                 ))),

@@ -71,6 +71,16 @@ fn what_cannot_be_judged_is_refused() {
     }
 }
 
+/// Nodes have images of this registry, too, that are refused by now.
+#[test]
+fn an_id_is_no_name() {
+    let id = Digest::sha256(b"an image on a node").to_string();
+    for foreign in [ForeignImages::Deny, ForeignImages::Warn, ForeignImages::Allow] {
+        let asked = Asked { foreign, ..Asked::default() };
+        assert!(message(&asked.validate(&created(&[&id]))).contains("the id of an image on a node"));
+    }
+}
+
 #[test]
 fn a_failure_is_no_answer() {
     let asked = Asked::default();

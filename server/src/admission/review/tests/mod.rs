@@ -2,6 +2,7 @@
 
 mod answers;
 mod objects;
+mod persons;
 mod requests;
 
 use std::collections::HashMap;

@@ -171,6 +171,72 @@ fn an_update_is_asked_for_what_it_brings() {
     message(&validated(&review("UPDATE", &before, &Value::Null)));
 }
 
+/// Whoever applies the same file again changes nothing, though the tag has moved on.
+#[test]
+fn what_cannot_change_keeps_what_it_was_pinned_to() {
+    let (tag, free) = (image("deny"), image("good"));
+    let digest = Digest::sha256(b"as it was");
+    let pinned = format!("{tag}@{digest}");
+    let template = |images: &[&str]| json!({"spec": {"template": pod(images)}});
+    let patched = |kind: (&str, &str), new: &Value, old: &Value| {
+        let response = mutated(&review_of(kind, "UPDATE", new, old));
+        response.get("patch").map(|_| patch(&response)).unwrap_or_default()
+    };
+    let back = |path: &str| json!({"op": "replace", "path": path, "value": pinned});
+    for (kind, old, new, path) in [
+        (("", "Pod"), pod(&[&pinned]), pod(&[&tag]), "/spec/containers/0/image"),
+        (("batch", "Job"), template(&[&pinned]), template(&[&tag]), "/spec/template/spec/containers/0/image"),
+    ] {
+        assert_eq!(patched(kind, &new, &old), [back(path)]);
+        assert_eq!(validated(&review_of(kind, "UPDATE", &old, &old))["allowed"], true);
+        // It is the same change for `validate`, which is what decides.
+        message(&validated(&review_of(kind, "UPDATE", &new, &old)));
+    }
+    // Beside an image that is pinned now; and not for another name, another container or a text that is no digest.
+    let both = patched(("", "Pod"), &pod(&[&tag, &free]), &pod(&[&pinned]));
+    assert_eq!((both.len(), &both[0]), (2, &back("/spec/containers/0/image")));
+    for old in [
+        pod(&[&format!("{tag}x@{digest}")]),
+        pod(&[&free, &pinned]),
+        pod(&[&format!("{tag}@later")]),
+        pod(&[&tag.replace(":1", "")]),
+    ] {
+        let patch = patched(("", "Pod"), &pod(&[&tag]), &old);
+        assert_ne!(patch, [back("/spec/containers/0/image")], "{old}");
+    }
+    // A template that can change takes what the tag means now.
+    let deployed = patched(("apps", "Deployment"), &template(&[&tag]), &template(&[&pinned]));
+    assert_ne!(deployed, [back("/spec/template/spec/containers/0/image")]);
+    assert_eq!(deployed.len(), 1);
+    // Others' images are nobody's to pin.
+    let others = pod(&[&format!("nginx:1@{digest}")]);
+    assert!(patched(("", "Pod"), &pod(&["nginx:1"]), &others).is_empty());
+    assert!(mutated(&review("CREATE", &pod(&["nginx:1"]), &others)).get("patch").is_none());
+}
+
+/// What is decided under each tag beside a digest is decided for this object alone.
+#[test]
+fn one_manifest_has_few_names() {
+    let digest = Digest::sha256(b"x");
+    let named = |many: usize| -> Vec<String> {
+        (0..many).map(|n| format!("{HOST}/team/good:made-up-{n}@{digest}")).collect()
+    };
+    let asked = Asked::default();
+    let ask = |many: usize| {
+        let names = named(many);
+        asked.validate(&review(
+            "CREATE",
+            &pod(&names.iter().map(String::as_str).collect::<Vec<_>>()),
+            &Value::Null,
+        ))
+    };
+    assert_eq!(ask(8)["allowed"], true);
+    let before = asked.judge.asked.lock().unwrap().len();
+    let refused = ask(9);
+    assert!(message(&refused).contains("more than 8 different tags"), "{refused}");
+    assert_eq!(asked.judge.asked.lock().unwrap().len(), before);
+}
+
 #[test]
 fn names_are_read_as_runtimes_read_them() {
     let digest = Digest::sha256(b"x");

@@ -1,0 +1,211 @@
+//! What reviews have together, and shares of it: memory, places, turns, and what upstreams may be asked for.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+use crate::budget::Budget;
+use crate::error::ApiError;
+use crate::shares::{Share, Shares, Source};
+
+/// Reviews that are answered at the same time; more wait. Each may have 8 MiB.
+const PLACES: usize = 32;
+/// Those that are answered, arrive or wait.
+const IN_ALL: usize = 512;
+/// Bytes of those that arrive, wait or are answered.
+const BYTES: usize = 64 << 20;
+/// Those of one user that are answered at the same time, and those that are answered or wait.
+const TURNS: usize = 8;
+const WAITING: usize = 64;
+/// Those of all users whom one network or account names that are answered at the same time.
+const TURNS_WITHIN: usize = 24;
+/// Users that are remembered before those without a review are forgotten.
+const REMEMBERED: usize = 1024;
+/// For so long a budget of fetches lasts.
+const MINUTE: Duration = Duration::from_secs(60);
+/// All users together may have as much as so many of them.
+const ALL_OF_OWN: u64 = 5;
+
+/// What reviews have together.
+pub(crate) struct Rooms {
+    /// A byte for each that reviews hold in memory.
+    pub(super) bytes: Shares,
+    senders: Shares,
+    places: Semaphore,
+    users: Mutex<HashMap<Source, User>>,
+    fetches: Mutex<Fetches>,
+}
+
+/// Those of a user, or of all whom one network or account names.
+#[derive(Clone)]
+struct User {
+    turns: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+}
+
+impl User {
+    fn new(turns: usize, waiting: usize) -> Self {
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Self { turns: semaphore(turns), waiting: semaphore(waiting) }
+    }
+
+    /// Whether somebody holds or waits for a permit, or is about to.
+    fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.turns) > 1 || Arc::strong_count(&self.waiting) > 1
+    }
+}
+
+/// What is left of this minute for those that have proved to be API servers, and for others.
+struct Fetches {
+    own: u64,
+    begun: Instant,
+    left: [Budget; 2],
+}
+
+/// A place at which a review is answered.
+pub(super) struct Place<'a> {
+    _waits: OwnedSemaphorePermit,
+    _turns: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
+    _place: SemaphorePermit<'a>,
+}
+
+impl Rooms {
+    /// `fetches` is `policy.admission_fetches`.
+    pub(crate) fn new(fetches: u32) -> Self {
+        let own = u64::from(fetches);
+        Self {
+            bytes: Shares::new(BYTES),
+            senders: Shares::new(IN_ALL),
+            places: Semaphore::new(PLACES),
+            users: Mutex::default(),
+            fetches: Mutex::new(Fetches { own, begun: Instant::now(), left: of_a_minute(own) }),
+        }
+    }
+
+    /// Counts a review that begins to arrive: one network's many must not stand before all others'.
+    pub(super) fn sender(&self, network: &Source) -> Result<Share, ApiError> {
+        self.senders.take(network.clone()).map_err(|_| {
+            ApiError::unavailable("too many reviews of this network are being answered, or of all together")
+        })
+    }
+
+    /// Waits for a place for a review that has arrived. Nobody waits behind more than a few of each other user, and of each
+    /// other network or account that names users.
+    pub(super) async fn place(&self, within: &Source, user: &Source) -> Result<Place<'_>, ApiError> {
+        let within = (within != user).then(|| self.user(within, (TURNS_WITHIN, IN_ALL)));
+        let user = self.user(user, (TURNS, WAITING));
+        let waits = user.waiting.try_acquire_owned().map_err(|_| {
+            ApiError::unavailable("too many reviews of what this user of the cluster asks for are waiting")
+        })?;
+        let closed = |_| ApiError::unavailable("the server is stopping");
+        let own = user.turns.acquire_owned().await.map_err(closed)?;
+        let shared = match within {
+            Some(within) => Some(within.turns.acquire_owned().await.map_err(closed)?),
+            None => None,
+        };
+        let place = self.places.acquire().await.map_err(closed)?;
+        Ok(Place { _waits: waits, _turns: (own, shared), _place: place })
+    }
+
+    fn user(&self, source: &Source, (turns, waiting): (usize, usize)) -> User {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if users.len() >= REMEMBERED {
+            users.retain(|_, user| user.is_in_use());
+        }
+        users.entry(source.clone()).or_insert_with(|| User::new(turns, waiting)).clone()
+    }
+
+    /// Whether an upstream may be asked for something that is not here, for a user who is one `within` a network or account.
+    pub(super) fn may_fetch(&self, is_proved: bool, within: &Source, user: &Source) -> bool {
+        let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
+        if fetches.begun.elapsed() >= MINUTE {
+            fetches.begun = Instant::now();
+            fetches.left = of_a_minute(fetches.own);
+        }
+        fetches.left[usize::from(is_proved)].take(within, user)
+    }
+}
+
+fn of_a_minute(own: u64) -> [Budget; 2] {
+    std::array::from_fn(|_| Budget::new(own.saturating_mul(ALL_OF_OWN), own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str) -> Source {
+        Source::Cluster(name.to_owned())
+    }
+
+    #[tokio::test]
+    async fn one_user_leaves_places_and_is_not_waited_behind() {
+        let rooms = Rooms::new(1);
+        let (server, mallory, alice) = (Source::Nobody, user("mallory"), user("alice"));
+        let mut held = Vec::new();
+        for _ in 0..TURNS {
+            held.push(rooms.place(&server, &mallory).await.unwrap());
+        }
+        let mut waiting: Vec<_> =
+            (TURNS..WAITING).map(|_| Box::pin(rooms.place(&server, &mallory))).collect();
+        for one in &mut waiting {
+            assert!(futures_util::poll!(one).is_pending());
+        }
+        assert!(rooms.place(&server, &mallory).await.is_err(), "as many wait as may");
+        // Nobody has left, and the next one has a place.
+        let mut next = Box::pin(rooms.place(&server, &alice));
+        assert!(futures_util::poll!(&mut next).is_ready());
+        // Who is within nobody else has turns of their own alone.
+        let bob = user("bob");
+        let mut own = Vec::new();
+        for _ in 0..TURNS {
+            own.push(rooms.place(&bob, &bob).await.unwrap());
+        }
+        assert!(futures_util::poll!(Box::pin(rooms.place(&bob, &bob))).is_pending());
+        drop((held, waiting, own));
+        assert!(rooms.place(&server, &mallory).await.is_ok());
+        for n in 0..3 * REMEMBERED {
+            rooms.place(&server, &user(&n.to_string())).await.unwrap();
+        }
+        assert!(rooms.users.lock().unwrap().len() <= REMEMBERED);
+    }
+
+    /// Whoever knows a path can name as many users as they like.
+    #[tokio::test]
+    async fn who_makes_users_up_leaves_places_for_other_networks() {
+        let rooms = Rooms::new(1);
+        let network = |n| Source::of_address(Some([192, 0, 2, n].into()));
+        let (theirs, others) = (network(66), network(1));
+        let made_up: Vec<Source> = (0..300).map(|n| user(&n.to_string())).collect();
+        let mut all: Vec<_> = made_up.iter().map(|user| Box::pin(rooms.place(&theirs, user))).collect();
+        let mut held = Vec::new();
+        for one in &mut all {
+            if let std::task::Poll::Ready(place) = futures_util::poll!(one) {
+                held.push(place.unwrap());
+            }
+        }
+        assert_eq!(held.len(), TURNS_WITHIN);
+        // The runtime lets a task take so many permits at a stretch.
+        tokio::task::yield_now().await;
+        let alice = user("alice");
+        let mut next = Box::pin(rooms.place(&others, &alice));
+        assert!(futures_util::poll!(&mut next).is_ready());
+    }
+
+    #[test]
+    fn fetches_are_shared() {
+        let rooms = Rooms::new(4);
+        let network = Source::Nobody;
+        let taken = |is_proved, name: &str| {
+            (0..100).filter(|_| rooms.may_fetch(is_proved, &network, &user(name))).count()
+        };
+        assert_eq!(taken(false, "mallory"), 4);
+        assert!(taken(false, "alice") > 0);
+        // Who only knows a path takes nothing from API servers.
+        let made_up: usize = (0..100).map(|n| taken(false, &format!("m{n}"))).sum();
+        assert!(made_up < 15 && taken(false, "bob") == 0 && taken(true, "bob") == 4, "{made_up}");
+        assert!(!Rooms::new(0).may_fetch(true, &network, &user("alice")));
+    }
+}
