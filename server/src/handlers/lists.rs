@@ -21,6 +21,8 @@ use crate::shares::Source;
 const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 /// Most names in one page, and what a request without `n` gets; more is announced by `Link`.
 const NAMES: u64 = 10_000;
+/// Names read at once for those who may not see all.
+const STEP: usize = 1_000;
 /// A list of so many bytes asks for no share of memory.
 const SHORT: usize = 64 << 10;
 /// Most referrers in one page.
@@ -105,29 +107,29 @@ pub(super) async fn catalog(app: &App, permit: &Permit, context: &Context, page:
     Ok(response)
 }
 
-/// The next `limit` names after `last` that the caller may see. No page ends at a name that they may not, because
-/// `Link` would tell it; so this may read many names to find a few.
+/// The next `limit` names after `last` that the caller may see, of those that begin as theirs do: others are not read. No
+/// page ends at a name that they may not see, because `Link` would tell it.
 async fn visible(app: &App, permit: &Permit, last: &str, limit: usize) -> Result<CatalogPage, StorageError> {
-    let step = usize::try_from(NAMES).unwrap_or(usize::MAX);
-    let mut place = last.to_owned();
     let mut page = CatalogPage { repositories: Vec::new(), more: false };
     if limit == 0 {
         return Ok(page);
     }
-    loop {
-        let found = app.storage.metadata().catalog(&place, step).await?;
-        for name in &found.repositories {
-            if name.parse().is_ok_and(|name| permit.may_list(&name)) {
+    let metadata = app.storage.metadata();
+    for beginning in permit.listed_beginnings() {
+        let mut place = last.to_owned();
+        loop {
+            let found = metadata.repositories_like(&beginning, Some(&place), STEP).await?;
+            for name in found.iter().filter(|name| permit.may_list(name)) {
                 if page.repositories.len() == limit {
                     page.more = true;
                     return Ok(page);
                 }
-                page.repositories.push(name.clone());
+                page.repositories.push(name.to_string());
             }
-        }
-        match found.repositories.last() {
-            Some(name) if found.more => place.clone_from(name),
-            _ => break,
+            match found.last() {
+                Some(name) if found.len() == STEP => place = name.to_string(),
+                _ => break,
+            }
         }
     }
     Ok(page)

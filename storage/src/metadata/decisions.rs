@@ -238,18 +238,18 @@ impl MetadataStore {
         rows.iter().map(undecided).collect()
     }
 
-    /// Up to `limit` repositories whose names begin so, in order, after another one of them.
+    /// Up to `limit` repositories whose names begin so and come after `after`, in order.
     ///
     /// # Errors
     /// A database failure.
     pub async fn repositories_like(
         &self,
         beginning: &str,
-        after: Option<&RepositoryName>,
+        after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<RepositoryName>, StorageError> {
         // Names have characters above a blank and below DEL only: what follows on a name, and what ends a beginning.
-        let from = after.map_or_else(|| beginning.to_owned(), |after| format!("{after} "));
+        let from = after.map(|after| format!("{after} ")).unwrap_or_default().max(beginning.to_owned());
         let rows = sqlx::query(
             "SELECT name FROM repositories WHERE name >= $1 AND name < $2 ORDER BY name LIMIT $3",
         )
