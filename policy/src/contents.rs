@@ -152,4 +152,35 @@ mod tests {
         assert_eq!(unread(part, cyclonedx), 1);
         assert_eq!(unread(&part.replace("\"version\":1,", "\"version\":\"1\","), cyclonedx), 0);
     }
+
+    /// What is said of the image itself, its files and services counts as what is said of its packages.
+    #[test]
+    fn licences_count_wherever_a_document_has_them() {
+        let agpl = json!([{"expression": "AGPL\u{200b}-3.0-only"}]);
+        let mit = json!([{"type": "library", "name": "a", "licenses": [{"license": {"id": "MIT"}}]}]);
+        for (media_type, content) in [
+            (
+                "application/vnd.cyclonedx+json",
+                json!({"bomFormat": "CycloneDX", "specVersion": "1.5", "components": mit,
+                    "metadata": {"component": {"type": "container", "name": "i", "licenses": agpl}}}),
+            ),
+            (
+                "application/vnd.cyclonedx+json",
+                json!({"bomFormat": "CycloneDX", "specVersion": "1.5", "components": mit,
+                    "services": [{"name": "i", "licenses": agpl}]}),
+            ),
+            (
+                "application/spdx+json",
+                json!({"spdxVersion": "SPDX-2.3", "packages": [{"name": "a", "licenseDeclared": "MIT"}],
+                    "files": [{"fileName": "i", "licenseInfoInFiles": ["AGPL-3.0-only", "NOASSERTION"]}]}),
+            ),
+        ] {
+            let content = content.to_string().into();
+            let piece = Evidence { content, media_type: media_type.to_owned(), ..document("MIT", true) };
+            let Fact::Known(facts) = sbom_facts(&[piece]).all else { panic!("there is one") };
+            let licenses: Vec<&str> = facts.licenses.keys().map(String::as_str).collect();
+            assert_eq!(licenses, ["AGPL-3.0-only", "MIT"]);
+            assert_eq!((facts.packages, &facts.licenses["AGPL-3.0-only"][..]), (1, &["i".to_owned()][..]));
+        }
+    }
 }

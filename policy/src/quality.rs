@@ -122,6 +122,9 @@ impl SbomFacts {
         for package in &document.packages {
             facts.add(package.purl.as_deref().unwrap_or(&package.name), &package.licenses);
         }
+        for (license, names) in &document.other_licenses {
+            names.iter().for_each(|name| facts.add(name, std::slice::from_ref(license)));
+        }
         facts
     }
 

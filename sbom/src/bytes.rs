@@ -17,6 +17,10 @@ pub(crate) fn u32_le(bytes: &[u8], at: usize) -> Option<u32> {
     array(bytes, at).map(u32::from_le_bytes)
 }
 
+pub(crate) fn u64_le(bytes: &[u8], at: usize) -> Option<u64> {
+    array(bytes, at).map(u64::from_le_bytes)
+}
+
 pub(crate) fn u16_be(bytes: &[u8], at: usize) -> Option<u16> {
     array(bytes, at).map(u16::from_be_bytes)
 }
@@ -49,7 +53,7 @@ impl Order {
 
     pub(crate) fn u64(self, bytes: &[u8], at: usize) -> Option<u64> {
         match self {
-            Self::Little => array(bytes, at).map(u64::from_le_bytes),
+            Self::Little => u64_le(bytes, at),
             Self::Big => array(bytes, at).map(u64::from_be_bytes),
         }
     }

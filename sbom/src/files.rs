@@ -25,7 +25,35 @@ pub(crate) struct Seen {
 #[derive(Clone, Copy, Debug, Default)]
 struct Kept {
     packages: usize,
+    text: usize,
     owned: usize,
+}
+
+impl Kept {
+    fn of(path: &str, content: &Content) -> Self {
+        let text = if content.link.is_some() { 0 } else { path.len() + content.text() };
+        Self { packages: content.weight(), text, owned: content.owned.len() }
+    }
+
+    fn exceeds(self, limits: &Limits) -> bool {
+        self.packages > limits.packages || self.text > limits.kept_bytes || self.owned > limits.owned
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self {
+            packages: self.packages + other.packages,
+            text: self.text + other.text,
+            owned: self.owned + other.owned,
+        }
+    }
+
+    fn without(self, other: Self) -> Self {
+        Self {
+            packages: self.packages - other.packages,
+            text: self.text - other.text,
+            owned: self.owned - other.owned,
+        }
+    }
 }
 
 /// The files of the layers so far.
@@ -78,12 +106,13 @@ impl Files {
             return complaints;
         }
         let link_bytes = content.link.as_ref().map_or(0, |target| weight_of_link(path, target));
-        let kept = if counts { self.counting } else { self.waiting };
-        let full = kept.packages + content.weight() > limits.packages
-            || kept.owned + content.owned.len() > limits.owned
-            || self.link_bytes + link_bytes > limits.link_bytes;
+        content.packages.iter_mut().for_each(|found| found.package.in_spdx_words());
+        let more = Kept::of(path, &content);
+        let kept = if counts { self.counting } else { self.waiting }.with(more);
+        let full = kept.exceeds(limits) || self.link_bytes + link_bytes > limits.link_bytes;
         if full && counts {
-            let why = "the image has more packages, owned paths or links than are kept; those of this file are left out";
+            let why = "the image has more packages, owned paths or links, or longer ones, than are kept: the list is cut, \
+                those of this file are left out";
             complaints.push(Complaint::new(FindingKind::TooMany, why));
         }
         if full {
@@ -95,9 +124,8 @@ impl Files {
         content.raw = content.raw.take().filter(|raw| raw.kept() <= room);
         self.raw_bytes += content.raw.as_ref().map_or(0, Packed::kept);
         content.owned.shrink_to_fit();
-        let kept = if counts { &mut self.counting } else { &mut self.waiting };
-        kept.packages += content.weight();
-        kept.owned += content.owned.len();
+        content.packages.shrink_to_fit();
+        *(if counts { &mut self.counting } else { &mut self.waiting }) = kept;
         self.link_bytes += link_bytes;
         self.seen.insert(path.to_owned(), Seen { layer, kind, content, since, counts });
         complaints
@@ -141,8 +169,7 @@ impl Files {
     pub(crate) fn forget(&mut self, path: &str) {
         let Some(seen) = self.seen.remove(path) else { return };
         let kept = if seen.counts { &mut self.counting } else { &mut self.waiting };
-        kept.packages -= seen.content.weight();
-        kept.owned -= seen.content.owned.len();
+        *kept = kept.without(Kept::of(path, &seen.content));
         self.raw_bytes -= seen.content.raw.as_ref().map_or(0, Packed::kept);
         self.link_bytes -= seen.content.link.map_or(0, |target| weight_of_link(path, &target));
     }

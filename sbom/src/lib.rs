@@ -36,7 +36,7 @@ mod zip;
 pub use catalog::os_release::OsRelease;
 pub use finding::{Finding, FindingKind};
 pub use limits::Limits;
-pub use output::{OutputError, cyclonedx, spdx};
+pub use output::{OutputError, cyclonedx, spdx, write_cyclonedx, write_spdx};
 pub use package::{Ecosystem, Location, Package, Source};
 pub use sbom::{Sbom, Subject};
 pub use scan::Scanner;

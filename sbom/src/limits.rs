@@ -22,8 +22,11 @@ pub struct Limits {
     pub archive_bytes: u64,
     /// Packages of one file.
     pub packages_per_file: usize,
-    /// Packages of the image; as many again are kept of files that only a link makes packages.
+    /// Packages of the image, and files that say something else; as many again are kept of files that only a link makes
+    /// packages. Documents with more are longer than their readers take ([`crate::read::MAX_DOCUMENT`]).
     pub packages: usize,
+    /// What is kept of these is written with, in bytes: names, versions, licences, makers and paths.
+    pub kept_bytes: usize,
     /// Paths that distribution packages own, of the image; as many again of files that a link may name.
     pub owned: usize,
     /// Symbolic links of the image, in bytes of their paths and targets and what is kept beside.
@@ -43,9 +46,10 @@ impl Default for Limits {
             depth: 4,
             archive_entries: 200_000,
             archive_bytes: 512 << 20,
-            packages_per_file: 50_000,
-            packages: 200_000,
-            owned: 8_000_000,
+            packages_per_file: 25_000,
+            packages: 50_000,
+            kept_bytes: 12 << 20,
+            owned: 2_000_000,
             link_bytes: 32 << 20,
             findings: 200,
         }

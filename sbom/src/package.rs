@@ -51,6 +51,9 @@ impl Ecosystem {
     }
 }
 
+/// Most licences of one package.
+const MAX_LICENSES: usize = 64;
+
 /// The source package that a distribution built a package from. Advisories speak of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Source {
@@ -121,5 +124,27 @@ impl Package {
             purl: String::new(),
             locations: Vec::new(),
         }
+    }
+
+    /// How long its texts are, in bytes.
+    pub(crate) fn text(&self) -> usize {
+        let source = self.source.as_ref();
+        let source =
+            source.map_or(0, |source| source.name.len() + source.version.as_ref().map_or(0, String::len));
+        let rest = [&self.namespace, &self.version, &self.architecture, &self.supplier];
+        let rest = rest.into_iter().flatten().chain(&self.licenses).map(String::len);
+        self.name.len() + source + rest.sum::<usize>()
+    }
+
+    /// Its licences in SPDX's words, each once.
+    pub(crate) fn in_spdx_words(&mut self) {
+        let mut known: Vec<String> = Vec::new();
+        for license in self.licenses.iter().take(MAX_LICENSES).map(|license| crate::license::normal(license))
+        {
+            if !license.is_empty() && !known.contains(&license) {
+                known.push(license);
+            }
+        }
+        self.licenses = known;
     }
 }

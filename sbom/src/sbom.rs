@@ -1,6 +1,6 @@
 //! The result: what is in an image, in one order for one content.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
@@ -78,27 +78,48 @@ impl Scanner {
         broken.into_iter().for_each(|(path, complaint)| self.complain(Some(&path), complaint));
         let os = ["etc/os-release", "usr/lib/os-release"].iter().find_map(|path| {
             let real = self.files.resolve(path)?;
-            self.files.get(&real)?.content.os.clone()
+            self.files.get(&real)?.content.os.as_deref().cloned()
         });
         self.tell_of_linked(&names);
-        let listed = |path: &str, seen: &Seen| seen.counts || names.contains_key(path);
-        let owned: HashSet<u64> = self
-            .files
-            .iter()
-            .filter(|(path, seen)| listed(path, seen))
-            .flat_map(|(_, seen)| seen.content.owned.iter().copied())
-            .collect();
         let licenses = self.copyrights();
-        let mut packages: BTreeMap<String, Package> = BTreeMap::new();
-        let mut owned_by_distro = 0;
+        let (packages, owned_by_distro) = self.packages(&names, &licenses, os.as_ref());
+        let distro = packages.iter().any(|package| package.ecosystem.is_distro());
+        if let Some(os) = os.as_ref().filter(|_| !distro) {
+            let why =
+                format!("an image of {}, and no database of its packages: those are not in the list", os.id);
+            self.complain(None, Complaint::new(FindingKind::NoPackages, why));
+        }
+        if os.is_none() && distro {
+            let why = "no os-release: distribution packages have no namespace in their URLs";
+            self.complain(None, Complaint::new(FindingKind::Unsupported, why));
+        }
+        let (findings, findings_left_out) = (self.findings, self.findings_left_out);
+        Sbom { subject, os, packages, owned_by_distro, findings, findings_left_out }
+    }
+
+    /// Each package once, ordered by its URL, and how many were left to a distribution's package that owns their files.
+    fn packages(
+        &mut self,
+        names: &BTreeMap<String, String>,
+        licenses: &HashMap<String, Vec<String>>,
+        os: Option<&OsRelease>,
+    ) -> (Vec<Package>, usize) {
+        let listed = |path: &str, seen: &Seen| seen.counts || names.contains_key(path);
+        let counting = self.files.iter().filter(|(path, seen)| listed(path, seen));
+        let mut owned: Vec<u64> = counting.flat_map(|(_, seen)| seen.content.owned.iter().copied()).collect();
+        owned.sort_unstable();
+        let is_owned = |path: &String| owned.binary_search(&crate::owned::hash(path)).is_ok();
+        let (mut packages, mut owned_by_distro) = (Vec::new(), 0);
         for (path, seen) in std::mem::take(&mut self.files).into_iter() {
             if !listed(&path, &seen) {
                 continue;
             }
             let name = names.get(&path);
-            let named = [Some(&path), name].into_iter().flatten();
-            let installed = named.clone().any(|path| owned.contains(&crate::owned::hash(path)));
-            let content = name.map_or(seen.content.clone(), |name| seen.content.clone().renamed(name));
+            let installed = is_owned(&path) || name.is_some_and(is_owned);
+            let content = match name {
+                None => seen.content,
+                Some(name) => seen.content.renamed(name),
+            };
             // Another name may make more packages of it; those came with the file.
             let since = seen.since.into_iter().chain(std::iter::repeat(seen.layer));
             for (found, since) in content.packages.into_iter().zip(since) {
@@ -112,33 +133,18 @@ impl Scanner {
                     "" => path.clone(),
                     inside => format!("{path}!/{inside}"),
                 };
-                let location = Location { path, layer: self.layers.get(since).cloned().flatten() };
                 if package.licenses.is_empty() && package.ecosystem == Ecosystem::Deb {
                     package.licenses = licenses.get(&package.name).cloned().unwrap_or_default();
                 }
-                package.licenses = in_order(&package.licenses);
-                package.purl = purl::of(&package, os.as_ref());
-                let known = packages.entry(package.purl.clone()).or_insert(package);
-                known.locations.push(location);
+                if name.is_some() {
+                    package.in_spdx_words();
+                }
+                package.purl = purl::of(&package, os);
+                package.locations = vec![Location { path, layer: self.layers.get(since).cloned().flatten() }];
+                packages.push(package);
             }
         }
-        let mut packages: Vec<Package> = packages.into_values().collect();
-        for package in &mut packages {
-            package.locations.sort();
-            package.locations.dedup();
-        }
-        let distro = packages.iter().any(|package| package.ecosystem.is_distro());
-        if let Some(os) = os.as_ref().filter(|_| !distro) {
-            let why =
-                format!("an image of {}, and no database of its packages: those are not in the list", os.id);
-            self.complain(None, Complaint::new(FindingKind::NoPackages, why));
-        }
-        if os.is_none() && distro {
-            let why = "no os-release: distribution packages have no namespace in their URLs";
-            self.complain(None, Complaint::new(FindingKind::Unsupported, why));
-        }
-        let (findings, findings_left_out) = (self.findings, self.findings_left_out);
-        Sbom { subject, os, packages, owned_by_distro, findings, findings_left_out }
+        (each_once(packages), owned_by_distro)
     }
 
     /// The licences in Debian's `copyright` files, by the package: its directory may be a link to another's.
@@ -181,16 +187,19 @@ impl Scanner {
     }
 }
 
-/// Most licences of one package.
-const MAX_LICENSES: usize = 64;
-
-/// Licences in SPDX's words, each once.
-fn in_order(licenses: &[String]) -> Vec<String> {
-    let mut known: Vec<String> = Vec::new();
-    for license in licenses.iter().take(MAX_LICENSES).map(|license| crate::license::normal(license)) {
-        if !license.is_empty() && !known.contains(&license) {
-            known.push(license);
+/// Of packages with one URL the first, with the places of all.
+fn each_once(mut packages: Vec<Package>) -> Vec<Package> {
+    packages.sort_by(|a, b| a.purl.cmp(&b.purl));
+    packages.dedup_by(|next, first| {
+        let same = next.purl == first.purl;
+        if same {
+            first.locations.append(&mut next.locations);
         }
+        same
+    });
+    for package in &mut packages {
+        package.locations.sort();
+        package.locations.dedup();
     }
-    known
+    packages
 }

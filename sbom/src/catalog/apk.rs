@@ -13,7 +13,7 @@ pub(crate) fn installed(bytes: &[u8], limits: &Limits) -> Content {
     let mut directory = "";
     let mut began = false;
     for line in text.lines().chain([""]) {
-        if line.is_empty() {
+        if line.trim().is_empty() {
             let done = std::mem::replace(&mut package, Package::new(Ecosystem::Apk, "", None));
             let too_many = content.packages.len() >= limits.packages_per_file;
             if began && too_many {

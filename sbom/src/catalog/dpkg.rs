@@ -44,6 +44,24 @@ struct Stanza<'a> {
     license: &'a str,
 }
 
+impl<'a> Stanza<'a> {
+    /// Names of fields are the same in any case; continuation lines begin with a blank and match none.
+    fn field(&mut self, key: &str, value: &'a str) {
+        let is = |name: &str| key.eq_ignore_ascii_case(name);
+        match () {
+            () if is("Package") => self.name = value,
+            () if is("Version") => self.version = value,
+            () if is("Status") => self.status = Some(value),
+            () if is("Architecture") => self.architecture = value,
+            () if is("Source") => self.source = value,
+            // Only opkg, which is dpkg's heir on small systems, has it here.
+            () if is("License") => self.license = value,
+            () if is("Maintainer") => self.maintainer = value,
+            () => {}
+        }
+    }
+}
+
 pub(crate) fn status(bytes: &[u8], limits: &Limits) -> Content {
     let text = String::from_utf8_lossy(bytes);
     let mut content = Content::default();
@@ -51,7 +69,7 @@ pub(crate) fn status(bytes: &[u8], limits: &Limits) -> Content {
     let mut began = false;
     let mut broken = 0_usize;
     for line in text.lines().chain([""]) {
-        if line.is_empty() {
+        if line.trim().is_empty() {
             match package(&std::mem::take(&mut stanza)) {
                 _ if !began => {}
                 Ok(Some(_)) if content.packages.len() >= limits.packages_per_file => {
@@ -67,19 +85,7 @@ pub(crate) fn status(bytes: &[u8], limits: &Limits) -> Content {
         }
         began = true;
         let Some((key, value)) = line.split_once(':') else { continue };
-        let value = value.trim();
-        // Continuation lines begin with a blank and match no key.
-        match key {
-            "Package" => stanza.name = value,
-            "Version" => stanza.version = value,
-            "Status" => stanza.status = Some(value),
-            "Architecture" => stanza.architecture = value,
-            "Source" => stanza.source = value,
-            // Only opkg, which is dpkg's heir on small systems, has it here.
-            "License" => stanza.license = value,
-            "Maintainer" => stanza.maintainer = value,
-            _ => {}
-        }
+        stanza.field(key, value.trim());
     }
     if broken > 0 {
         content = content
@@ -117,15 +123,14 @@ fn package(stanza: &Stanza<'_>) -> Result<Option<Package>, ()> {
     Ok(Some(package))
 }
 
-/// Paths of a `.list` file, one a line, or of a `.md5sums` file, after 32 digits and two blanks. Told by the content:
-/// a link may give it any name.
+/// Paths of a `.list` file, one a line, or of a `.md5sums` file, after a sum. Told by the content: a link may give it any
+/// name.
 pub(crate) fn files(bytes: &[u8], limits: &Limits) -> Content {
     let sums = begins_with_sum(bytes);
     let mut content = Content::default();
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        // md5sum(1) puts a backslash before the sum of a name that it had to change.
-        let line = if sums { line.strip_prefix(b"\\").unwrap_or(line) } else { line };
-        let name = if sums { line.get(34..).unwrap_or_default() } else { line };
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let name = if sums { after_sum(line).unwrap_or_default() } else { line };
         if content.owned.len() >= limits.owned {
             let why = format!("more than {} owned paths", limits.owned);
             return content.complain(Complaint::new(FindingKind::TooMany, why));
@@ -135,9 +140,19 @@ pub(crate) fn files(bytes: &[u8], limits: &Limits) -> Content {
     content
 }
 
-/// Whether the first line is one of md5sum(1).
+/// Digits of sums: MD5 as dpkg has it, and SHA-1, SHA-256 and SHA-512, which some builders write in its place.
+const SUMS: [usize; 4] = [32, 40, 64, 128];
+
+/// Whether the first line is one of md5sum(1) or its siblings.
 pub(crate) fn begins_with_sum(bytes: &[u8]) -> bool {
-    let bytes = bytes.strip_prefix(b"\\").unwrap_or(bytes);
-    let digits = bytes.get(..32).is_some_and(|sum| sum.iter().all(u8::is_ascii_hexdigit));
-    digits && bytes.get(32..34).is_some_and(|gap| [b"  ", b" *"].iter().any(|known| gap == *known))
+    after_sum(bytes).is_some()
+}
+
+/// What stands behind a sum and one or two blanks. md5sum(1) puts a backslash before the sum of a name that it had to
+/// change.
+fn after_sum(line: &[u8]) -> Option<&[u8]> {
+    let line = line.strip_prefix(b"\\").unwrap_or(line);
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let rest = line.get(digits..)?.strip_prefix(b" ").filter(|_| SUMS.contains(&digits))?;
+    Some(rest.strip_prefix(b" ").or(rest.strip_prefix(b"*")).unwrap_or(rest))
 }

@@ -29,7 +29,7 @@ pub(crate) struct Content {
     pub(crate) packages: Vec<Found>,
     /// Hashes of paths that distribution packages own.
     pub(crate) owned: Vec<u64>,
-    pub(crate) os: Option<os_release::OsRelease>,
+    pub(crate) os: Option<Box<os_release::OsRelease>>,
     pub(crate) complaints: Vec<Complaint>,
     /// Of the package that the file is about.
     pub(crate) licenses: Vec<String>,
@@ -56,16 +56,29 @@ impl Content {
 
     /// Whether it says nothing at all.
     pub(crate) fn is_empty(&self) -> bool {
-        self.weight() == 0
+        self.packages.is_empty()
+            && self.complaints.is_empty()
+            && self.licenses.is_empty()
             && self.owned.is_empty()
             && self.os.is_none()
             && self.link.is_none()
             && self.raw.is_none()
     }
 
-    /// How many things are kept of it that take about a package's room.
+    /// How many things are kept of it that take about a package's room; a file that says anything takes one.
     pub(crate) fn weight(&self) -> usize {
-        self.packages.len() + self.complaints.len() + self.licenses.len()
+        let one = usize::from(self.link.is_none());
+        one.max(self.packages.len() + self.complaints.len() + self.licenses.len())
+    }
+
+    /// What is kept of it is written with, in bytes.
+    pub(crate) fn text(&self) -> usize {
+        let packages = self.packages.iter().map(|found| found.inside.len() + found.package.text());
+        let complaints = self.complaints.iter().map(|complaint| complaint.message.len());
+        let licenses = self.licenses.iter().map(String::len);
+        let os = self.os.iter().map(|os| os.text());
+        let archive = self.archive.iter().map(|facts| facts.text());
+        packages.chain(complaints).chain(licenses).chain(os).chain(archive).sum()
     }
 
     /// The same file under another name.
@@ -91,6 +104,7 @@ pub(crate) enum Catalog {
     RpmLog,
     Npm,
     Python,
+    Egg,
     Jar,
 }
 
@@ -115,7 +129,9 @@ impl Catalog {
             (_, "package.json") if npm::is_package(path) => return Some(Self::Npm),
             (parent, "METADATA") if parent.ends_with(".dist-info") => return Some(Self::Python),
             (parent, "PKG-INFO") if parent.ends_with(".egg-info") => return Some(Self::Python),
+            (parent, "PKG-INFO") if parent.ends_with(".egg/EGG-INFO") => return Some(Self::Python),
             (_, name) if name.ends_with(".egg-info") => return Some(Self::Python),
+            (_, name) if name.ends_with(".egg") => return Some(Self::Egg),
             _ => {}
         }
         jar::is_archive(name).then_some(Self::Jar)
@@ -125,9 +141,13 @@ impl Catalog {
     pub(crate) fn limit(self, limits: &Limits) -> u64 {
         match self {
             Self::OsRelease | Self::Npm | Self::Python | Self::Copyright => limits.text_bytes,
-            Self::DpkgStatus | Self::DpkgFiles | Self::Apk | Self::Rpm | Self::RpmLog | Self::Jar => {
-                limits.file_bytes
-            }
+            Self::DpkgStatus
+            | Self::DpkgFiles
+            | Self::Apk
+            | Self::Rpm
+            | Self::RpmLog
+            | Self::Egg
+            | Self::Jar => limits.file_bytes,
         }
     }
 
@@ -137,16 +157,18 @@ impl Catalog {
     }
 
     pub(crate) fn read(self, path: &str, bytes: &[u8], limits: &Limits) -> Content {
+        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         match self {
-            Self::OsRelease => os_release::read(bytes),
-            Self::DpkgStatus => dpkg::status(bytes, limits),
-            Self::DpkgFiles => dpkg::files(bytes, limits),
-            Self::Copyright => copyright::read(bytes),
-            Self::Apk => apk::installed(bytes, limits),
+            Self::OsRelease => os_release::read(text),
+            Self::DpkgStatus => dpkg::status(text, limits),
+            Self::DpkgFiles => dpkg::files(text, limits),
+            Self::Copyright => copyright::read(text),
+            Self::Apk => apk::installed(text, limits),
             Self::Rpm => rpm::read(bytes, limits),
             Self::RpmLog => Content { raw: Packed::new(bytes), ..Content::default() },
-            Self::Npm => npm::package_json(bytes),
-            Self::Python => python::metadata(bytes),
+            Self::Npm => npm::package_json(text),
+            Self::Python => python::metadata(text),
+            Self::Egg => python::egg(bytes, limits),
             Self::Jar => jar::read(path, bytes, limits),
         }
     }

@@ -45,7 +45,9 @@ pub(crate) fn package_json(bytes: &[u8]) -> Content {
     };
     let mut package = Package::new(Ecosystem::Npm, name, Some(version));
     package.namespace = scope;
-    package.licenses = licenses(parsed.license.as_ref().or(parsed.licenses.as_ref()));
+    for value in [&parsed.license, &parsed.licenses].into_iter().flatten() {
+        licenses(value, &mut package.licenses);
+    }
     package.supplier = match &parsed.author {
         Some(Value::Object(author)) => author.get("name").and_then(Value::as_str).map(str::to_owned),
         author => text(author),
@@ -54,15 +56,15 @@ pub(crate) fn package_json(bytes: &[u8]) -> Content {
     content
 }
 
-/// A string, an object with `type`, or an array of these.
-fn licenses(value: Option<&Value>) -> Vec<String> {
-    let one = |value: &Value| {
-        let text = value.as_str().or_else(|| value.get("type")?.as_str());
-        text.filter(|text| !text.is_empty()).map(str::to_owned)
-    };
+/// A string, an object with a type, a name or an address, or an array of these.
+fn licenses(value: &Value, to: &mut Vec<String>) {
     match value {
-        Some(Value::Array(values)) => values.iter().filter_map(one).collect(),
-        Some(value) => one(value).into_iter().collect(),
-        None => Vec::new(),
+        Value::String(text) if !text.is_empty() && !to.contains(text) => to.push(text.clone()),
+        Value::Array(values) => values.iter().for_each(|value| licenses(value, to)),
+        Value::Object(fields) => {
+            let said = ["type", "name", "url"].into_iter().find_map(|key| fields.get(key));
+            said.into_iter().for_each(|value| licenses(value, to));
+        }
+        _ => {}
     }
 }

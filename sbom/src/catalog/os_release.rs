@@ -18,6 +18,12 @@ pub struct OsRelease {
 }
 
 impl OsRelease {
+    /// How long its texts are, in bytes.
+    pub(super) fn text(&self) -> usize {
+        let rest = [&self.version, &self.codename, &self.name];
+        self.id.len() + rest.into_iter().flatten().map(String::len).sum::<usize>()
+    }
+
     /// `debian-12`, or only the name where there is no version.
     pub(crate) fn distro(&self) -> Option<String> {
         if self.id.is_empty() {
@@ -42,7 +48,7 @@ pub(crate) fn read(bytes: &[u8]) -> Content {
             _ => {}
         }
     }
-    Content { os: Some(os).filter(|os| !os.id.is_empty()), ..Content::default() }
+    Content { os: Some(os).filter(|os| !os.id.is_empty()).map(Box::new), ..Content::default() }
 }
 
 /// Shell quoting as far as os-release allows it.

@@ -1,9 +1,11 @@
 //! Metadata of installed Python distributions (Core metadata specifications): `METADATA` and `PKG-INFO`.
 
 use super::Content;
-use crate::finding::Complaint;
+use crate::finding::{Complaint, FindingKind};
 use crate::license;
+use crate::limits::Limits;
 use crate::package::{Ecosystem, Package};
+use crate::zip::Zip;
 
 /// Longest licence that is a name and no text, in bytes.
 const MAX_NAME: usize = 100;
@@ -47,6 +49,30 @@ pub(crate) fn metadata(bytes: &[u8]) -> Content {
     }
     content.add(package);
     content
+}
+
+/// An egg that is one file (setuptools, "The Internal Structure of Python Eggs").
+pub(crate) fn egg(bytes: &[u8], limits: &Limits) -> Content {
+    if !bytes.starts_with(b"PK") {
+        return Content::default();
+    }
+    match info(bytes, limits) {
+        Ok(Some(info)) => metadata(&info),
+        Ok(None) => Content::default().complain(Complaint::malformed("an egg without EGG-INFO/PKG-INFO")),
+        Err(complaint) => Content::default().complain(complaint),
+    }
+}
+
+fn info(egg: &[u8], limits: &Limits) -> Result<Option<Vec<u8>>, Complaint> {
+    let mut zip = Zip::open(egg)?;
+    for _ in 0..limits.archive_entries {
+        let Some(entry) = zip.next()? else { return Ok(None) };
+        if entry.name == b"EGG-INFO/PKG-INFO" {
+            return zip.content(&entry, limits.text_bytes).map(Some);
+        }
+    }
+    let why = format!("an egg with more than {} entries", limits.archive_entries);
+    Err(Complaint::new(FindingKind::TooMany, why))
 }
 
 /// The fields of the header, with the lines that go on with them. It ends at the first empty line; the long description

@@ -9,8 +9,14 @@ pub(crate) use text::of_text;
 
 use crate::output::is_spdx;
 
-/// Longest licence that is looked at, in bytes; longer ones are texts.
+/// Longest name of a licence, in bytes; what is longer is an expression of several, or a text.
 const MAX: usize = 400;
+/// Longest expression, in bytes.
+const MAX_EXPRESSION: usize = 64 << 10;
+/// Most words of a name: what has more between two operators is a text.
+const MAX_WORDS: usize = 14;
+/// How identifiers begin that are on no list of SPDX's, and how those of scanners and distributions go on.
+const OWN: [&str; 3] = ["LicenseRef-", "scancode-", "Callaway-"];
 /// Words between the parts of an expression, and what SPDX has for them (SPDX 2.3, annex D).
 const OPERATORS: [(&str, &str); 9] = [
     ("or", "OR"),
@@ -36,9 +42,9 @@ const EXCEPTIONS: [(&str, &str); 6] = [
 /// A licence, or an expression of several, in SPDX's words as far as they are known: `AGPLv3+` is
 /// `AGPL-3.0-or-later`, `GPL-2+ or Artistic` is `GPL-2.0-or-later OR Artistic-1.0`.
 pub fn normal(license: &str) -> String {
-    let text = license.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = without_own(&seen(license));
     if text.len() > MAX {
-        return text;
+        return long(text);
     }
     // Some readers take operators in small letters, others do not.
     let spdx = text.replace(" or ", " OR ").replace(" and ", " AND ").replace(" with ", " WITH ");
@@ -49,6 +55,48 @@ pub fn normal(license: &str) -> String {
         return one;
     }
     expression(&text).unwrap_or(text)
+}
+
+/// A text as everybody sees it: what is not seen left out, blanks alike, hyphens and wide letters as ASCII has them.
+pub(crate) fn seen(text: &str) -> String {
+    let seen: String = text
+        .chars()
+        .filter(|c| c.is_whitespace() || !c.is_control() && !rreg_oci::is_invisible(*c))
+        .map(|c| match c {
+            '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' => '-',
+            '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
+            c => c,
+        })
+        .collect();
+    seen.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Without the beginning of a document's own identifiers where the rest is known: `LicenseRef-AGPL-3.0-only`.
+fn without_own(text: &str) -> String {
+    if !text.contains(OWN[0]) {
+        return text.to_owned();
+    }
+    let words = text.split(' ').map(|word| {
+        let name = word.trim_matches(['(', ')']);
+        let rest = OWN.iter().fold(name, |rest, own| rest.strip_prefix(own).unwrap_or(rest));
+        one(rest)
+            .filter(|_| rest.len() < name.len())
+            .map_or_else(|| word.to_owned(), |one| word.replace(name, &one))
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Several licences, or the text of one, which says by itself what it is.
+fn long(text: String) -> String {
+    let mut words = 0;
+    let listed = text.len() <= MAX_EXPRESSION
+        && text.split(' ').all(|word| {
+            let operator = OPERATORS.iter().any(|(known, _)| word.eq_ignore_ascii_case(known));
+            words = if operator || word.ends_with([',', ')']) { 0 } else { words + 1 };
+            words <= MAX_WORDS
+        });
+    let found = if listed { expression(&text).into_iter().collect() } else { of_text(&text) };
+    if found.is_empty() { text } else { found.join(" AND ") }
 }
 
 /// One licence by its name or its address.
@@ -66,10 +114,10 @@ fn one(text: &str) -> Option<String> {
 /// An expression in the words of Debian, Fedora, npm and people. `None` where it has one part.
 fn expression(text: &str) -> Option<String> {
     // A comma binds weaker than all words (copyright-format 1.0, "License specification").
-    let groups: Vec<String> = text
-        .split(", ")
+    let groups: Vec<String> = groups(text)
+        .iter()
         .map(|group| group.strip_prefix("and ").unwrap_or(group))
-        .filter_map(|group| parts(&group.replace('(', " ( ").replace(')', " ) ")))
+        .filter_map(|group| one(group).or_else(|| parts(&group.replace('(', " ( ").replace(')', " ) "))))
         .collect();
     match groups.as_slice() {
         [] => None,
@@ -80,6 +128,23 @@ fn expression(text: &str) -> Option<String> {
             Some(several.iter().map(bracketed).collect::<Vec<_>>().join(" AND "))
         }
     }
+}
+
+/// What stands between commas. A version goes on with its name: `Apache License, Version 2.0`.
+fn groups(text: &str) -> Vec<String> {
+    let mut groups: Vec<String> = Vec::new();
+    for group in text.split(", ") {
+        let lower = group.to_ascii_lowercase();
+        let rest = ["version", "ver.", "ver", "v"].iter().find_map(|word| lower.strip_prefix(word));
+        let number = rest.unwrap_or(&lower).split_whitespace().next().unwrap_or_default();
+        let version = number.starts_with(|c: char| c.is_ascii_digit())
+            && number.chars().all(|c| c.is_ascii_digit() || ['.', '+'].contains(&c));
+        match groups.last_mut().filter(|_| version) {
+            Some(last) => *last = format!("{last} {group}"),
+            None => groups.push(group.to_owned()),
+        }
+    }
+    groups
 }
 
 fn parts(text: &str) -> Option<String> {

@@ -13,42 +13,52 @@ use cyclonedx_bom::models::metadata::Metadata;
 use cyclonedx_bom::models::property::{Properties, Property};
 use cyclonedx_bom::models::tool::{Tool, Tools};
 use cyclonedx_bom::prelude::{NormalizedString, SpdxExpression};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::stream::Document;
 use super::{OutputError, serial};
 use crate::package::Package;
 use crate::sbom::Sbom;
 
-/// The document, of CycloneDX 1.6.
-///
-/// # Errors
-/// [`OutputError::CycloneDx`] when the writer refuses.
-pub fn cyclonedx(sbom: &Sbom) -> Result<Value, OutputError> {
-    let refused = |e: String| OutputError::CycloneDx(e);
+/// How many components are made at once.
+const GROUP: usize = 64;
+
+pub(super) fn document(sbom: &Sbom) -> Result<Document<'_>, OutputError> {
     let serial = UrnUuid::new(format!("urn:uuid:{}", serial::uuid(sbom)));
     let bom = Bom {
         version: 1,
         serial_number: Some(serial.map_err(|e| refused(format!("{e:?}")))?),
         metadata: Some(metadata(sbom)),
-        components: Some(Components(
-            os(sbom).into_iter().chain(sbom.packages.iter().map(component)).collect(),
-        )),
-        spec_version: SpecVersion::V1_5,
+        components: Some(Components(os(sbom).into_iter().collect())),
         ..Bom::default()
     };
+    let mut frame = written(bom)?;
+    lift(&mut frame);
+    let groups = sbom.packages.chunks(GROUP).map(|group| {
+        let components = Some(Components(group.iter().map(component).collect()));
+        match written(Bom { components, ..Bom::default() })?.remove("components") {
+            Some(Value::Array(components)) => Ok(components),
+            _ => Err(refused("it has no components".into())),
+        }
+    });
+    Ok(Document { frame, lists: vec![("components", Box::new(groups))] })
+}
+
+fn refused(why: String) -> OutputError {
+    OutputError::CycloneDx(why)
+}
+
+fn written(bom: Bom) -> Result<Map<String, Value>, OutputError> {
     let mut bytes = Vec::new();
+    let bom = Bom { spec_version: SpecVersion::V1_5, ..bom };
     bom.output_as_json_v1_5(&mut bytes).map_err(|e| refused(e.to_string()))?;
-    let mut document = serde_json::from_slice(&bytes).map_err(|e| refused(e.to_string()))?;
-    lift(&mut document);
-    Ok(document)
+    serde_json::from_slice(&bytes).map_err(|e| refused(e.to_string()))
 }
 
 /// 1.6 took nothing away that is used here: other names for the version and the schema are all it needs.
-fn lift(document: &mut Value) {
-    if let Some(fields) = document.as_object_mut() {
-        fields.insert("specVersion".into(), "1.6".into());
-        fields.insert("$schema".into(), "http://cyclonedx.org/schema/bom-1.6.schema.json".into());
-    }
+fn lift(document: &mut Map<String, Value>) {
+    document.insert("specVersion".into(), "1.6".into());
+    document.insert("$schema".into(), "http://cyclonedx.org/schema/bom-1.6.schema.json".into());
 }
 
 fn metadata(sbom: &Sbom) -> Metadata {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::Value;
 use spdx_rs::models::{
     CreationInfo, DocumentCreationInformation, ExternalPackageReference, ExternalPackageReferenceCategory,
@@ -11,6 +12,7 @@ use spdx_rs::models::{
 };
 
 use super::cyclonedx::is_spdx;
+use super::stream::Document;
 use super::{OutputError, serial};
 use crate::package::Package;
 use crate::sbom::Sbom;
@@ -18,17 +20,14 @@ use crate::sbom::Sbom;
 const DOCUMENT: &str = "SPDXRef-DOCUMENT";
 const SUBJECT: &str = "SPDXRef-Subject";
 
-/// The document, of SPDX 2.3.
-///
-/// # Errors
-/// [`OutputError::Spdx`] when the writer refuses.
-pub fn spdx(sbom: &Sbom) -> Result<Value, OutputError> {
+pub(super) fn document(sbom: &Sbom) -> Result<Document<'_>, OutputError> {
     // A document must have a time. That of the image, or the epoch, is the same whenever it is written.
     let created = sbom.subject.created.as_deref().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
     let created = created.map_or(DateTime::UNIX_EPOCH, |time| time.with_timezone(&Utc));
     // SPDX has whole seconds (2.3, clause 6.9).
     let created = DateTime::from_timestamp(created.timestamp(), 0).unwrap_or(DateTime::UNIX_EPOCH);
-    let mut document = SPDX {
+    let others = others(sbom);
+    let document = SPDX {
         document_creation_information: DocumentCreationInformation {
             spdx_version: "SPDX-2.3".into(),
             document_name: sbom.subject.name.clone(),
@@ -42,23 +41,47 @@ pub fn spdx(sbom: &Sbom) -> Result<Value, OutputError> {
             ..DocumentCreationInformation::default()
         },
         package_information: vec![subject(sbom)],
-        other_licensing_information_detected: Vec::new(),
+        other_licensing_information_detected: others.iter().map(|(name, id)| other(id, name)).collect(),
         file_information: Vec::new(),
         snippet_information: Vec::new(),
         relationships: vec![Relationship::new(DOCUMENT, SUBJECT, RelationshipType::Describes, None)],
         annotations: Vec::new(),
         spdx_ref_counter: 0,
     };
+    let Value::Object(frame) = value(&document)? else {
+        return Err(OutputError::Spdx("it is no object".into()));
+    };
+    let packages = sbom.packages.iter().enumerate().map(move |(at, package)| {
+        let license = declared(package, &others);
+        Ok(vec![value(&information(package, id(at), &license)?)?])
+    });
+    let relations = (0..sbom.packages.len()).map(|at| {
+        let contains = Relationship::new(SUBJECT, &id(at), RelationshipType::Contains, None);
+        Ok(vec![value(&contains)?])
+    });
+    Ok(Document {
+        frame,
+        lists: vec![("packages", Box::new(packages)), ("relationships", Box::new(relations))],
+    })
+}
+
+fn value(part: &impl Serialize) -> Result<Value, OutputError> {
+    serde_json::to_value(part).map_err(|e| OutputError::Spdx(e.to_string()))
+}
+
+fn id(at: usize) -> String {
+    format!("SPDXRef-Package-{}", at + 1)
+}
+
+/// Identifiers of the document for licences that are on no list of SPDX.
+fn others(sbom: &Sbom) -> BTreeMap<String, String> {
     let mut others = BTreeMap::new();
-    for (at, package) in sbom.packages.iter().enumerate() {
-        let id = format!("SPDXRef-Package-{}", at + 1);
-        let license = declared(package, &mut others);
-        document.relationships.push(Relationship::new(SUBJECT, &id, RelationshipType::Contains, None));
-        document.package_information.push(information(package, id, &license)?);
+    for license in sbom.packages.iter().flat_map(|package| &package.licenses) {
+        if !is_spdx(license) && !others.contains_key(license) {
+            others.insert(license.clone(), format!("LicenseRef-{}", others.len() + 1));
+        }
     }
-    document.other_licensing_information_detected =
-        others.into_iter().map(|(name, id)| other(id, name)).collect();
-    serde_json::to_value(&document).map_err(|e| OutputError::Spdx(e.to_string()))
+    others
 }
 
 /// A list that is not complete says so.
@@ -85,25 +108,22 @@ fn subject(sbom: &Sbom) -> PackageInformation {
     }
 }
 
-/// All licences of a package as one expression; those that are on no list of SPDX get an identifier of the document.
-fn declared(package: &Package, others: &mut BTreeMap<String, String>) -> String {
-    let mut part = |license: &String| {
-        if is_spdx(license) {
-            let several = package.licenses.len() > 1 && license.contains(' ');
-            return if several { format!("({license})") } else { license.clone() };
-        }
-        let next = others.len() + 1;
-        others.entry(license.clone()).or_insert_with(|| format!("LicenseRef-{next}")).clone()
+/// All licences of a package as one expression; those that are on no list of SPDX by the document's identifiers.
+fn declared(package: &Package, others: &BTreeMap<String, String>) -> String {
+    let part = |license: &String| match others.get(license) {
+        Some(id) => id.clone(),
+        None if package.licenses.len() > 1 && license.contains(' ') => format!("({license})"),
+        None => license.clone(),
     };
-    let parts: Vec<String> = package.licenses.iter().map(&mut part).collect();
+    let parts: Vec<String> = package.licenses.iter().map(part).collect();
     if parts.is_empty() { "NOASSERTION".to_owned() } else { parts.join(" AND ") }
 }
 
-fn other(id: String, name: String) -> OtherLicensingInformationDetected {
+fn other(id: &str, name: &str) -> OtherLicensingInformationDetected {
     OtherLicensingInformationDetected {
-        license_identifier: id,
-        extracted_text: name.clone(),
-        license_name: name,
+        license_identifier: id.to_owned(),
+        extracted_text: name.to_owned(),
+        license_name: name.to_owned(),
         license_cross_reference: Vec::new(),
         license_comment: None,
     }

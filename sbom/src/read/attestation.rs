@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use rreg_oci::Names;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -21,6 +22,8 @@ const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIEN
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
 const STATEMENT: &str = "application/vnd.in-toto+json";
+
+static STATEMENT_NAMES: Names = Names { known: &["subject", "predicateType", "predicate"], below: &[] };
 
 /// A statement that carries an SBOM.
 pub(super) struct Statement {
@@ -128,6 +131,7 @@ pub(super) fn open(bytes: &[u8], about: &[String]) -> Result<Option<Statement>, 
 }
 
 fn statement(json: &[u8], signed: bool, about: &[String]) -> Result<Option<Statement>, Finding> {
+    STATEMENT_NAMES.check(json, "other readers").map_err(malformed)?;
     let read: InToto = parse(json)?;
     if !is_sbom_predicate(&read.predicate_type) {
         return Ok(None);

@@ -1,11 +1,13 @@
 //! Lists of a stranger's length.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::licensed::Others;
 use super::{Document, MAX_PACKAGES, malformed};
 
 /// Entries not yet read, at most [`MAX_PACKAGES`]: `[0,0,0,…]` takes eight times the memory of its text.
@@ -56,5 +58,63 @@ impl Entries<'_> {
             }
         }
         read
+    }
+}
+
+/// Something with a name and licences.
+pub(super) trait Licensed {
+    fn licensed(self) -> (String, Vec<String>);
+}
+
+/// Licences of files, of a list as long as the image has files: of these only the licences are kept.
+pub(super) struct Files<T> {
+    licenses: Others,
+    /// Why some could not be read, and how many.
+    unread: Option<(String, usize)>,
+    of: PhantomData<T>,
+}
+
+impl<T> Default for Files<T> {
+    fn default() -> Self {
+        Self { licenses: Others::default(), unread: None, of: PhantomData }
+    }
+}
+
+impl<T> Files<T> {
+    /// Each licence with the names of the first files that have it.
+    pub(super) fn give(self, document: &mut Document) -> BTreeMap<String, Vec<String>> {
+        if let Some((why, many)) = self.unread {
+            document.complain(malformed(format!("{many} files: {why}")));
+        }
+        self.licenses.give(document)
+    }
+}
+
+impl<'de, T: for<'a> Deserialize<'a> + Licensed> Deserialize<'de> for Files<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct List<T>(PhantomData<T>);
+        impl<'de, T: for<'a> Deserialize<'a> + Licensed> Visitor<'de> for List<T> {
+            type Value = Files<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a list of files")
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Files::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut files = Files::default();
+                while let Some(raw) = list.next_element::<&RawValue>()? {
+                    match serde_json::from_str::<T>(raw.get()).map(T::licensed) {
+                        Ok((name, licenses)) => files.licenses.add(&name, licenses),
+                        Err(e) => files.unread.get_or_insert_with(|| (e.to_string(), 0)).1 += 1,
+                    }
+                }
+                Ok(files)
+            }
+        }
+        from.deserialize_any(List(PhantomData))
     }
 }

@@ -10,9 +10,13 @@
 mod attestation;
 mod bounded;
 mod cyclonedx;
+mod extracted;
+mod licensed;
 mod spdx;
 mod syft;
 mod tag_value;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -65,7 +69,7 @@ pub struct Listed {
     pub version: Option<String>,
     /// Its package URL.
     pub purl: Option<String>,
-    /// Licences as declared.
+    /// Licences as declared or concluded, and those found in it beside them, without what nobody sees; all count.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub licenses: Vec<String>,
     /// Paths where it was found.
@@ -95,6 +99,10 @@ pub struct Document {
     pub creators: Vec<String>,
     /// What is in the image, ordered; the image itself and its operating system are left out.
     pub packages: Vec<Listed>,
+    /// Licences of what is no package, with the names of the first 20 that have each: of the image itself, its system,
+    /// files and services.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub other_licenses: BTreeMap<String, Vec<String>>,
     /// What could not be read.
     pub findings: Vec<Finding>,
     /// How many findings more there are.
@@ -110,6 +118,7 @@ impl Document {
             created: None,
             creators: Vec::new(),
             packages: Vec::new(),
+            other_licenses: BTreeMap::new(),
             findings: Vec::new(),
             findings_left_out: 0,
         }

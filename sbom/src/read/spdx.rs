@@ -1,38 +1,86 @@
 //! SPDX 2.x, JSON.
+//!
+//! A package has what was declared, what was concluded, and what was found in its files; files and snippets have theirs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 
+use rreg_oci::Names;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-use super::bounded::Entries;
-use super::{Document, DocumentFormat, Listed, parse, some};
+use super::bounded::{Entries, Files, Licensed};
+use super::extracted::{Extracted, Info};
+use super::licensed::{Licenses, Others};
+use super::{Document, DocumentFormat, Listed, malformed, parse, some};
 use crate::finding::Finding;
 
 /// Most things that one document is about.
 const MAX_DESCRIBED: usize = 1000;
+
+/// The names that are read (spdx-schema.json of 2.3).
+static NAMES: Names = Names {
+    known: &[
+        "spdxVersion",
+        "name",
+        "creationInfo",
+        "packages",
+        "files",
+        "snippets",
+        "relationships",
+        "documentDescribes",
+        "hasExtractedLicensingInfos",
+    ],
+    below: &[
+        ("packages", &PACKAGE),
+        ("files", &FILE),
+        ("snippets", &FILE),
+        ("relationships", &RELATIONSHIP),
+        ("hasExtractedLicensingInfos", &EXTRACTED),
+    ],
+};
+static PACKAGE: Names = Names {
+    known: &[
+        "SPDXID",
+        "name",
+        "versionInfo",
+        "licenseDeclared",
+        "licenseConcluded",
+        "licenseInfoFromFiles",
+        "primaryPackagePurpose",
+        "externalRefs",
+    ],
+    below: &[("externalRefs", &REFERENCE)],
+};
+static FILE: Names = Names {
+    known: &[
+        "fileName",
+        "name",
+        "licenseConcluded",
+        "licenseInfoInFiles",
+        "licenseInfoFromFiles",
+        "licenseInfoInSnippets",
+    ],
+    below: &[],
+};
+static REFERENCE: Names = Names { known: &["referenceType", "referenceLocator"], below: &[] };
+static RELATIONSHIP: Names = Names { known: &["relationshipType", "relatedSpdxElement"], below: &[] };
+static EXTRACTED: Names = Names { known: &["licenseId", "name", "extractedText", "seeAlsos"], below: &[] };
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Spdx<'a> {
     name: Option<String>,
     creation_info: Option<CreationInfo>,
-    #[serde(borrow, default)]
-    packages: Entries<'a>,
+    #[serde(borrow)]
+    packages: Option<Entries<'a>>,
+    files: Option<Files<File>>,
+    snippets: Option<Files<File>>,
     #[serde(default)]
     relationships: Described,
     document_describes: Option<Vec<String>>,
-    #[serde(default)]
-    has_extracted_licensing_infos: Vec<Other>,
-}
-
-/// A licence that only this document knows.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Other {
-    license_id: Option<String>,
-    name: Option<String>,
+    #[serde(borrow, default)]
+    has_extracted_licensing_infos: Entries<'a>,
 }
 
 #[derive(Deserialize)]
@@ -49,6 +97,8 @@ struct Package {
     name: String,
     version_info: Option<String>,
     license_declared: Option<String>,
+    license_concluded: Option<String>,
+    license_info_from_files: Option<Vec<String>>,
     primary_package_purpose: Option<String>,
     external_refs: Option<Vec<Reference>>,
 }
@@ -101,7 +151,31 @@ impl<'de> Deserialize<'de> for Described {
     }
 }
 
+/// A file, or a snippet of one.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct File {
+    file_name: Option<String>,
+    name: Option<String>,
+    license_concluded: Option<String>,
+    license_info_in_files: Option<Vec<String>>,
+    /// As 2.0 and 2.1 called it.
+    license_info_from_files: Option<Vec<String>>,
+    license_info_in_snippets: Option<Vec<String>>,
+}
+
+impl Licensed for File {
+    fn licensed(self) -> (String, Vec<String>) {
+        let mut licenses = Licenses::default();
+        say(&mut licenses, self.license_concluded);
+        let found = [self.license_info_in_files, self.license_info_from_files, self.license_info_in_snippets];
+        found.into_iter().flatten().flatten().for_each(|license| licenses.find(license));
+        (self.file_name.or(self.name).unwrap_or_default(), licenses.all())
+    }
+}
+
 pub(super) fn read(json: &[u8], version: &str) -> Result<Document, Finding> {
+    NAMES.check(json, "other readers").map_err(malformed)?;
     let spdx: Spdx = parse(json)?;
     let mut document = Document::new(DocumentFormat::Spdx, version.trim_start_matches("SPDX-"));
     document.name = some(spdx.name);
@@ -109,43 +183,45 @@ pub(super) fn read(json: &[u8], version: &str) -> Result<Document, Finding> {
         document.created = some(info.created);
         document.creators = info.creators.unwrap_or_default();
     }
+    if spdx.packages.is_none() && spdx.files.is_none() {
+        document.complain(malformed("the document has no list of packages"));
+    }
     let mut described = spdx.relationships.0;
     described.extend(spdx.document_describes.into_iter().flatten().take(MAX_DESCRIBED));
-    let others = names(spdx.has_extracted_licensing_infos);
-    for package in spdx.packages.read::<Package>(&mut document, "package") {
+    let infos = spdx.has_extracted_licensing_infos.read::<Info>(&mut document, "an extracted licence");
+    let mut extracted = Extracted::new(infos);
+    let mut others = Others::default();
+    for package in spdx.packages.unwrap_or_default().read::<Package>(&mut document, "package") {
         let subject = package.id.as_ref().is_some_and(|id| described.contains(id));
-        let purpose = package.primary_package_purpose.as_deref();
-        document.packages.extend(package.external_refs.into_iter().flatten().fold(
-            wanted(subject, purpose).then_some(Listed {
-                name: package.name,
-                version: some(package.version_info),
-                licenses:
-                    license(package.license_declared).iter().map(|license| named(license, &others)).collect(),
-                ..Listed::default()
-            }),
-            with_purl,
-        ));
+        let wanted = wanted(subject, package.primary_package_purpose.as_deref());
+        let listed = package.listed(&mut extracted);
+        if wanted {
+            document.packages.push(listed);
+        } else {
+            others.add(&listed.name, listed.licenses);
+        }
     }
+    for files in [spdx.files, spdx.snippets].into_iter().flatten() {
+        for (license, names) in files.give(&mut document) {
+            names.iter().for_each(|name| others.add(name, extracted.meant(&license)));
+        }
+    }
+    extracted.rest(&mut others);
+    document.other_licenses = others.give(&mut document);
     Ok(document.finished())
 }
 
-/// What identifiers of the document stand for.
-fn names(others: Vec<Other>) -> HashMap<String, String> {
-    let named = others.into_iter().filter_map(|other| Some((other.license_id?, some(other.name)?)));
-    named.filter(|(id, name)| !id.is_empty() && name != "NOASSERTION").collect()
-}
-
-/// A licence with names in place of the document's own identifiers, which nobody has rules about.
-fn named(license: &str, others: &HashMap<String, String>) -> String {
-    if let Some(name) = others.get(license) {
-        return name.clone();
+impl Package {
+    fn listed(self, extracted: &mut Extracted) -> Listed {
+        let mut licenses = Licenses::default();
+        say(&mut licenses, self.license_declared);
+        say(&mut licenses, self.license_concluded);
+        self.license_info_from_files.into_iter().flatten().for_each(|license| licenses.find(license));
+        let licenses = licenses.all().iter().flat_map(|license| extracted.meant(license)).collect();
+        let listed =
+            Listed { name: self.name, version: some(self.version_info), licenses, ..Listed::default() };
+        self.external_refs.into_iter().flatten().fold(listed, with_purl)
     }
-    let words = license.split(' ').map(|word| {
-        let bare = word.trim_matches(['(', ')']);
-        let name = others.get(bare).map(|name| crate::license::word(&crate::license::normal(name)));
-        name.map_or_else(|| word.to_owned(), |name| word.replace(bare, &name))
-    });
-    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Whether a package is in the image, rather than the image itself or its system.
@@ -153,15 +229,17 @@ pub(super) fn wanted(subject: bool, purpose: Option<&str>) -> bool {
     !subject && !matches!(purpose, Some("CONTAINER" | "OPERATING-SYSTEM" | "OPERATING_SYSTEM" | "FILE"))
 }
 
-/// A declared licence that says something.
-pub(super) fn license(declared: Option<String>) -> Vec<String> {
-    declared.filter(|text| !matches!(text.as_str(), "" | "NOASSERTION" | "NONE")).into_iter().collect()
+/// A licence that says something.
+pub(super) fn say(licenses: &mut Licenses, license: Option<String>) {
+    if let Some(license) = license.filter(|text| !super::licensed::says_nothing(&crate::license::seen(text)))
+    {
+        licenses.say(license);
+    }
 }
 
-fn with_purl(package: Option<Listed>, reference: Reference) -> Option<Listed> {
-    let mut package = package?;
+fn with_purl(mut package: Listed, reference: Reference) -> Listed {
     if reference.reference_type.as_deref() == Some("purl") && package.purl.is_none() {
         package.purl = some(reference.reference_locator);
     }
-    Some(package)
+    package
 }

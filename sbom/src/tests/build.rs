@@ -89,6 +89,39 @@ pub(super) fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     body
 }
 
+/// The same with all lengths and offsets in the fields of 64 bits (APPNOTE.TXT, 4.3.14, 4.5.3).
+pub(super) fn zip64(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut body, mut central) = (Vec::new(), Vec::new());
+    for (name, content) in entries {
+        let at = (body.len() as u64).to_le_bytes();
+        let size = (content.len() as u64).to_le_bytes();
+        let common = [&[45, 0, 0, 0, 0, 0][..], &[0; 8], &[0xff; 8]].concat();
+        let length = (name.len() as u16).to_le_bytes();
+        let extra = |more: &[u8]| {
+            let count = (16 + more.len() as u16).to_le_bytes();
+            [&[1, 0][..], &count, &size, &size, more].concat()
+        };
+        let local = extra(&[]);
+        let count = (local.len() as u16).to_le_bytes();
+        body.extend([b"PK\x03\x04", &common[..], &length, &count, name.as_bytes(), &local, content].concat());
+        let extra = extra(&at);
+        let count = (extra.len() as u16).to_le_bytes();
+        let rest = [&length[..], &count, &[0; 10], &[0xff; 4], name.as_bytes(), &extra].concat();
+        central.extend([b"PK\x01\x02", &[45, 0][..], &common, &rest].concat());
+    }
+    let (at, length) = ((body.len() as u64).to_le_bytes(), (central.len() as u64).to_le_bytes());
+    body.extend(&central);
+    let end = (body.len() as u64).to_le_bytes();
+    let count = (entries.len() as u64).to_le_bytes();
+    body.extend(
+        [b"PK\x06\x06", &44_u64.to_le_bytes()[..], &[45, 0, 45, 0], &[0; 8], &count, &count].concat(),
+    );
+    body.extend([length, at].concat());
+    body.extend([b"PK\x06\x07", &[0; 4][..], &end, &[1, 0, 0, 0]].concat());
+    body.extend([b"PK\x05\x06", &[0; 4][..], &[0xff; 12], &[0; 2]].concat());
+    body
+}
+
 /// A zip archive as those who cannot go back write it: lengths behind the contents, with or without a mark, in 32 or
 /// 64 bits. Entries whose name begins with `=` are stored, with their lengths in front.
 pub(super) fn zip_streamed(entries: &[(&str, &[u8])], mark: bool, long: bool) -> Vec<u8> {

@@ -1,15 +1,19 @@
 //! Whole images made on the spot.
 
 mod build;
+mod damaged;
 mod formats;
 mod hostile;
 mod java;
+mod kept;
 mod licenses;
 mod links;
 mod logs;
 mod output;
 mod programs;
 mod read;
+mod reports;
+mod said;
 mod whiteouts;
 
 use crate::{FindingKind, Limits, Sbom, Scanner, Subject};

@@ -73,3 +73,21 @@ proptest! {
         prop_assert!(cyclonedx(&sbom).is_ok() && spdx(&sbom).is_ok());
     }
 }
+
+/// Written piece by piece it is what it is in memory, with no packages and with many.
+#[test]
+fn pieces_make_the_whole() {
+    let packages = |count: usize| {
+        let names = (0..count)
+            .map(|at| format!("P:p{at}\nV:{at}\nL:{}\n\n", ["MIT", "ours", "GPLv2 custom"][at % 3]));
+        scan(&[build::tar(&[("lib/apk/db/installed", names.collect::<String>().as_bytes())])])
+    };
+    for sbom in [example(), packages(0), packages(1), packages(64), packages(200)] {
+        let mut written = Vec::new();
+        crate::write_cyclonedx(&sbom, &mut written).unwrap();
+        assert_eq!(written, serde_json::to_vec(&cyclonedx(&sbom).unwrap()).unwrap());
+        written.clear();
+        crate::write_spdx(&sbom, &mut written).unwrap();
+        assert_eq!(written, serde_json::to_vec(&spdx(&sbom).unwrap()).unwrap());
+    }
+}

@@ -7,7 +7,7 @@ use std::io::Read as _;
 
 use flate2::read::DeflateDecoder;
 
-use crate::bytes::{index, slice, u16_le, u32_le};
+use crate::bytes::{index, slice, u16_le, u32_le, u64_le};
 use crate::finding::{Complaint, FindingKind};
 pub(crate) use stream::Stream;
 
@@ -44,10 +44,8 @@ impl<'a> Zip<'a> {
         let (Some(length), Some(offset)) = (field(12), field(16)) else {
             return Err(Complaint::truncated("the end of central directory is cut off"));
         };
-        if offset == u32::MAX as usize || length == u32::MAX as usize {
-            let why = "an archive with a 64-bit central directory offset";
-            return Err(Complaint::new(FindingKind::Unsupported, why));
-        }
+        let long = offset == u32::MAX as usize || length == u32::MAX as usize;
+        let (end, length, offset) = if long { long_end(bytes, end)? } else { (end, length, offset) };
         // A 64-bit end record may lie between the directory and the end: then the offset is the better guide.
         let written = slice(bytes, offset, 4) == Some(b"PK\x01\x02");
         let at = if written { Some(offset) } else { end.checked_sub(length) };
@@ -74,12 +72,21 @@ impl<'a> Zip<'a> {
         let half = |offset| u16_le(self.bytes, at + offset);
         let word = |offset| u32_le(self.bytes, at + offset).and_then(index);
         let (name, extra, comment) = (half(28)?, half(30)?, half(32)?);
+        let behind = slice(self.bytes, (at + 46).checked_add(name.into())?, extra.into())?;
+        let mut long = long_fields(behind);
+        let full = |value: usize| if value == u32::MAX as usize { None } else { Some(value) };
+        // Fields of 64 bits are there for those that do not fit, in this order.
+        if full(word(24)?).is_none() {
+            long.next()?;
+        }
+        let packed = full(word(20)?).or_else(|| long.next())?;
+        let local = full(word(42)?).or_else(|| long.next())?;
         let entry = ZipEntry {
             name: slice(self.bytes, at + 46, name.into())?,
             flags: half(8)?,
             method: half(10)?,
-            packed: word(20)?,
-            local: word(42)?.checked_add(self.shift)?,
+            packed,
+            local: local.checked_add(self.shift)?,
         };
         self.at = at + 46 + usize::from(name) + usize::from(extra) + usize::from(comment);
         Some(entry)
@@ -118,4 +125,35 @@ impl<'a> Zip<'a> {
         let (name, extra) = (u16_le(self.bytes, entry.local + 26)?, u16_le(self.bytes, entry.local + 28)?);
         slice(self.bytes, entry.local + 30 + usize::from(name) + usize::from(extra), entry.packed)
     }
+}
+
+/// The end record of 64 bits, which a locator in front of the other one leads to: where it is, the directory's length and
+/// its offset (APPNOTE.TXT, 4.3.14, 4.3.15).
+fn long_end(bytes: &[u8], end: usize) -> Result<(usize, usize, usize), Complaint> {
+    const LOCATOR: usize = 20;
+    const RECORD: usize = 56;
+    let found = end.checked_sub(LOCATOR).and_then(|locator| {
+        slice(bytes, locator, 4).filter(|mark| *mark == b"PK\x06\x07")?;
+        let told = u64_le(bytes, locator + 8).and_then(index);
+        // Bytes in front of the archive are not counted in what the locator says.
+        let near = locator.checked_sub(RECORD);
+        let places = [told, near].into_iter().flatten();
+        let at = places.into_iter().find(|at| slice(bytes, *at, 4) == Some(b"PK\x06\x06"))?;
+        Some((at, u64_le(bytes, at + 40).and_then(index)?, u64_le(bytes, at + 48).and_then(index)?))
+    });
+    found.ok_or_else(|| Complaint::malformed("no end record of 64 bits where one should be"))
+}
+
+/// The values in the extra field of 64-bit archives (APPNOTE.TXT, 4.5.3).
+fn long_fields(extra: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    let mut at = 0;
+    let field = loop {
+        let (Some(kind), Some(length)) = (u16_le(extra, at), u16_le(extra, at + 2)) else { break None };
+        if kind == 1 {
+            break slice(extra, at + 4, length.into());
+        }
+        at += 4 + usize::from(length);
+    };
+    let field = field.unwrap_or_default();
+    (0..field.len() / 8).map_while(move |at| u64_le(field, 8 * at).and_then(index))
 }

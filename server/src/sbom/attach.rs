@@ -1,5 +1,6 @@
 //! One image: read it, write its documents, push them beside it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -45,13 +46,13 @@ impl Format {
     }
 
     fn write(self, sbom: &Sbom) -> Result<Vec<u8>, Failure> {
-        let document = match self {
-            Self::CycloneDx => rreg_sbom::cyclonedx(sbom),
-            Self::Spdx => rreg_sbom::spdx(sbom),
+        let mut bytes = Vec::new();
+        let written = match self {
+            Self::CycloneDx => rreg_sbom::write_cyclonedx(sbom, &mut bytes),
+            Self::Spdx => rreg_sbom::write_spdx(sbom, &mut bytes),
         };
         let refused = |message: String| Failure { name: "unwritable", message, again: false };
-        let document = document.map_err(|e| refused(e.to_string()))?;
-        serde_json::to_vec(&document).map_err(|e| refused(e.to_string()))
+        written.map(|()| bytes).map_err(|e| refused(e.to_string()))
     }
 }
 
@@ -81,23 +82,29 @@ pub(super) async fn attach(
     let (reader, repository) = (storage.clone(), job.repository.clone());
     // Named by its digest: the same image gets the same documents in every repository.
     let digest = job.digest.to_string();
-    let work = tokio::task::spawn_blocking(move || {
+    let sbom = blocking(move || {
         let scanner = layers::scan(&reader, &repository, &image, &until, &Handle::current())?;
-        let sbom = scanner.finish(Subject::image(digest.clone(), digest, &config));
-        let written = documents.iter().map(|format| Ok((*format, format.write(&sbom)?)));
-        let written = written.collect::<Result<Vec<_>, Failure>>()?;
-        Ok::<_, Failure>((sbom.subject.created, written))
-    });
+        Ok(Arc::new(scanner.finish(Subject::image(digest.clone(), digest, &config))))
+    })
+    .await?;
+    // One after the other: of a large image each takes as much memory as the list.
+    for format in documents {
+        let list = Arc::clone(&sbom);
+        let bytes = blocking(move || format.write(&list)).await?;
+        push(storage, job, &stored, *format, bytes.into(), sbom.subject.created.as_deref()).await?;
+    }
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
     let broke_off = |e: tokio::task::JoinError| Failure {
         name: "interrupted",
         message: format!("the scan broke off: {e}"),
         again: true,
     };
-    let (created, written) = work.await.map_err(broke_off)??;
-    for (format, bytes) in written {
-        push(storage, job, &stored, format, bytes.into(), created.as_deref()).await?;
-    }
-    Ok(())
+    tokio::task::spawn_blocking(work).await.map_err(broke_off)?
 }
 
 fn parse(stored: &StoredManifest, limits: &Limits) -> Result<Manifest, Failure> {

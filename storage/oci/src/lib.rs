@@ -16,6 +16,7 @@ mod image_reference;
 mod manifest;
 pub mod media_type;
 mod name;
+mod names;
 mod operation;
 mod range;
 mod visible;
@@ -26,6 +27,7 @@ pub use glob::{Glob, GlobError, MAX_PATTERN, Wildcards, beginnings};
 pub use image_reference::{ImageReference, ImageReferenceError};
 pub use manifest::{Descriptor, Manifest, ManifestError, ManifestKind, ManifestLimits};
 pub use name::{NameError, Reference, RepositoryName, Tag};
+pub use names::Names;
 /// The image specification's own structures, for whoever writes configs, manifests and indexes.
 pub use oci_spec::image as spec;
 pub use operation::{Operation, OperationError, Page, UploadId, UploadStart};

@@ -24,6 +24,12 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// How long its texts are, in bytes.
+    pub(in crate::catalog) fn text(&self) -> usize {
+        let poms = self.poms.iter().map(|(directory, pom)| directory.len() + pom.text());
+        self.manifest.text() + poms.sum::<usize>() + self.prefix.as_ref().map_or(0, String::len)
+    }
+
     /// Every artifact with Maven's files is a package: shaded archives carry those of what they contain. Without any
     /// that fits the file's name, the archive itself is one more.
     pub(super) fn packages(&self, file: &str) -> Vec<Package> {

@@ -56,6 +56,10 @@ impl Manifest {
         }
     }
 
+    pub(super) fn text(&self) -> usize {
+        self.fields.iter().map(|(_, value)| value.len()).sum()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.fields.is_empty()
     }

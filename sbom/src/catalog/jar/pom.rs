@@ -32,6 +32,11 @@ impl Pom {
         Some((directory.to_owned(), Self { group: some(group), artifact: some(artifact), ..Self::default() }))
     }
 
+    pub(super) fn text(&self) -> usize {
+        let one = [&self.group, &self.artifact, &self.version, &self.vendor];
+        one.into_iter().flatten().chain(&self.licenses).map(String::len).sum()
+    }
+
     /// Takes what `better` knows.
     pub(super) fn improve(&mut self, better: Self) {
         self.group = better.group.or(self.group.take());

@@ -1,15 +1,20 @@
-//! Reads a tar stream entry by entry (POSIX pax and GNU), in constant memory.
+//! Reads a tar stream entry by entry (POSIX pax and GNU), in bounded memory.
 //!
 //! Header blocks are the `tar` crate's. Its iterator is not used as it reads extended headers whole, however
 //! long they say they are.
 
+mod sparse;
+
 use std::io::{self, Read};
 
+use sparse::{Map, Step};
 use tar::{EntryType, Header};
 
 const BLOCK: u64 = 512;
 /// Longest extended header and long name, in bytes.
 const MAX_EXTENSION: u64 = 1 << 20;
+/// What is read of holes of all sparse files together, in bytes: they take no room in a layer.
+const MAX_HOLES: u64 = 8 << 30;
 
 /// What an entry is, as far as a package list cares.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +43,9 @@ pub(crate) struct Tar<R> {
     /// Bytes of the current entry still to come, and the padding after it.
     left: u64,
     padding: u64,
+    /// Where the content belongs, of a sparse file.
+    map: Option<Map>,
+    holes: u64,
 }
 
 /// What extended headers say of the next entry.
@@ -46,11 +54,21 @@ struct Extended {
     path: Option<String>,
     link: Option<String>,
     size: Option<u64>,
+    sparse: Sparse,
+}
+
+/// What pax records say of a sparse file.
+#[derive(Default)]
+struct Sparse {
+    /// The map is in front of the content.
+    in_front: bool,
+    blocks: Vec<(u64, u64)>,
+    size: Option<u64>,
 }
 
 impl<R: Read> Tar<R> {
     pub(crate) fn new(source: R) -> Self {
-        Self { source, left: 0, padding: 0 }
+        Self { source, left: 0, padding: 0, map: None, holes: 0 }
     }
 
     /// The next entry, `None` at the end of the archive.
@@ -92,10 +110,7 @@ impl<R: Read> Tar<R> {
             EntryType::Directory => Kind::Directory,
             EntryType::Link => Kind::HardLink(link()),
             EntryType::Symlink => Kind::Symlink(link()),
-            EntryType::GNUSparse => {
-                self.skip_sparse_map(header)?;
-                Kind::Other
-            }
+            EntryType::GNUSparse => Kind::File,
             _ => Kind::Other,
         };
         // Links and devices have no content, whatever their size says.
@@ -103,8 +118,29 @@ impl<R: Read> Tar<R> {
             header.entry_type(),
             EntryType::Link | EntryType::Symlink | EntryType::Char | EntryType::Block | EntryType::Fifo
         ) && kind != Kind::Directory;
+        // Further blocks of an old map lie between the header and the content.
+        let old = match header.as_gnu().filter(|_| header.entry_type() == EntryType::GNUSparse) {
+            Some(gnu) => Some(Map::of_header(gnu, &mut self.source)?),
+            None => None,
+        };
         self.enter(if has_content { size } else { 0 });
-        Ok(Entry { path, kind, size: self.left })
+        if kind == Kind::File {
+            self.map = self.sparse(old, extended.sparse)?;
+        }
+        let size = self.map.as_ref().map_or(self.left, |map| map.size);
+        Ok(Entry { path, kind, size })
+    }
+
+    /// The map of a file whose content comes next, if it is a sparse one.
+    fn sparse(&mut self, old: Option<(Vec<(u64, u64)>, u64)>, said: Sparse) -> io::Result<Option<Map>> {
+        let (blocks, size) = match (old, said.size) {
+            (Some(old), _) => old,
+            (None, Some(size)) if said.in_front => (Map::in_front(self)?.0, size),
+            (None, Some(size)) => (said.blocks, size),
+            (None, None) if said.in_front || !said.blocks.is_empty() => return Err(sparse::broken()),
+            (None, None) => return Ok(None),
+        };
+        Map::new(blocks, size, self.left).map(Some)
     }
 
     fn enter(&mut self, size: u64) {
@@ -116,12 +152,33 @@ impl<R: Read> Tar<R> {
     fn skip(&mut self) -> io::Result<()> {
         let wanted = self.left.saturating_add(self.padding);
         let skipped = io::copy(&mut self.source.by_ref().take(wanted), &mut io::sink())?;
-        (self.left, self.padding) = (0, 0);
+        (self.left, self.padding, self.map) = (0, 0, None);
         if skipped == wanted { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
-    /// The next header block; `None` for a block of zeros or a stream that ends where an entry could begin.
+    /// The next header; `None` for two blocks of zeros or a stream that ends where an entry could begin.
     fn header(&mut self) -> io::Result<Option<Header>> {
+        let is_empty = |header: &Header| header.as_bytes().iter().all(|byte| *byte == 0);
+        let Some(header) = self.block()?.filter(|header| !is_empty(header)) else {
+            // Readers differ in whether anything may follow a single one.
+            return match self.block()? {
+                Some(next) if !is_empty(&next) => {
+                    Err(io::Error::new(io::ErrorKind::InvalidData, "something follows an empty tar header"))
+                }
+                _ => Ok(None),
+            };
+        };
+        // The checksum field itself counts as blanks (POSIX ustar).
+        let bytes = header.as_bytes().iter().enumerate();
+        let sum: u32 =
+            bytes.map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum();
+        if header.cksum()? != sum {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a tar header has a wrong checksum"));
+        }
+        Ok(Some(header))
+    }
+
+    fn block(&mut self) -> io::Result<Option<Header>> {
         let mut header = Header::new_old();
         let mut filled = 0;
         while let Some(rest) = header.as_mut_bytes().get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -132,19 +189,6 @@ impl<R: Read> Tar<R> {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
-        }
-        let bytes = header.as_bytes();
-        if bytes.iter().all(|byte| *byte == 0) {
-            return Ok(None);
-        }
-        // The checksum field itself counts as blanks (POSIX ustar).
-        let sum: u32 = bytes
-            .iter()
-            .enumerate()
-            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) })
-            .sum();
-        if header.cksum()? != sum {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a tar header has a wrong checksum"));
         }
         Ok(Some(header))
     }
@@ -168,27 +212,35 @@ impl<R: Read> Tar<R> {
 
     fn pax(&mut self, size: u64, extended: &mut Extended) -> io::Result<()> {
         let bytes = self.extension(size)?;
+        let mut named = false;
         for record in tar::PaxExtensions::new(&bytes) {
             let record = record?;
             let value = || String::from_utf8_lossy(record.value_bytes()).into_owned();
+            let number = || match value().as_str() {
+                "" => Ok(None),
+                text => text.parse().map(Some).map_err(|_| io::ErrorKind::InvalidData),
+            };
+            let sparse = &mut extended.sparse;
             match record.key_bytes() {
-                b"path" => extended.path = Some(value()),
+                b"path" if !named => extended.path = Some(value()),
                 b"linkpath" => extended.link = Some(value()),
-                b"size" => extended.size = value().parse().ok(),
+                b"size" => extended.size = number()?,
+                // What is in `path` then is for readers that do not know this.
+                b"GNU.sparse.name" => {
+                    named = true;
+                    extended.path = Some(value());
+                }
+                b"GNU.sparse.major" => sparse.in_front = value() != "0",
+                b"GNU.sparse.realsize" | b"GNU.sparse.size" => sparse.size = number()?,
+                b"GNU.sparse.map" => sparse.blocks = Map::of_record(&value())?,
+                b"GNU.sparse.offset" => sparse.blocks.push((number()?.unwrap_or_default(), 0)),
+                b"GNU.sparse.numbytes" => {
+                    if let Some(last) = sparse.blocks.last_mut() {
+                        last.1 = number()?.unwrap_or_default();
+                    }
+                }
                 _ => {}
             }
-        }
-        Ok(())
-    }
-
-    /// Further blocks of an old GNU sparse map lie between the header and the content.
-    fn skip_sparse_map(&mut self, header: &Header) -> io::Result<()> {
-        let mut more = header.as_gnu().is_some_and(tar::GnuHeader::is_extended);
-        while more {
-            let mut block = [0; BLOCK as usize];
-            self.source.read_exact(&mut block)?;
-            // 21 entries of 24 bytes, then whether there is another block.
-            more = block.get(504).is_some_and(|byte| *byte == 1);
         }
         Ok(())
     }
@@ -197,12 +249,27 @@ impl<R: Read> Tar<R> {
 /// The content of the current entry.
 impl<R: Read> Read for Tar<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let wanted = into.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let stored = match self.map.as_ref().map(|map| map.step(into.len())) {
+            None => into.len(),
+            Some(Step::Stored(length)) => length,
+            Some(Step::Hole(length)) => {
+                self.holes += length as u64;
+                if self.holes > MAX_HOLES {
+                    return Err(sparse::broken());
+                }
+                into.iter_mut().take(length).for_each(|byte| *byte = 0);
+                self.map.iter_mut().for_each(|map| map.advance(length));
+                return Ok(length);
+            }
+            Some(Step::End) => return Ok(0),
+        };
+        let wanted = stored.min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let Some(into) = into.get_mut(..wanted).filter(|into| !into.is_empty()) else { return Ok(0) };
         match self.source.read(into)? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             read => {
                 self.left -= read as u64;
+                self.map.iter_mut().for_each(|map| map.advance(read));
                 Ok(read)
             }
         }
