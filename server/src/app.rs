@@ -27,6 +27,7 @@ use crate::handlers;
 use crate::heals::Heals;
 use crate::listen::Peer;
 use crate::mirror::Mirror;
+use crate::repeats::Repeats;
 use crate::sbom::Covered;
 use crate::shares::{Refused, Share, Shares, Source, Turns};
 use crate::telemetry::Metrics;
@@ -78,6 +79,8 @@ pub(crate) struct App {
     pub(crate) listed: Shares,
     /// Lists that are read from the database.
     pub(crate) lists: Turns,
+    /// Reads of what nobody may pull, by those who push or sign it.
+    pub(crate) reads: Repeats,
     pub(crate) heals: Heals,
     /// What admission reviews have together.
     pub(crate) reviews: review::Rooms,
@@ -121,6 +124,7 @@ impl App {
             arriving: Shares::new(ARRIVING.max(4 * config.manifests.max_size.as_usize())),
             listed: Shares::new(ARRIVING),
             lists: Turns::new(LISTS),
+            reads: Repeats::default(),
             heals: Heals::default(),
             reviews: review::Rooms::new(config.policy.admission_fetches),
             tasks,

@@ -15,6 +15,7 @@ pub mod listen;
 mod mirror;
 mod open;
 mod private;
+mod repeats;
 mod revocation;
 mod run;
 mod sbom;
