@@ -211,6 +211,11 @@ impl ClientError {
         }
     }
 
+    /// Whether what came is longer than what this client was to read.
+    pub fn is_too_large(&self) -> bool {
+        matches!(&*self.kind, ErrorKind::TooLarge { .. })
+    }
+
     /// Whether the registry says that it does not have this.
     pub fn is_not_found(&self) -> bool {
         self.status() == Some(StatusCode::NOT_FOUND)

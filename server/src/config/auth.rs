@@ -9,6 +9,7 @@ use rreg_oci::Glob;
 
 use super::error::Findings;
 use super::oidc::OidcIssuers;
+use super::secret::is_without_secrets;
 use super::section::section;
 use super::units::HumanDuration;
 
@@ -103,7 +104,7 @@ impl Auth {
         if let Some(url) = &self.url {
             let parsed = url::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
             let whole =
-                |url: &url::Url| url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+                |url: &url::Url| url.path() == "/" && url.fragment().is_none() && is_without_secrets(url);
             if !parsed.as_ref().is_some_and(whole) || !printable(url) {
                 findings.reject(
                     "auth.url",

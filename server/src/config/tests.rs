@@ -289,6 +289,37 @@ fn database_urls_are_checked_and_masked() {
     }
 }
 
+/// Every address: a login in it would be in logs and in `config print`.
+#[test]
+fn addresses_have_no_login_and_none_is_shown() {
+    let s3 = |endpoint: &str| {
+        format!(
+            "[storage]\nbackend = 's3'\n[storage.s3]\nbucket = 'b'\nallow_http = true\nendpoint = {endpoint}"
+        )
+    };
+    let gcs = "[storage]\nbackend = 'gcs'\n[storage.gcs]\nbucket = 'b'\nendpoint = 'https://ak:hunter2@h'";
+    let azure = "[storage]\nbackend = 'azure'\n[storage.azure]\naccount = 'a'\ncontainer = 'c'\nendpoint = 'https://ak:hunter2@h'";
+    for (file, field) in [
+        (s3("'http://ak:hunter2@127.0.0.1:1'"), "storage.s3.endpoint"),
+        (s3("'http://h/?token=hunter2'"), "storage.s3.endpoint"),
+        (s3("'ak:hunter2@h'"), "storage.s3.endpoint"),
+        (s3("['http://ak:hunter2@h']"), "storage.s3.endpoint"),
+        (gcs.to_owned(), "storage.gcs.endpoint"),
+        (azure.to_owned(), "storage.azure.endpoint"),
+        ("[auth]\nurl = 'https://u:hunter2@h'".to_owned(), "auth.url"),
+        ("[auth]\nurl = 'https://hunter2@h'".to_owned(), "auth.url"),
+        ("[[auth.oidc]]\nissuer = 'https://u:hunter2@h'\naudience = 'a'".to_owned(), "auth.oidc"),
+        ("[[upstreams]]\nname = 'a'\nurl = 'https://u:hunter2@h'".to_owned(), "upstreams[0].url"),
+    ] {
+        let error = refused(&file);
+        assert!(error.contains(field) && !error.contains("hunter2"), "{error}");
+    }
+    // Of a store that is not used the address is not looked at.
+    let loaded = load(Some("[storage.s3]\nendpoint = 'https://u:hunter2@h'"), &[], None).unwrap();
+    assert!(!loaded.to_toml().contains("hunter2"), "{}", loaded.to_toml());
+    assert_eq!(loaded.config.storage.s3.endpoint.as_deref(), Some("https://u:hunter2@h"));
+}
+
 #[test]
 fn an_empty_variable_unsets_an_optional_field() {
     let file = Some("[storage.s3]\nendpoint = 'https://h'");
