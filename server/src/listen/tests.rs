@@ -317,3 +317,16 @@ async fn more_clients_than_slots_wait() {
     assert!(read_all(&mut second).await.starts_with("HTTP/1.1 200"));
     server.stop().await;
 }
+
+/// Behind a proxy that does TLS for an address of a network, nothing else is taken; a loopback address has no network, and
+/// who says `insecure` wants it so.
+#[test]
+fn clear_text_is_refused_where_a_network_is() {
+    let tls_only = |address: &str, insecure| {
+        let server = config::Server { insecure, ..Default::default() };
+        Options::new(&server, address.parse().unwrap(), None).proxies.tls_only
+    };
+    assert!(tls_only("0.0.0.0:5000", false) && tls_only("[2001:db8::1]:5000", false));
+    assert!(!tls_only("0.0.0.0:5000", true) && !tls_only("127.0.0.1:5000", false));
+    assert!(!tls_only("[::ffff:127.0.0.1]:5000", false));
+}
