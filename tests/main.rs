@@ -32,6 +32,7 @@ mod malformed;
 mod mirror;
 mod plans;
 mod policy;
+mod readme;
 mod reclaim;
 mod reload;
 mod sbom;

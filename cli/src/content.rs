@@ -36,7 +36,7 @@ pub(crate) fn manifest_content(fetched: FetchedManifest) -> ManifestContent {
 }
 
 fn failed(what: String, error: &ClientError) -> ReadError {
-    ReadError { what, why: error.to_string() }
+    ReadError { what, why: error.to_string(), is_too_long: error.is_too_large() }
 }
 
 #[async_trait]

@@ -183,6 +183,13 @@ impl From<TransferError> for Failure {
     fn from(error: TransferError) -> Self {
         match error {
             TransferError::Client(error) => error.into(),
+            TransferError::Attached(error) => {
+                let mut failure = Self::from(error);
+                failure.message.insert_str(0, "what is attached to the image: ");
+                let more = "--no-referrers leaves it out";
+                failure.hint = Some(failure.hint.map_or(more.into(), |hint| format!("{hint}; {more}")));
+                failure
+            }
             TransferError::Image(error) => error.into(),
             TransferError::Interrupted(_) => Self::new(Exit::Input, error.to_string()),
             TransferError::Manifest { .. }

@@ -80,10 +80,15 @@ pub async fn write_records(storage: &Storage) -> Result<(), StorageError> {
 /// When the store fails or does not list them.
 pub async fn abort_unfinished(storage: &Storage, after: Duration) -> Result<usize, StorageError> {
     let found = storage.blobs().unfinished(after).await?;
+    let (mut aborted, mut failure) = (0, None);
     for upload in &found {
-        storage.blobs().abort(upload).await?;
+        match storage.blobs().abort(upload).await {
+            Ok(()) => aborted += 1,
+            // One that the store keeps keeps none of the others.
+            Err(error) => failure = failure.or(Some(error)),
+        }
     }
-    Ok(found.len())
+    failure.map_or(Ok(aborted), Err)
 }
 
 async fn settle_all(

@@ -23,6 +23,20 @@ pub struct ReadError {
     pub what: String,
     /// What went wrong.
     pub why: String,
+    /// It is longer than what was to be read: who made it chose that, and it stays so.
+    pub is_too_long: bool,
+}
+
+impl ReadError {
+    /// One that may pass.
+    pub fn new(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { what: what.into(), why: why.into(), is_too_long: false }
+    }
+
+    /// One of content that is longer than what was to be read.
+    pub fn too_long(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { is_too_long: true, ..Self::new(what, why) }
+    }
 }
 
 /// One repository to read from.
@@ -35,6 +49,7 @@ pub trait Content: Send + Sync {
     /// without a referrers API answers what its fallback tag says.
     async fn referrers(&self, subject: &Digest, limit: usize) -> Result<(Vec<Descriptor>, bool), ReadError>;
 
-    /// A whole blob; an error where it is absent, longer than `limit`, or not of this digest.
+    /// A whole blob; an error where it is absent, longer than `limit` ([`ReadError::is_too_long`]), or not of this
+    /// digest.
     async fn blob(&self, digest: &Digest, limit: usize) -> Result<Bytes, ReadError>;
 }

@@ -8,6 +8,7 @@
 //! - each layer is whole what its type says ([`is_evidence_content`]);
 //! - nothing that a runtime unpacks (a tar, a compressed stream, a file system) could begin where a layer begins.
 
+use bytes::Bytes;
 use rreg_oci::{Descriptor, ManifestKind, media_type};
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
@@ -63,18 +64,28 @@ pub async fn is_evidence(
         if config.size > MAX_CONFIG {
             return Ok(false);
         }
-        let limit = usize::try_from(config.size).unwrap_or(usize::MAX);
-        if !runs_nothing(&content.blob(&config.digest, limit).await?) {
+        let Some(bytes) = whole(content, config).await? else { return Ok(false) };
+        if !runs_nothing(&bytes) {
             return Ok(false);
         }
     }
     for layer in layers {
-        let limit = usize::try_from(layer.size).unwrap_or(usize::MAX);
-        if !is_evidence_content(&layer.media_type, &content.blob(&layer.digest, limit).await?) {
+        let Some(bytes) = whole(content, layer).await? else { return Ok(false) };
+        if !is_evidence_content(&layer.media_type, &bytes) {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// What a manifest names; `None` where it is longer than the manifest says, which no evidence is.
+async fn whole(content: &dyn Content, named: &Descriptor) -> Result<Option<Bytes>, ReadError> {
+    let limit = usize::try_from(named.size).unwrap_or(usize::MAX);
+    match content.blob(&named.digest, limit).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.is_too_long => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether a config describes nothing that runs, whatever its type: a runtime may not look at that. Cosign's signatures

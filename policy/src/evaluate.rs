@@ -61,6 +61,9 @@ pub fn evaluate(policies: &PolicySet, facts: &Facts, at: Point, context: &Evalua
 /// What helps where more is attached than is looked at.
 const FEWER: &str = "delete what is attached and not needed";
 
+/// What helps where a layer is fetched from elsewhere.
+const ALL_LAYERS: &str = "push the image with all its layers";
+
 /// What a mode makes of a failure.
 fn failure(mode: Mode) -> Outcome {
     match mode {
@@ -208,8 +211,19 @@ impl Inquiry<'_> {
             Ok(false) => Finding::fail(expected, "it is false", "see the policy's expression"),
             // Anybody can attach what takes too much.
             Err(error @ CelError::TooMuchWork) => Finding::fail(expected, error.to_string(), FEWER),
+            Err(error) if self.is_makers_choice(expression) => {
+                let found =
+                    format!("{error}; a layer is fetched from elsewhere, so that its size is not known");
+                Finding::fail(expected, found, ALL_LAYERS)
+            }
             Err(error) => Finding::error(expected, error.to_string(), "guard what may be missing with has()"),
         }
+    }
+
+    /// Whether an expression may fail for a size that whoever made the image has made unknown: there is none to calculate
+    /// with where a layer is fetched from elsewhere.
+    fn is_makers_choice(&self, expression: &Expression) -> bool {
+        expression.uses("image") && !self.facts.image.elsewhere.is_empty()
     }
 
     /// The limit that was passed, where more was attached than is looked at.

@@ -137,7 +137,8 @@ pub struct ImageFacts {
     /// image fail then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<String>,
-    /// Layers that are fetched from elsewhere: nobody here has looked at them, and their sizes are what is said.
+    /// Layers that are fetched from elsewhere, of an index one of each of its images: nobody here has looked at them, and their
+    /// sizes are what is said. Expressions see the largest number for [`Self::size`] then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub elsewhere: Vec<Digest>,
     /// Tags that name the digest, or an index that has it.
@@ -150,19 +151,20 @@ pub struct ImageFacts {
     pub parents: Vec<Digest>,
     /// Media type of the manifest.
     pub media_type: String,
-    /// Artifact type, where it has one.
+    /// Artifact type, where it has one. What runtimes take for an image has none, whatever it says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// Whether the request named it by digest. `None` where no request is judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<bool>,
-    /// `os/architecture[/variant]`: its own, or those of an index's children.
+    /// `os/architecture[/variant]`: its own, or those of an index's children, as they are written there. A part that is
+    /// left out is `unknown`. Nobody proves any of them.
     #[serde(default)]
     pub platforms: Vec<String>,
     /// Annotations of the manifest.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
-    /// Bytes of config and layers together; 0 for an index.
+    /// Bytes of config and layers together, as the manifest says them; of an index those of its largest image.
     #[serde(default)]
     pub size: u64,
     /// Layers' digests, the lowest first.
@@ -215,7 +217,8 @@ impl ImageFacts {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ConfigFacts {
-    /// `os/architecture[/variant]`.
+    /// `os/architecture[/variant]`, as it is written there; a part that is left out is `unknown`. Empty where nothing is
+    /// written, in an index what its entry says.
     pub platform: String,
     /// Who runs the process, as the config has it; empty is root.
     pub user: String,

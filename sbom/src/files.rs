@@ -106,7 +106,14 @@ impl Files {
             return complaints;
         }
         let link_bytes = content.link.as_ref().map_or(0, |target| weight_of_link(path, target));
-        content.packages.iter_mut().for_each(|found| found.package.in_spdx_words());
+        let cut = content.packages.iter_mut().filter_map(|found| {
+            let name = &found.package.name;
+            let why = format!("{name} has more licences than are kept of a package");
+            found.package.in_spdx_words().then(|| Complaint::new(FindingKind::TooMany, why))
+        });
+        let cut: Vec<Complaint> = cut.collect();
+        complaints.extend(cut.iter().filter(|_| counts).cloned());
+        content.complaints.extend(cut);
         let more = Kept::of(path, &content);
         let kept = if counts { self.counting } else { self.waiting }.with(more);
         let full = kept.exceeds(limits) || self.link_bytes + link_bytes > limits.link_bytes;

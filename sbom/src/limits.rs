@@ -47,7 +47,7 @@ impl Default for Limits {
             archive_entries: 200_000,
             archive_bytes: 512 << 20,
             packages_per_file: 25_000,
-            packages: 50_000,
+            packages: 40_000,
             kept_bytes: 12 << 20,
             owned: 2_000_000,
             link_bytes: 32 << 20,

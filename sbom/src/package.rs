@@ -1,5 +1,7 @@
 //! One package, as its database or metadata describes it.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 /// Whose package it is. The names are those of package URL types.
@@ -52,7 +54,7 @@ impl Ecosystem {
 }
 
 /// Most licences of one package.
-const MAX_LICENSES: usize = 64;
+const MAX_LICENSES: usize = 1000;
 
 /// The source package that a distribution built a package from. Advisories speak of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -136,15 +138,15 @@ impl Package {
         self.name.len() + source + rest.sum::<usize>()
     }
 
-    /// Its licences in SPDX's words, each once.
-    pub(crate) fn in_spdx_words(&mut self) {
-        let mut known: Vec<String> = Vec::new();
-        for license in self.licenses.iter().take(MAX_LICENSES).map(|license| crate::license::normal(license))
-        {
-            if !license.is_empty() && !known.contains(&license) {
-                known.push(license);
+    /// Its licences in SPDX's words, each once. Says whether some were left out.
+    pub(crate) fn in_spdx_words(&mut self) -> bool {
+        let written = std::mem::take(&mut self.licenses);
+        let mut known = HashSet::new();
+        for license in written.iter().take(MAX_LICENSES).map(|license| crate::license::normal(license)) {
+            if !license.is_empty() && known.insert(license.clone()) {
+                self.licenses.push(license);
             }
         }
-        self.licenses = known;
+        written.len() > MAX_LICENSES
     }
 }

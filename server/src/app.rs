@@ -10,7 +10,8 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use bytes::BytesMut;
-use http::header::HOST;
+use http::header::{HOST, LOCATION};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use rreg_auth::Caller;
 use rreg_oci::{ManifestLimits, Operation};
@@ -26,6 +27,7 @@ use crate::error::{ApiError, Cause};
 use crate::handlers;
 use crate::heals::Heals;
 use crate::listen::Peer;
+use crate::looks::Looks;
 use crate::mirror::Mirror;
 use crate::repeats::Repeats;
 use crate::sbom::Covered;
@@ -62,6 +64,8 @@ pub(crate) struct App {
     pub(crate) limits: ManifestLimits,
     pub(crate) allow_sparse: bool,
     pub(crate) reclaim_grace: Duration,
+    /// `server.absolute_locations`
+    absolute_locations: bool,
     pub(crate) pace: Pace,
     /// [`Stopping::begun`]
     pub(crate) stopping: CancellationToken,
@@ -82,6 +86,7 @@ pub(crate) struct App {
     /// Reads of what nobody may pull, by those who push or sign it.
     pub(crate) reads: Repeats,
     pub(crate) heals: Heals,
+    pub(crate) looks: Looks,
     /// What admission reviews have together.
     pub(crate) reviews: review::Rooms,
     /// Work that goes on when its client has left; waited for at the end.
@@ -110,6 +115,7 @@ impl App {
             },
             allow_sparse: config.manifests.allow_sparse,
             reclaim_grace: config.uploads.reclaim_grace.0,
+            absolute_locations: config.server.absolute_locations,
             pace: Pace {
                 idle: config.server.body_idle_timeout.0,
                 min_rate: config.server.body_min_rate.0,
@@ -126,6 +132,7 @@ impl App {
             lists: Turns::new(LISTS),
             reads: Repeats::default(),
             heals: Heals::default(),
+            looks: Looks::default(),
             reviews: review::Rooms::new(config.policy.admission_fetches),
             tasks,
             request_ids: RequestIds::new(),
@@ -173,7 +180,8 @@ impl App {
     }
 
     /// The answer, if it can be given from memory ([`crate::listen::Immediate`]).
-    pub(crate) fn immediate(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Response> {
+    pub(crate) fn immediate(&self, client: Peer, parts: &Parts) -> Option<Response> {
+        let Parts { method, uri, headers, .. } = parts;
         if !matches!(*method, Method::GET | Method::HEAD) {
             return None;
         }
@@ -185,7 +193,8 @@ impl App {
         };
         let permit = permit.ok()?;
         let answer = handlers::immediate(self, &permit, headers)?;
-        let seen = Seen::new(self, started, method, uri, headers, Some(permit.operation()));
+        let asked = Asked { client: Some(client), method, uri, headers };
+        let seen = Seen::new(self, started, asked, Some(permit.operation()));
         Some(seen.answered(self, answer.unwrap_or_else(ApiError::into_response)))
     }
 
@@ -198,17 +207,18 @@ impl App {
 
     async fn answer(self: &Arc<Self>, operation: Operation, context: Context, request: Request) -> Response {
         let (uri, headers) = (request.uri(), request.headers());
+        let asked = (uri, headers, context.tls);
         let caller = match self.auth.identify(headers, &context).await {
             Ok(caller) => caller,
             Err(rejected) => {
-                return self.auth.rejected(rejected, uri, headers, &[]).into_response();
+                return self.auth.rejected(rejected, asked, &[]).into_response();
             }
         };
         let permit = match self.auth.access.authorize(&caller, operation.clone()) {
             Ok(permit) => permit,
             Err(denied) => {
                 self.auth.trail.denied(&context, &caller.identity, &operation, &denied).await;
-                return self.auth.denied(denied, uri, headers, &operation).into_response();
+                return self.auth.denied(denied, asked, &operation).into_response();
             }
         };
         match handlers::dispatch(self, permit, &context, request).await {
@@ -223,27 +233,44 @@ impl App {
     }
 
     /// What is to be remembered of a request that is no operation.
-    pub(crate) fn seen(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Seen {
-        Seen::new(self, Instant::now(), method, uri, headers, None)
+    pub(crate) fn seen(&self, request: &Request) -> Seen {
+        Seen::new(self, Instant::now(), Asked::of(request), None)
     }
 }
 
 async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
     let _in_flight = app.metrics.in_flight();
     let started = Instant::now();
-    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-    let operation = app.parse(method, uri, headers);
-    let seen = Seen::new(&app, started, method, uri, headers, operation.as_ref().ok());
+    let operation = app.parse(request.method(), request.uri(), request.headers());
+    let seen = Seen::new(&app, started, Asked::of(&request), operation.as_ref().ok());
     let response = match operation {
-        Ok(operation) => app.answer(operation, seen.context(&request), request).await,
+        Ok(operation) => app.answer(operation, seen.context(), request).await,
         Err(error) => error.into_response(),
     };
     seen.answered(&app, response)
 }
 
-/// What metrics and log need of a request once it is answered.
+/// What a request says before its body.
+struct Asked<'a> {
+    client: Option<Peer>,
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+}
+
+impl<'a> Asked<'a> {
+    fn of(request: &'a Request) -> Self {
+        let client = request.extensions().get::<Peer>().copied();
+        Self { client, method: request.method(), uri: request.uri(), headers: request.headers() }
+    }
+}
+
+/// What metrics, log and trail need of a request once it is answered.
 pub(crate) struct Seen {
     started: Instant,
+    client: Option<Peer>,
+    /// What stands before paths of this registry in `Location`, where these are to be whole addresses.
+    base: Option<String>,
     id: HeaderValue,
     /// [`Operation::index`].
     operation: Option<usize>,
@@ -252,27 +279,24 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    fn new(
-        app: &App,
-        started: Instant,
-        method: &Method,
-        uri: &Uri,
-        headers: &HeaderMap,
-        operation: Option<&Operation>,
-    ) -> Self {
+    fn new(app: &App, started: Instant, asked: Asked<'_>, operation: Option<&Operation>) -> Self {
+        let Asked { client, method, uri, headers } = asked;
         let logged = tracing::enabled!(tracing::Level::INFO);
+        let tls = client.is_some_and(|client| client.tls);
         Self {
             started,
+            client,
+            base: app.absolute_locations.then(|| app.auth.base((uri, headers, tls))),
             id: app.request_ids.of(headers),
             operation: operation.map(Operation::index),
             target: logged.then(|| (method.clone(), review::asker::shown(app, uri))),
         }
     }
 
-    /// Where `request` comes from, for the audit trail.
-    pub(crate) fn context(&self, request: &Request) -> Context {
-        let peer = request.extensions().get::<Peer>();
-        Context { address: peer.map(|peer| peer.address.ip()), request_id: self.id.clone() }
+    /// Where the request comes from, for the audit trail.
+    pub(crate) fn context(&self) -> Context {
+        let tls = self.client.is_some_and(|client| client.tls);
+        Context { address: self.client.map(|client| client.address), tls, request_id: self.id.clone() }
     }
 
     /// Counts and logs the answer, and adds the headers that every answer has.
@@ -286,11 +310,25 @@ impl Seen {
         if let Some((method, path)) = self.target {
             let operation = self.operation.map_or("other", |index| Operation::NAMES[index]);
             let (status, elapsed_us) = (response.status().as_u16(), elapsed.as_micros());
-            tracing::info!(id, %method, path, status, operation, elapsed_us, "answered");
+            let client = self.client.map(|client| tracing::field::display(client.address));
+            tracing::info!(id, %method, path, status, operation, elapsed_us, client, "answered");
+        }
+        if let Some(base) = self.base {
+            make_absolute(response.headers_mut(), &base);
         }
         response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
         response.headers_mut().insert(REQUEST_ID, self.id);
         response
+    }
+}
+
+/// Puts `base` before a `Location` that is a path of this registry.
+fn make_absolute(headers: &mut HeaderMap, base: &str) {
+    let path = headers.get(LOCATION).and_then(|to| to.to_str().ok()).filter(|to| to.starts_with('/'));
+    // A request that names no host has none to be sent to.
+    let whole = path.filter(|_| !base.ends_with('/')).map(|path| format!("{base}{path}"));
+    if let Some(whole) = whole.and_then(|whole| HeaderValue::from_str(&whole).ok()) {
+        headers.insert(LOCATION, whole);
     }
 }
 

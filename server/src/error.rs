@@ -94,6 +94,11 @@ impl ApiError {
         &self.message
     }
 
+    /// Whether it is about stored content that is not what was stored.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.detail["quarantined"] == true
+    }
+
     /// The message, if content or a rule about it forbids what a role would allow.
     pub(crate) fn denial(&self) -> Option<&str> {
         (self.code == ErrorCode::Denied).then_some(&self.message)

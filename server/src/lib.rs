@@ -12,6 +12,7 @@ mod heals;
 pub mod health;
 mod hosts;
 pub mod listen;
+mod looks;
 mod mirror;
 mod open;
 mod private;

@@ -9,12 +9,13 @@
 
 mod connection;
 mod crowd;
+mod forwarded;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use crate::config;
 use crate::tls::Tls;
 use connection::Protocols;
 use crowd::{Client, Crowd, Queue};
+pub use forwarded::Proxies;
 
 /// Pause after the process ran out of file descriptors or memory: accepting again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -39,15 +41,14 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// Who sent a request; an extension of every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The other end of the connection.
-    pub address: SocketAddr,
-    /// Whether the connection is encrypted.
+    /// The other end of the connection, or whom a trusted proxy there names ([`Proxies`]).
+    pub address: IpAddr,
+    /// Whether its connection is encrypted.
     pub tls: bool,
 }
 
 /// Answers a request at once if nothing has to be waited for and its body does not matter, else gives `None`.
-pub type Immediate =
-    Arc<dyn Fn(&http::Method, &http::Uri, &http::HeaderMap) -> Option<Response> + Send + Sync>;
+pub type Immediate = Arc<dyn Fn(Peer, &http::request::Parts) -> Option<Response> + Send + Sync>;
 
 /// What is served.
 #[derive(Clone)]
@@ -80,6 +81,8 @@ pub struct Options {
     pub max_header_bytes: usize,
     /// TLS, when connections are encrypted.
     pub tls: Option<Arc<Tls>>,
+    /// Who is believed about clients.
+    pub proxies: Proxies,
     /// Whether something is in work that is waited for after `shutdown` while everybody is still served: until it is
     /// done, or half of `shutdown_timeout` is over.
     pub busy: Option<Busy>,
@@ -92,8 +95,13 @@ pub type Busy = Arc<dyn Fn() -> bool + Send + Sync>;
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Options {
-    /// The limits of a configuration.
-    pub fn new(server: &config::Server, tls: Option<Arc<Tls>>) -> Self {
+    /// The limits of a configuration, for a listener at `address`.
+    pub fn new(server: &config::Server, address: SocketAddr, tls: Option<Arc<Tls>>) -> Self {
+        let network = !address.ip().to_canonical().is_loopback();
+        let proxies = Proxies {
+            trusted: server.trusted_proxies.clone(),
+            tls_only: network && tls.is_none() && !server.insecure,
+        };
         Self {
             header_timeout: server.header_timeout.0,
             write_idle_timeout: server.body_idle_timeout.0,
@@ -101,6 +109,7 @@ impl Options {
             max_connections: usize::try_from(server.max_connections).unwrap_or(usize::MAX),
             max_header_bytes: server.max_header_bytes.as_usize(),
             tls,
+            proxies,
             busy: None,
         }
     }

@@ -121,7 +121,7 @@ pub async fn run(
     let reviews = serve_reviews(&config, &app, health.clone(), (ended.clone(), shutdown.clone())).await?;
     let router = Arc::clone(&app).router().merge(health);
     let reloaded = Arc::clone(&app);
-    let immediate: Immediate = Arc::new(move |method, uri, headers| app.immediate(method, uri, headers));
+    let immediate: Immediate = Arc::new(move |client, parts| app.immediate(client, parts));
     let site = Site { router, immediate: Some(immediate) };
 
     tokio::spawn(reload_on_hangup(hangup, reloaded, tls.is_some(), shutdown.clone()));
@@ -134,7 +134,7 @@ pub async fn run(
         Worker::new(&config.sbom, storage.clone(), sbom_metrics, config.manifests.max_size.as_usize());
     let listing = listing.start(&config.sbom, &shutdown);
     let busy: listen::Busy = Arc::new(move || !uploads.is_idle());
-    let options = Options { busy: Some(busy), ..Options::new(&config.server, tls) };
+    let options = Options { busy: Some(busy), ..Options::new(&config.server, address, tls) };
     tracing::info!(%address, tls = options.tls.is_some(), "listening");
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     auth.offer_bootstrap(&format!("{scheme}://{address}")).await?;
@@ -259,7 +259,8 @@ async fn serve_reviews(
     if knows_clients {
         router = router.layer(axum::Extension(OfApiServer));
     }
-    let options = Options { max_connections: REVIEW_CONNECTIONS, ..Options::new(&config.server, tls) };
+    let options =
+        Options { max_connections: REVIEW_CONNECTIONS, ..Options::new(&config.server, address, tls) };
     tracing::info!(%address, "listening for admission reviews");
     let serving = listen::serve(listener, router.merge(health), options, ended);
     Ok(Some(tokio::spawn(async move {

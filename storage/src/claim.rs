@@ -45,7 +45,12 @@ impl Storage {
         let is_new = known.is_none();
         let name = match (known, found) {
             // Compared below.
-            (Some(known), Some(_)) => known,
+            (Some(known), Some(found)) => {
+                if claim == Claim::Adopt {
+                    self.mark_again(&known, &found).await?;
+                }
+                known
+            }
             (Some(known), None) => {
                 // A database whose content is all in its rows recognises nothing, and any empty store would do for it.
                 if !self.recognise().await? && !adopt && !self.metadata.is_empty().await? {
@@ -84,15 +89,31 @@ impl Storage {
                 if is_new {
                     self.metadata.unname_installation(name).await?;
                 }
-                return Err(wrong("its marker is that of another registry"));
+                return Err(wrong(
+                    "its marker is empty or that of another registry; if somebody wrote over the marker and the store is \
+                     this database's all the same, `rreg fsck --adopt` writes it anew",
+                ));
             }
             Owner::Nobody => return Err(wrong("its marker is gone a moment after it was written")),
         }
         if unfinished && claim == Claim::Adopt {
             self.metadata.end_rebuild(name.clone()).await?;
         }
-        self.blobs = self.blobs.of_installation(name);
+        self.blobs = self.blobs.of_installation(name).held_by(self.metadata.clone());
+        // A disk without room, or a store that can only be read, is served. Before the first write it is tried again.
+        if let Err(error) = self.blobs.take_over().await {
+            tracing::warn!(%error, "the store could not be taken over from a copy of this database, if there is one");
+        }
         Ok(self)
+    }
+
+    /// Somebody may have written over the marker of this database's store: it is written anew where the store is known by
+    /// what is in it, or the marker says nothing.
+    async fn mark_again(&self, known: &str, found: &str) -> Result<(), StorageError> {
+        if self.blobs.owner(known).await? == Owner::Others && (self.recognise().await? || found.is_empty()) {
+            self.blobs.mark_anew(known).await?;
+        }
+        Ok(())
     }
 
     /// Everything that could be restored is: the database is the store's.

@@ -81,6 +81,14 @@ impl Storage {
         Self { blobs, metadata, options, damage }
     }
 
+    /// Quarantines content that was found damaged; [`Storage::open`] does it some time after it has answered so.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn set_aside(&self, record: &BlobRecord) -> Result<(), StorageError> {
+        self.metadata.quarantine(record.id, &record.content).await
+    }
+
     /// Reads a quarantined blob. Where its bytes are right it is served again: `true`.
     ///
     /// # Errors

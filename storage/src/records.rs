@@ -54,6 +54,15 @@ pub struct RecordedManifest {
     pub blobs: Vec<RecordedBlob>,
 }
 
+impl RecordedManifest {
+    /// Rows come in the order in which they were made, which a rebuilt database has another of.
+    fn ordered(mut self) -> Self {
+        self.tags.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+        self.blobs.sort_by_key(|blob| blob.digest.to_string());
+        self
+    }
+}
+
 /// A tag of a recorded manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -240,7 +249,8 @@ impl Storage {
             Some(meta) => self.blobs().record(&at, meta.size).await?.and_then(Result::ok),
             None => None,
         };
-        let rows = self.metadata().to_record(it).await?;
+        let said = said.map(RecordedManifest::ordered);
+        let rows = self.metadata().to_record(it).await?.map(RecordedManifest::ordered);
         Ok(said == rows || self.metadata().awaits_record(it).await?)
     }
 

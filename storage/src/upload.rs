@@ -218,8 +218,10 @@ impl Storage {
         let (mut at, mut moved) = (0, true);
         while at < segment.size {
             let Some(found) = self.blobs.get(&segment.key, Some(at..segment.size)).await? else {
-                // Cancelled or expired meanwhile.
-                return Err(StorageError::UnknownUpload(session.id));
+                // Cancelled or expired meanwhile; if not, the upload is there and its object is not.
+                self.metadata.upload(&session.repository, &session.id).await?;
+                let source = format!("an object of upload {} is missing", session.id).into();
+                return Err(object_store::Error::Generic { store: "object store", source }.into());
             };
             if found.meta.size != segment.size {
                 let sizes = format!("{} bytes instead of {}", found.meta.size, segment.size);

@@ -25,6 +25,7 @@ mod cves;
 mod issuer;
 mod oidc;
 mod private;
+mod proxies;
 mod rules;
 mod strangers;
 mod tokens;

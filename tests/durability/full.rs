@@ -142,3 +142,25 @@ async fn a_disk_that_others_filled_takes_deletions_and_heals() {
     assert_eq!(place.ready().await.0, 200);
     assert_eq!(place.push("d", random.bytes(MIB)).await.0, 201);
 }
+
+/// Killed on a disk that is full to the last byte, it starts from its reserve: what is there can be pulled and deleted.
+#[tokio::test]
+async fn it_starts_on_a_full_disk() {
+    let Some(disk) = Disk::mount() else { return };
+    let place = Place::start(&disk);
+    let mut random = Random::new(9);
+    for tag in ["a", "b"] {
+        assert_eq!(place.push(tag, random.bytes(MIB)).await.0, 201);
+    }
+    place.server.kill();
+    // What a SQLite that was closed well leaves behind is made anew at the start, which takes room.
+    fs::write(disk.path().join("junk"), vec![1; 40 * MIB]).unwrap_err();
+    let place = Place::start(&disk);
+    assert_eq!(place.get("a").await, 200);
+    assert_eq!(place.push("c", random.bytes(MIB)).await.0, 507);
+    assert_eq!(place.delete("a").await, 202);
+    assert_eq!((place.get("a").await, place.get("b").await), (404, 200));
+    fs::remove_file(disk.path().join("junk")).unwrap();
+    assert_eq!(place.ready().await.0, 200);
+    assert_eq!(place.push("c", random.bytes(MIB)).await.0, 201);
+}

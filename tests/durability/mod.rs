@@ -7,9 +7,12 @@
 //! * [`damage`]: stored bytes are truncated, flipped and removed behind the server's back.
 //! * [`trouble`]: `rreg serve` over a bucket behind a proxy that loses, breaks, delays and invents answers.
 //! * [`stray`]: the same with one wrong answer at a time.
+//! * [`lies`]: the same with answers that say what is not so.
 //! * [`storm`]: the random clients over such a bucket, with trouble of every kind from a seed.
 //! * [`recovery`]: the database is lost or comes from a backup, and the store is in trouble while it is restored.
 //! * [`foreign`]: the same over stores that were written by others, where they are installed.
+//! * [`ranges`]: parts of blobs that nobody has read whole.
+//! * [`copies`]: two copies of one database on one store, and markers that were written over.
 //! * [`full`]: a disk without room.
 //! * [`disconnect`]: clients that leave in the middle, and a server that is asked to stop.
 //!
@@ -24,6 +27,7 @@
 )]
 
 mod client;
+mod copies;
 mod damage;
 mod direct;
 mod disconnect;
@@ -31,9 +35,11 @@ pub(crate) mod faults;
 mod foreign;
 mod full;
 mod kill;
+mod lies;
 mod manifests;
 mod model;
 pub(crate) mod random;
+mod ranges;
 mod reclaim;
 mod recovery;
 pub(crate) mod server;

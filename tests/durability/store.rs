@@ -136,6 +136,30 @@ async fn what_cannot_be_pulled_is_pushed_again() {
     assert_eq!(status(&registry, &format!("/v2/{repository}/blobs/{}", layer.digest)).await.0, 200);
 }
 
+/// The first to ask is somebody who pushes, by an index above it or by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_has_missed_yet_is_pushed_again() {
+    let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &[]).await else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let layer = Blob::new(vec![9; 1 << 20]);
+    let image = Image::layered(&repository, 1).edited(|manifest| {
+        manifest["layers"][0] = layer.descriptor("application/vnd.oci.image.layer.v1.tar");
+    });
+    api.push_blob(&repository, &layer).await;
+    api.push(&repository, &image, Some("v1")).await;
+    let index = Image::index_of([image.clone()]);
+    api.push(&repository, &index, Some("all")).await;
+    let blobs = registry.objects().join("blobs");
+    fs::remove_dir_all(&blobs).unwrap();
+    fs::create_dir(&blobs).unwrap();
+    for reference in ["all".to_owned(), "v1".to_owned(), image.root().digest.to_string()] {
+        api.head(format!("/v2/{repository}/manifests/{reference}")).expect(404).await;
+    }
+    api.push_blob(&repository, &layer).await;
+    api.head(format!("/v2/{repository}/manifests/v1")).expect(200).await;
+    assert_eq!(status(&registry, &format!("/v2/{repository}/blobs/{}", layer.digest)).await.0, 200);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_store_is_noticed_at_the_start() {
     let Some((mut one, _)) = registry_with_a_blob().await else { return };

@@ -99,6 +99,11 @@ impl Child {
         self.child.stdout.take()
     }
 
+    /// The process's input, once.
+    pub(crate) fn take_stdin(&mut self) -> Option<std::process::ChildStdin> {
+        self.child.stdin.take()
+    }
+
     /// The exit status if it has ended.
     pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()

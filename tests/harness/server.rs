@@ -78,6 +78,23 @@ impl Registry {
         replica
     }
 
+    /// Another process over a copy of this one's files of a database, which is stopped, and over the same objects.
+    pub(crate) fn copy(&self) -> Self {
+        let home = RunDir::get().subdir("rreg-");
+        let (from, to) = (self.home().join("data"), home.path().join("data"));
+        fs::create_dir(&to).unwrap();
+        for entry in fs::read_dir(&from).unwrap().map(Result::unwrap) {
+            if entry.path().is_file() {
+                fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+        if from.join("objects").exists() {
+            std::os::unix::fs::symlink(from.join("objects"), to.join("objects")).unwrap();
+        }
+        let settings = self.settings.clone();
+        Self { process: None, address: String::new(), settings, home: Some(home) }
+    }
+
     /// Starts the process over whatever is in its directory.
     pub(crate) fn resume(&mut self) {
         let home = self.home();

@@ -28,6 +28,7 @@ const ACCOUNT_KEY: &str =
 pub(crate) enum Maker {
     Versity,
     Moto,
+    Minio,
     Azurite,
 }
 
@@ -72,6 +73,20 @@ impl Store {
                 .arg("posix")
                 .arg(objects(home.path())),
             Maker::Moto => command.args(["-H", "127.0.0.1", "-p", &port]),
+            Maker::Minio => command
+                .env("HOME", home.path())
+                .env("MINIO_ROOT_USER", ACCESS_KEY)
+                .env("MINIO_ROOT_PASSWORD", SECRET_KEY)
+                .env("MINIO_UPDATE", "off")
+                .args([
+                    "server",
+                    "--quiet",
+                    "--address",
+                    &address.to_string(),
+                    "--console-address",
+                    "127.0.0.1:0",
+                ])
+                .arg(objects(home.path())),
             Maker::Azurite => command
                 .args(["--blobHost", "127.0.0.1", "--blobPort", &port, "--skipApiVersionCheck", "--silent"])
                 .arg("--location")
@@ -92,7 +107,7 @@ impl Store {
         let authorities = pem.map(|pem| reqwest::Certificate::from_pem(&pem).unwrap());
         let client = reqwest::Client::builder().no_proxy().tls_certs_only(authorities).build().unwrap();
         let request = match self.maker {
-            Maker::Versity | Maker::Moto => {
+            Maker::Versity | Maker::Moto | Maker::Minio => {
                 let signer = AmazonS3Builder::new()
                     .with_region("us-east-1")
                     .with_endpoint(format!("{}://{address}", self.scheme()))
@@ -135,7 +150,7 @@ impl Store {
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
         let endpoint = format!("{}://{}", self.scheme(), self.direct.unwrap_or(self.proxy.address()));
         match self.maker {
-            Maker::Versity | Maker::Moto => vec![
+            Maker::Versity | Maker::Moto | Maker::Minio => vec![
                 ("RREG_STORAGE__BACKEND", "s3".into()),
                 ("RREG_STORAGE__S3__BUCKET", "images".into()),
                 ("RREG_STORAGE__S3__REGION", "us-east-1".into()),
@@ -170,9 +185,15 @@ impl Store {
         self.maker == Maker::Moto
     }
 
-    /// Whether it keeps parts of uploads that were never ended for ever.
-    pub(crate) fn keeps_unfinished(&self) -> bool {
+    /// Whether it speaks S3, with uploads in parts that are begun and ended.
+    pub(crate) fn is_s3(&self) -> bool {
         self.maker != Maker::Azurite
+    }
+
+    /// Whether it lists uploads that were never ended. MinIO does so for a whole key only, and ends them by itself after a
+    /// day (`stale_uploads_expiry`).
+    pub(crate) fn lists_unfinished(&self) -> bool {
+        matches!(self.maker, Maker::Versity | Maker::Moto)
     }
 }
 
@@ -209,6 +230,7 @@ impl Maker {
         match self {
             Self::Versity => "versitygw",
             Self::Moto => "moto_server",
+            Self::Minio => "minio",
             Self::Azurite => "azurite-blob",
         }
     }

@@ -5,6 +5,7 @@ mod copies;
 mod evict;
 mod hostile;
 mod lists;
+mod lost;
 mod many;
 mod names;
 mod origin;

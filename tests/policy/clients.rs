@@ -74,3 +74,33 @@ async fn crane() {
     };
     refused_until_signed("crane", &pull).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rreg_says_that_it_is_what_is_attached() {
+    let Some(home) = Home::for_programs(&[]) else { return };
+    let desk = Desk::new();
+    desk.set("signed", &signed("enforce", "pull"));
+    let Some(registry) = desk.registry(Backend::SqliteDirectory).await else { return };
+    let repository = registry.repository();
+    let image = Image::of_files(&[("hello", b"hello")], "amd64");
+    registry.api().push(&repository, &image, Some("v1")).await;
+    desk.sign(&registry, &repository, "v1", &desk.team);
+    let attached = Image::of_files(&[("notes", b"notes")], "amd64").about(&image.root().descriptor());
+    registry.api().push(&repository, &attached, None).await;
+    let name = format!("{}/{repository}:v1", registry.address());
+    let rreg = |args: &[&str]| run(home.command(env!("CARGO_BIN_EXE_rreg")).args(args));
+    let (good, said) = rreg(&["pull", &name, "all.tar"]);
+    assert!(
+        !good && said.contains("what is attached to the image: ") && said.contains("--no-referrers"),
+        "{said}"
+    );
+    assert!(rreg(&["pull", "--no-referrers", &name, "image.tar"]).0);
+    // A registry that says by a code what it has not is one.
+    for verb in ["show", "get"] {
+        let (good, said) = rreg(&["policy", verb, registry.address(), "none"]);
+        assert!(!good && said.contains("no policy none") && !said.contains("a registry?"), "{said}");
+    }
+    for of in ["policy", "trust"] {
+        assert!(rreg(&[of, "ls", registry.address()]).0 && rreg(&[of, "rm", "--help"]).0, "{of}");
+    }
+}

@@ -60,7 +60,7 @@ impl Audit {
         let value: Vec<_> = events.iter().map(json_of).collect();
         output.result(&json!({"events": value}), || {
             let rows: Vec<_> = events.iter().map(row_of).collect();
-            table(["TIME", "WHO", "WHAT", "OUTCOME", "ON", "RULE", "FROM"], &rows)
+            table(["TIME", "WHO", "FROM", "WHAT", "OUTCOME", "ON", "RULE"], &rows)
         })
     }
 }
@@ -99,11 +99,12 @@ fn row_of(event: &AuditEvent) -> [String; 7] {
     [
         timestamp(event.at),
         event.actor.clone(),
+        from,
         event.event.clone(),
         event.outcome.clone(),
         on.join(" "),
+        // A refusal's whole text, longer than all else.
         event.rule.clone(),
-        from,
     ]
     .map(|cell| plain(&cell))
 }

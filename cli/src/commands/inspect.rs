@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use futures_util::{StreamExt as _, stream};
-use rreg_oci::{Descriptor, Digest, Manifest, ManifestKind, Reference, RepositoryName, media_type};
+use rreg_oci::{Descriptor, Digest, Manifest, ManifestKind, Reference, RepositoryName, names_rootfs};
 use rreg_runtime::RegistryClient;
 use rreg_runtime::transfer::{Origin, Platform};
 use serde::Serialize;
@@ -86,14 +86,18 @@ impl Inspect {
         output.result(&value, || human(&value, &parsed))
     }
 
-    /// The configuration of an image. That of an artifact may be anything and is not read.
+    /// The configuration of what runtimes take for an image. That of an artifact may be anything and is not shown.
     async fn config(&self, client: &RegistryClient, manifest: &Manifest) -> Result<Option<Value>, Failure> {
-        const CONFIGS: [&str; 2] = [media_type::OCI_CONFIG, "application/vnd.docker.container.image.v1+json"];
-        let Some(config) = manifest.config.as_ref().filter(|c| CONFIGS.contains(&c.media_type.as_str()))
-        else {
-            return Ok(None);
+        let is_image = manifest.is_image();
+        let may_be = |config: &&Descriptor| match is_image {
+            Some(is_image) => is_image,
+            None => config.size <= MAX_CONFIG,
         };
+        let Some(config) = manifest.config.as_ref().filter(may_be) else { return Ok(None) };
         let bytes = client.fetch_blob(&self.image.repository, config, MAX_CONFIG).await?;
+        if is_image.is_none() && !names_rootfs(&bytes).unwrap_or(false) {
+            return Ok(None);
+        }
         let wrong =
             |e| Failure::new(Exit::Refused, format!("the configuration {} is not JSON: {e}", config.digest));
         serde_json::from_slice(&bytes).map(Some).map_err(wrong)

@@ -8,6 +8,7 @@ use super::config::Place;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
 use crate::text::{table, timestamp};
+use rreg_server::config::AuthMode;
 
 /// What `rreg user` can do.
 #[derive(Debug, Subcommand)]
@@ -72,6 +73,7 @@ impl User {
                         Failure::new(Exit::Refused, why).hint("`rreg user passwd` sets a new password")
                     );
                 }
+                tell_if_open(&accounts, output);
                 accounts.close().await;
                 show(output, name.as_str(), password.shown)
             }
@@ -117,6 +119,13 @@ impl User {
                 show(output, name.as_str(), password.shown)
             }
         }
+    }
+}
+
+/// Who makes a user expects that logins are asked for.
+fn tell_if_open(accounts: &Accounts, output: &Output) {
+    if accounts.config.auth.mode == AuthMode::Open {
+        output.note("this registry asks nobody to log in: its configuration has auth.mode = \"open\"");
     }
 }
 

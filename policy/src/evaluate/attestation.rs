@@ -245,6 +245,9 @@ impl Inquiry<'_> {
             Ok(true) => Came::Through,
             Ok(false) => Came::Not("an attestation for which the expression is false".into()),
             Err(error @ CelError::TooMuchWork) => Came::Not(format!("an attestation for which {error}")),
+            Err(error) if self.is_makers_choice(expression) => {
+                Came::Not(format!("an attestation for which {error}"))
+            }
             Err(error) => Came::Unsure(format!("an attestation for which {error}")),
         }
     }

@@ -2,12 +2,12 @@
 
 use chrono::{DateTime, Duration, Utc};
 
-use super::Inquiry;
 use super::reason::{Finding, few};
+use super::{ALL_LAYERS, Inquiry};
 use crate::decision::{Outturn, Point};
 use crate::facts::{ConfigFacts, Fact};
 use crate::rules::words::age_text;
-use crate::rules::{ImageRule, Pattern};
+use crate::rules::{ImageRule, Pattern, PlatformPattern};
 
 const MIB: u64 = 1 << 20;
 
@@ -171,7 +171,7 @@ impl Inquiry<'_> {
         )
     }
 
-    fn platforms(&self, allowed: &[Pattern]) -> Finding {
+    fn platforms(&self, allowed: &[PlatformPattern]) -> Finding {
         let expected = format!("only for {}", any_of(allowed));
         let platforms = &self.facts.image.platforms;
         if platforms.is_empty() {
@@ -215,7 +215,7 @@ impl Inquiry<'_> {
         if let Some(layer) = image.elsewhere.first() {
             let found =
                 format!("the layer {layer} is fetched from elsewhere, and its size is not known here");
-            return Finding::fail(expected, found, "push the image with all its layers");
+            return Finding::fail(expected, found, ALL_LAYERS);
         }
         let found = format!("{:.1} MiB", image.size as f64 / MIB as f64);
         Finding::of(
@@ -266,7 +266,7 @@ fn exposes(text: &str, port: u16) -> bool {
     }
 }
 
-fn any_of(patterns: &[Pattern]) -> String {
+fn any_of(patterns: &[impl std::fmt::Display]) -> String {
     let texts: Vec<String> = patterns.iter().map(ToString::to_string).collect();
     texts.join(" or ")
 }

@@ -231,6 +231,6 @@ async fn referrers_index(
     subject: &Digest,
 ) -> Result<Option<ManifestContent>, ReadError> {
     let text = subject.referrers_tag();
-    let tag = text.parse().map_err(|error| ReadError { what: text, why: format!("{error}") })?;
+    let tag = text.parse().map_err(|error| ReadError::new(text, format!("{error}")))?;
     content.manifest(&Reference::Tag(tag)).await
 }

@@ -1,9 +1,10 @@
 //! What an image says of itself, in its manifest and config.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chrono::{DateTime, Utc};
-use rreg_oci::{Descriptor, Digest, Manifest, ManifestKind, Reference, media_type};
+use rreg_oci::{Descriptor, Digest, Manifest, ManifestKind, Reference, names_rootfs};
 use serde::Deserialize;
 
 use super::index::{attestation_of, is_for_nobody};
@@ -44,20 +45,21 @@ pub async fn image_facts(
         }
     };
     let mut missed = Missed::default();
-    let configs = match manifest.kind {
-        ManifestKind::Image => match config(content, &manifest, limits).await {
-            Ok(config) => config.into_iter().collect(),
+    let from = Source { content, limits, left: AtomicUsize::new(limits.max_total) };
+    let Seen { configs, size, elsewhere } = match manifest.kind {
+        ManifestKind::Image => match config(&from, &manifest).await {
+            Ok(config) => Seen::of(&manifest, config),
             Err(Unseen::Unread(error)) => return Err(error),
             Err(Unseen::Unreadable(why)) => {
                 missed.for_good.push(why);
-                Vec::new()
+                Seen::of(&manifest, None)
             }
         },
-        ManifestKind::Index => children(content, &manifest, &mut missed, limits).await,
+        ManifestKind::Index => children(&from, &manifest, &mut missed).await,
     };
     let mut platforms: Vec<String> = match manifest.kind {
         ManifestKind::Image => Vec::new(),
-        ManifestKind::Index => images(&manifest).filter_map(Descriptor::platform_text).collect(),
+        ManifestKind::Index => images(&manifest).filter_map(platform_of).collect(),
     };
     platforms.extend(configs.iter().map(|config| config.platform.clone()).filter(|text| !text.is_empty()));
     platforms.sort();
@@ -66,26 +68,23 @@ pub async fn image_facts(
         let labels = || configs.iter().find_map(|config| config.labels.get(name));
         manifest.annotations.get(name).or_else(labels).filter(|text| !text.is_empty()).cloned()
     };
-    let blobs = manifest.config.iter().chain(&manifest.layers);
-    let is_elsewhere = |layer: &&Descriptor| {
-        media_type::is_nondistributable(&layer.media_type)
-            || layer.urls.as_ref().is_some_and(|urls| !urls.is_empty())
-    };
+    // One that says nothing of an artifact but its config's type has none, and an image is none whatever it says.
+    let is_image = manifest.is_image() == Some(true) || !configs.is_empty();
     let facts = ImageFacts {
         registry: registry.to_owned(),
         repository: repository.to_owned(),
         unknown: false,
         incomplete: missed.unread.clone(),
         unread: missed.for_good,
-        elsewhere: manifest.layers.iter().filter(is_elsewhere).map(|layer| layer.digest).collect(),
+        elsewhere,
         tags: tags.to_vec(),
         digest: image.digest,
         parents: parents.to_vec(),
         media_type: manifest.media_type.clone(),
-        artifact_type: own_artifact_type(&manifest),
+        artifact_type: manifest.artifact_type.filter(|_| !is_image),
         pinned: None,
         platforms,
-        size: blobs.map(|blob| blob.size).fold(0, u64::saturating_add),
+        size,
         layers: manifest.layers.iter().map(|layer| layer.digest).collect(),
         base_name: stated(BASE_NAME),
         base_digest: stated(BASE_DIGEST).and_then(|text| text.parse().ok()),
@@ -95,18 +94,52 @@ pub async fn image_facts(
     Ok((facts, missed.unread))
 }
 
-/// The artifact type, where it is not just the type of an image's config.
-fn own_artifact_type(manifest: &Manifest) -> Option<String> {
-    manifest.artifact_type.clone().filter(|kind| !is_config(kind))
-}
-
-fn is_config(kind: &str) -> bool {
-    matches!(kind, media_type::OCI_CONFIG | media_type::DOCKER_CONFIG)
-}
-
 /// The entries of an index that are images, not attestations about them.
 fn images(index: &Manifest) -> impl Iterator<Item = &Descriptor> {
     index.manifests.iter().filter(|entry| attestation_of(entry).is_none() || !is_for_nobody(entry))
+}
+
+/// What an entry of an index says of its platform.
+fn platform_of(entry: &Descriptor) -> Option<String> {
+    let said = entry.platform.as_ref()?;
+    Some(platform(
+        ["os", "architecture", "variant"]
+            .map(|name| said.get(name).and_then(|value| value.as_str()).unwrap_or_default()),
+    ))
+}
+
+/// A platform in words. A part that is left out, or cannot be one, is unknown: it may be any.
+fn platform([os, architecture, variant]: [&str; 3]) -> String {
+    let part = |text: &str| match text.is_empty() || text.contains('/') {
+        true => "unknown".to_owned(),
+        false => text.to_owned(),
+    };
+    let text = format!("{}/{}", part(os), part(architecture));
+    if variant.is_empty() { text } else { format!("{text}/{variant}") }
+}
+
+/// What was seen of an image, or of those of an index.
+#[derive(Default)]
+struct Seen {
+    configs: Vec<ConfigFacts>,
+    /// Of the largest, in bytes.
+    size: u64,
+    /// Layers that are fetched from elsewhere.
+    elsewhere: Vec<Digest>,
+}
+
+impl Seen {
+    fn of(manifest: &Manifest, config: Option<ConfigFacts>) -> Self {
+        let blobs = manifest.config.iter().chain(&manifest.layers);
+        let is_elsewhere = |layer: &&Descriptor| {
+            layer.is_external() || layer.urls.as_ref().is_some_and(|urls| !urls.is_empty())
+        };
+        Self {
+            configs: config.into_iter().collect(),
+            size: blobs.map(|blob| blob.size).fold(0, u64::saturating_add),
+            elsewhere: manifest.layers.iter().filter(is_elsewhere).map(|layer| layer.digest).collect(),
+        }
+    }
 }
 
 /// What of an index was not looked at.
@@ -116,6 +149,14 @@ struct Missed {
     unread: Vec<String>,
     /// What stays so.
     for_good: Vec<String>,
+}
+
+/// Where configs are read from, and how much more of them.
+struct Source<'a> {
+    content: &'a dyn Content,
+    limits: &'a Limits,
+    /// Bytes.
+    left: AtomicUsize,
 }
 
 /// Why nothing is known of one image.
@@ -131,66 +172,83 @@ impl From<ReadError> for Unseen {
     }
 }
 
-/// The configs of an index's children. An index in an index is named, not followed.
-async fn children(
-    content: &dyn Content,
-    index: &Manifest,
-    missed: &mut Missed,
-    limits: &Limits,
-) -> Vec<ConfigFacts> {
-    let limit = limits.max_referrers;
+/// What there is in an index's children. An index in an index is named, not followed.
+async fn children(from: &Source<'_>, index: &Manifest, missed: &mut Missed) -> Seen {
+    let limit = from.limits.max_referrers;
     if images(index).count() > limit {
         missed.for_good.push(format!("the index has more than {limit} images; {limit} were looked at"));
     }
-    let reads = images(index)
-        .take(limit)
-        .map(|entry| async move { (entry.digest, child(content, entry, limits).await) });
+    let reads =
+        images(index).take(limit).map(|entry| async move { (entry.digest, child(from, entry).await) });
     let read = in_turn(reads.collect()).await;
-    let mut configs = Vec::new();
+    let mut seen = Seen::default();
     for (digest, one) in read {
         match one {
-            Ok(config) => configs.push(config),
+            Ok(child) => {
+                seen.configs.extend(child.configs);
+                seen.size = seen.size.max(child.size);
+                seen.elsewhere.extend(child.elsewhere.into_iter().take(1));
+            }
             Err(Unseen::Unreadable(why)) => missed.for_good.push(format!("{digest} in the index: {why}")),
             Err(Unseen::Unread(error)) => {
                 missed.unread.push(format!("the image {digest} of the index: {error}"));
             }
         }
     }
-    configs
+    seen
 }
 
-/// The config of one image. A runtime may run one without a known config too, so that one has an empty config here.
-async fn child(content: &dyn Content, entry: &Descriptor, limits: &Limits) -> Result<ConfigFacts, Unseen> {
-    let failed = |why: String| ReadError { what: format!("the manifest {}", entry.digest), why };
-    let read = content.manifest(&Reference::Digest(entry.digest)).await?;
+/// One image of an index. A runtime may run one without a known config too, so that one has an empty config here.
+async fn child(from: &Source<'_>, entry: &Descriptor) -> Result<Seen, Unseen> {
+    let failed = |why: String| ReadError::new(format!("the manifest {}", entry.digest), why);
+    let read = from.content.manifest(&Reference::Digest(entry.digest)).await?;
     let manifest = read.ok_or_else(|| failed("it is not there".to_owned()))?;
     let manifest = parse(&manifest).map_err(Unseen::Unreadable)?;
     if manifest.kind == ManifestKind::Index {
         return Err(Unseen::Unreadable("it is an index, whose images are not looked at".to_owned()));
     }
-    let platform = entry.platform_text().unwrap_or_default();
-    let nothing = || ConfigFacts { platform, ..ConfigFacts::default() };
-    Ok(config(content, &manifest, limits).await?.unwrap_or_else(nothing))
+    let named = platform_of(entry);
+    let config = match config(from, &manifest).await? {
+        Some(config) => {
+            let said = Some(config.platform).filter(|text| !text.is_empty()).or(named);
+            ConfigFacts { platform: said.unwrap_or_else(|| platform([""; 3])), ..config }
+        }
+        None => ConfigFacts { platform: named.unwrap_or_default(), ..ConfigFacts::default() },
+    };
+    Ok(Seen::of(&manifest, Some(config)))
 }
 
-/// The config of an image; an artifact's may be anything and is not read.
-async fn config(
-    content: &dyn Content,
-    manifest: &Manifest,
-    limits: &Limits,
-) -> Result<Option<ConfigFacts>, Unseen> {
-    let Some(config) = manifest.config.as_ref().filter(|config| is_config(&config.media_type)) else {
+/// The config of what runtimes take for an image. That of an artifact may be anything and says nothing here.
+async fn config(from: &Source<'_>, manifest: &Manifest) -> Result<Option<ConfigFacts>, Unseen> {
+    let is_image = manifest.is_image();
+    let Some(config) = manifest.config.as_ref().filter(|_| is_image != Some(false)) else {
         return Ok(None);
     };
     let failed = |why: String| Unseen::Unreadable(format!("the config {}: {why}", config.digest));
-    let limit = usize::try_from(config.size).unwrap_or(usize::MAX);
-    if limit > limits.max_evidence {
-        return Err(failed(format!("it has {limit} bytes, more than the limit of {}", limits.max_evidence)));
+    if config.is_external() {
+        return Err(failed("it is fetched from elsewhere".to_owned()));
     }
-    let bytes = content.blob(&config.digest, limit).await?;
+    let limit = from.limits.max_evidence;
+    if config.size > limit as u64 {
+        return Err(failed(format!("it has {} bytes, more than the limit of {limit}", config.size)));
+    }
+    // Whatever the manifest says of its length: not every runtime looks at that.
+    let bytes = match from.content.blob(&config.digest, limit).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_too_long => return Err(failed(error.to_string())),
+        Err(error) => return Err(Unseen::Unread(error)),
+    };
+    let no_config = |error: serde_json::Error| failed(format!("it is no config: {error}"));
+    if is_image.is_none() && !names_rootfs(&bytes).map_err(no_config)? {
+        return Ok(None);
+    }
+    let take = |left: usize| left.checked_sub(bytes.len());
+    if from.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+        let limit = from.limits.max_total;
+        return Err(failed(format!("with the others it has more than the limit of {limit} bytes")));
+    }
     names::check(&bytes, &names::CONFIG).map_err(failed)?;
-    let wire: Wire =
-        serde_json::from_slice(&bytes).map_err(|error| failed(format!("it is no config: {error}")))?;
+    let wire: Wire = serde_json::from_slice(&bytes).map_err(no_config)?;
     Ok(Some(wire.facts()))
 }
 
@@ -218,13 +276,13 @@ struct Run {
 impl Wire {
     fn facts(self) -> ConfigFacts {
         let run = self.config.unwrap_or_default();
-        let platform = [self.os, self.architecture, self.variant];
-        let platform: Vec<String> = platform.into_iter().flatten().filter(|part| !part.is_empty()).collect();
+        let said = [self.os, self.architecture, self.variant].map(Option::unwrap_or_default);
+        let says_any = said.iter().any(|part| !part.is_empty());
         let created = self.created.and_then(|text| DateTime::parse_from_rfc3339(&text).ok());
         let environment = run.env.unwrap_or_default();
         let names = environment.iter().map(|entry| entry.split('=').next().unwrap_or_default().to_owned());
         ConfigFacts {
-            platform: platform.join("/"),
+            platform: if says_any { platform(said.each_ref().map(String::as_str)) } else { String::new() },
             user: run.user.unwrap_or_default(),
             labels: run.labels.unwrap_or_default(),
             created: created.map(|time| time.with_timezone(&Utc)),

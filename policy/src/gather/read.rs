@@ -52,8 +52,8 @@ impl std::fmt::Display for Named<'_> {
     }
 }
 
-/// Reads the evidence in these manifests, in their order, and of each manifest the last layer first. What cannot be read is said in `incomplete`, and what lies past
-/// a limit in `unread`.
+/// Reads the evidence in these manifests, in their order, and of each manifest the last layer first. What cannot be read
+/// is said in `incomplete`, and what lies past a limit or is longer than its manifest says in `unread`.
 pub async fn evidence_of(
     content: &dyn Content,
     attachments: &[Attachment],
@@ -64,14 +64,16 @@ pub async fn evidence_of(
         let limit = usize::try_from(named.layer.size).unwrap_or(usize::MAX);
         let read = content.blob(&named.layer.digest, limit).await;
         read.map(|bytes| piece(named.attachment, named.kind, named.layer, bytes))
-            .map_err(|error| format!("{named}: {error}"))
+            .map_err(|error| (error.is_too_long, format!("{named}: {error}")))
     });
     let read = in_turn(reads.collect()).await;
     let mut evidence = Vec::with_capacity(read.len());
     for one in read {
         match one {
             Ok(piece) => evidence.push(piece),
-            Err(why) => incomplete.push(why),
+            // Longer than its manifest says.
+            Err((true, why)) => unread.push(why),
+            Err((false, why)) => incomplete.push(why),
         }
     }
     evidence

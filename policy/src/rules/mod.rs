@@ -12,6 +12,7 @@ pub(crate) mod error;
 pub(crate) mod forms;
 mod matcher;
 pub(crate) mod node;
+mod platform;
 mod read;
 mod read_rules;
 mod rule;
@@ -31,6 +32,7 @@ use rreg_oci::{Digest, Glob};
 pub use cel::{CelError, Expression};
 pub use error::{Place, PolicyError, PolicyErrors};
 pub use matcher::{Matcher, Need, Signers, TextMatch, TrustReference, Who};
+pub use platform::PlatformPattern;
 pub use rule::{Ask, AttestationRule, Exemption, FailRule, ImageRule, Rule, SbomRule, VulnsRule, Which};
 pub use schema::policy_schema;
 pub use set::PolicySet;
@@ -90,8 +92,10 @@ pub struct Match {
     pub repos: Vec<Glob>,
     /// Tags. An image without a tag is not meant where there are some.
     pub tags: Vec<Glob>,
-    /// Platforms. An image that names none is meant: leaving it out is no way around a policy.
-    pub platforms: Vec<Glob>,
+    /// Platforms, in whatever spelling. An image that names none, or leaves out a part, is meant: leaving it out is no way
+    /// around a policy. What is named is what the image says of itself: one that says another platform than it is for is
+    /// not meant, and runtimes may run it all the same.
+    pub platforms: Vec<PlatformPattern>,
 }
 
 /// What happens where a rule cannot be decided.
@@ -124,6 +128,9 @@ impl Match {
     fn matches(&self, image: &ImageFacts) -> bool {
         let any =
             |globs: &[Glob], names: &[String]| globs.iter().any(|g| names.iter().any(|name| g.matches(name)));
+        let on_platform = |platform: &String| {
+            platform::may_be_any(platform) || self.platforms.iter().any(|known| known.matches(platform))
+        };
         let registry = || self.registries.iter().any(|pattern| pattern.matches(&image.registry));
         (self.registries.is_empty() || image.unknown && image.registry.is_empty() || registry())
             && (self.repos.is_empty() || self.repos.iter().any(|glob| glob.matches(&image.repository)))
@@ -133,7 +140,7 @@ impl Match {
                 || !image.incomplete.is_empty()
                 || !image.unread.is_empty()
                 || image.platforms.is_empty()
-                || any(&self.platforms, &image.platforms))
+                || image.platforms.iter().any(on_platform))
     }
 }
 

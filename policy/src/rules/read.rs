@@ -9,7 +9,7 @@ use super::matcher::TrustReference;
 use super::node::{Node, documents};
 use super::tables::POLICY;
 use super::words::{self, Pattern};
-use super::{Exemption, Match, OnError, Policy, TrustSource, read_rules};
+use super::{Exemption, Match, OnError, PlatformPattern, Policy, TrustSource, read_rules};
 use crate::decision::{Mode, Point};
 use crate::trust::{TrustError, TrustRoot};
 
@@ -212,6 +212,7 @@ fn read_match(node: &Node, reader: &mut Reader<'_>) -> Match {
         list.iter().filter_map(glob).collect()
     };
     let (repos, tags, platforms) = (globs("repos"), globs("tags"), globs("platforms"));
+    let platforms = platforms.iter().map(PlatformPattern::new).collect();
     Match { registries: patterns(node.get("registries"), reader, "match.registries"), repos, tags, platforms }
 }
 

@@ -7,6 +7,7 @@ use chrono::Duration;
 use super::cel::{Expression, VARIABLES};
 use super::matcher::{Matcher, Need, Signers, TextMatch, TrustReference, Who};
 use super::node::Node;
+use super::platform::PlatformPattern;
 use super::read::{Reader, patterns};
 use super::rule::{Ask, AttestationRule, FailRule, ImageRule, Rule, SbomRule, VulnsRule, Which};
 use super::words::{self, Pattern, SeverityRange};
@@ -293,7 +294,10 @@ fn image(node: &Node, path: &str, reader: &mut Reader<'_>) -> ImageRule {
             reader,
             &format!("{path}.allowedRegistries"),
         ),
-        platforms: patterns(node.get("platforms"), reader, &format!("{path}.platforms")),
+        platforms: patterns(node.get("platforms"), reader, &format!("{path}.platforms"))
+            .iter()
+            .map(PlatformPattern::new)
+            .collect(),
         labels,
         max_size_mib: node.get("maxSizeMiB").and_then(Node::whole),
         deny_ports: ports

@@ -6,6 +6,7 @@ use chrono::{DateTime, Duration, Utc};
 
 use super::cel::Expression;
 use super::matcher::Signers;
+use super::platform::PlatformPattern;
 use super::words::{Pattern, SeverityRange};
 
 /// One rule.
@@ -132,7 +133,7 @@ pub struct ImageRule {
     /// Registries that it may come from.
     pub allowed_registries: Vec<Pattern>,
     /// Platforms that it may be for.
-    pub platforms: Vec<Pattern>,
+    pub platforms: Vec<PlatformPattern>,
     /// Labels that it must have.
     pub labels: BTreeMap<String, Pattern>,
     /// How many bytes it may have, and the same in MiB.

@@ -59,7 +59,7 @@ static MATCH: Table = Table {
         optional(
             "platforms",
             Shape::OneOrMany(&GLOB),
-            "os/architecture[/variant]. An image that names none is matched.",
+            "os/architecture[/variant], in any spelling (x86_64 is amd64); without a variant, all variants. It is what the image says of itself, and nobody proves that; one that names none, or not all of it, is matched.",
         ),
     ],
     one_of: &[],
@@ -270,7 +270,11 @@ static IMAGE: Table = Table {
             "Images that it may be built on, as its own annotation or label org.opencontainers.image.base.name says: nobody proves that, and whoever builds it writes it.",
         ),
         optional("allowedRegistries", Shape::OneOrMany(&PATTERN), "Registries that it may come from."),
-        optional("platforms", Shape::OneOrMany(&PATTERN), "Platforms that it may be for."),
+        optional(
+            "platforms",
+            Shape::OneOrMany(&PATTERN),
+            "Platforms that it may be for, as its config and its index say; without a variant, all variants.",
+        ),
         optional("labels", Shape::Named(&PATTERN), "Labels that its config must have."),
         optional(
             "maxSizeMiB",

@@ -211,6 +211,11 @@ impl ClientError {
         }
     }
 
+    /// Whether what came is longer than what this client was to read.
+    pub fn is_too_large(&self) -> bool {
+        matches!(&*self.kind, ErrorKind::TooLarge { .. })
+    }
+
     /// Whether the registry says that it does not have this.
     pub fn is_not_found(&self) -> bool {
         self.status() == Some(StatusCode::NOT_FOUND)
@@ -259,6 +264,10 @@ impl ClientError {
             ErrorKind::Status { status: StatusCode::UNAUTHORIZED, .. } => {
                 format!("log in first: `rreg login {host}`")
             }
+            // It is not about who asks.
+            ErrorKind::Status { status: StatusCode::FORBIDDEN, .. } if self.code() == Some("UNSUPPORTED") => {
+                return None;
+            }
             ErrorKind::Status { status: StatusCode::FORBIDDEN, .. } => {
                 "this account may not do that; ask the registry's administrator or use another account".into()
             }
@@ -268,6 +277,8 @@ impl ClientError {
                     let there = if whole { host.clone() } else { format!("{host}/{repository}") };
                     format!("see what is there with `rreg ls {there}`; private content may also look like this")
                 }
+                // A registry says by a code of its own that it has no such thing.
+                None if self.code().is_some() => return None,
                 None => format!("is {host} a registry? its /v2/ endpoint does not answer like one"),
             },
             ErrorKind::Status { status: StatusCode::METHOD_NOT_ALLOWED, .. } => {

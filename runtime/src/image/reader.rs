@@ -83,13 +83,15 @@ impl LayoutReader {
             (None, Files::Archive(archive)) => match read_small(path, &files, "manifest.json")? {
                 Some(manifest) => docker::convert(path, archive, &manifest)?,
                 None => {
-                    let why =
-                        "neither an OCI image layout (index.json) nor a docker save archive (manifest.json)";
+                    let why = "no image: neither an OCI layout (index.json) nor an archive of docker save (manifest.json)";
                     return Err(ImageError::invalid(path, why));
                 }
             },
             (None, Files::Directory(_)) => {
-                return Err(ImageError::invalid(path, "no OCI image layout: it has no index.json"));
+                return Err(ImageError::invalid(
+                    path,
+                    "no image: an OCI layout, as `crane pull --format oci` or `skopeo copy` to oci: write it, has an index.json",
+                ));
             }
         };
         let (roots, referrers, tagged) = (Vec::new(), HashMap::new(), HashMap::new());

@@ -11,6 +11,9 @@ pub enum TransferError {
     /// A registry.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// What is attached to the image cannot be read, by itself: the image can.
+    #[error("what is attached to the image: {0}")]
+    Attached(ClientError),
     /// Files.
     #[error(transparent)]
     Image(#[from] ImageError),

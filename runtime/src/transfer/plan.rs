@@ -9,7 +9,7 @@ use rreg_oci::{Descriptor, Digest, Manifest, Tag};
 use super::Transfer;
 use super::error::TransferError;
 use super::evidence::About;
-use crate::client::FetchedManifest;
+use crate::client::{ErrorClass, FetchedManifest};
 
 /// Most manifests in one transfer, children and referrers together.
 const MAX_MANIFESTS: usize = 20_000;
@@ -205,6 +205,9 @@ async fn look(transfer: &Transfer, wanted: Wanted) -> Result<Result<Found, Diges
         None => match transfer.origin.manifest(&descriptor).await {
             Err(TransferError::Client(error)) if listed && error.is_not_found() => {
                 return Ok(Err(descriptor.digest));
+            }
+            Err(TransferError::Client(error)) if referrer && error.class() == ErrorClass::Denied => {
+                return Err(TransferError::Attached(error));
             }
             read => read?,
         },

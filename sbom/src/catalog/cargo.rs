@@ -41,7 +41,12 @@ pub(crate) fn dep_v0(section: &[u8], limits: &Limits, content: &mut Content) {
             Ok(audit) => {
                 // Build scripts' and macros' crates are not in the binary.
                 let linked = audit.packages.into_iter().filter(|p| p.kind.as_deref() != Some("build"));
-                for package in linked.take(limits.packages_per_file) {
+                for (at, package) in linked.enumerate() {
+                    if at == limits.packages_per_file {
+                        let why = format!("more than {at} crates");
+                        content.complaints.push(Complaint::new(FindingKind::TooMany, why));
+                        break;
+                    }
                     content.add(Package::new(Ecosystem::Cargo, package.name, Some(package.version)));
                 }
                 return;

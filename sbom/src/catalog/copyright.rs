@@ -1,10 +1,11 @@
 //! Debian's `copyright` files: machine-readable ones (copyright-format 1.0), else text.
 
 use super::Content;
+use crate::finding::{Complaint, FindingKind};
 use crate::license;
 
 /// Most licences of one file.
-const MAX_LICENSES: usize = 64;
+const MAX_LICENSES: usize = 1000;
 
 pub(crate) fn read(bytes: &[u8]) -> Content {
     let text = String::from_utf8_lossy(bytes);
@@ -12,8 +13,10 @@ pub(crate) fn read(bytes: &[u8]) -> Content {
     if licenses.is_empty() {
         licenses = license::of_text(&text);
     }
+    let why = format!("more than {MAX_LICENSES} licences");
+    let cut = (licenses.len() > MAX_LICENSES).then(|| Complaint::new(FindingKind::TooMany, why));
     licenses.truncate(MAX_LICENSES);
-    Content { licenses, ..Content::default() }
+    Content { licenses, complaints: cut.into_iter().collect(), ..Content::default() }
 }
 
 fn is_machine_readable(text: &str) -> bool {

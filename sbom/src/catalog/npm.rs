@@ -59,7 +59,7 @@ pub(crate) fn package_json(bytes: &[u8]) -> Content {
 /// A string, an object with a type, a name or an address, or an array of these.
 fn licenses(value: &Value, to: &mut Vec<String>) {
     match value {
-        Value::String(text) if !text.is_empty() && !to.contains(text) => to.push(text.clone()),
+        Value::String(text) if !text.is_empty() => to.push(text.clone()),
         Value::Array(values) => values.iter().for_each(|value| licenses(value, to)),
         Value::Object(fields) => {
             let said = ["type", "name", "url"].into_iter().find_map(|key| fields.get(key));

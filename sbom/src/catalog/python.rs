@@ -9,8 +9,6 @@ use crate::zip::Zip;
 
 /// Longest licence that is a name and no text, in bytes.
 const MAX_NAME: usize = 100;
-/// Most classifiers of licences that are kept.
-const MAX_CLASSIFIERS: usize = 16;
 
 #[derive(Default)]
 struct Licenses {
@@ -34,9 +32,7 @@ pub(crate) fn metadata(bytes: &[u8]) -> Content {
             "version" if package.version.is_none() => package.version = some(),
             "license-expression" => licenses.expression = some(),
             "license" => licenses.free = some(),
-            "classifier" if licenses.classifiers.len() < MAX_CLASSIFIERS => {
-                licenses.classifiers.extend(classifier(value))
-            }
+            "classifier" => licenses.classifiers.extend(classifier(value)),
             "author" if package.supplier.is_none() => package.supplier = some(),
             "author-email" if package.supplier.is_none() => package.supplier = some(),
             _ => {}

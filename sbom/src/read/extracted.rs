@@ -1,13 +1,18 @@
 //! Licences that only one SPDX document knows (SPDX 2.3, clause 10): what their identifiers stand for, by their names,
 //! their texts and their addresses. Nobody has rules about `LicenseRef-1`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 
 use super::licensed::{Others, says_nothing};
 use crate::license::{normal, of_text, seen, word};
 use crate::output::is_spdx;
+
+/// Longest text that stands in for an identifier, in bytes, and all texts that do together: many packages may be under
+/// one licence. What is past it is listed once, beside the packages.
+const MAX_NAME: usize = 1000;
+const MAX_NAMES: usize = 16 << 20;
 
 /// One of them.
 #[derive(Default, Deserialize)]
@@ -23,64 +28,92 @@ impl Info {
     /// Its name, as written, and what its text or addresses are where the name says nothing that is known.
     fn stands_for(&self) -> Vec<String> {
         let name = seen(self.name.as_deref().unwrap_or_default());
-        let mut all: Vec<String> = Some(name).filter(|name| !says_nothing(name)).into_iter().collect();
+        let mut all: Vec<String> = match name.len() {
+            _ if says_nothing(&name) => Vec::new(),
+            ..=MAX_NAME => vec![name],
+            _ => of_text(&name),
+        };
         if !all.iter().any(|name| is_spdx(&normal(name))) {
             all.extend(of_text(self.extracted_text.as_deref().unwrap_or_default()));
             let addresses = self.see_alsos.iter().flatten().map(|address| normal(address));
             all.extend(addresses.filter(|license| is_spdx(license)));
         }
-        all.dedup();
+        let mut known = HashSet::new();
+        all.retain(|license| known.insert(license.clone()));
         all
     }
 }
 
 /// All of a document.
-#[derive(Default)]
-pub(super) struct Extracted(BTreeMap<String, Known>);
+pub(super) struct Extracted {
+    known: BTreeMap<String, Known>,
+    room: usize,
+}
 
 #[derive(Default)]
 struct Known {
     stands_for: Vec<String>,
-    /// Whether something of the document is under it.
+    /// Whether something of the document is under it, and has what it stands for.
     used: bool,
+    /// Whether something has its identifier alone.
+    left: bool,
+}
+
+impl Known {
+    /// What stands for `id`, if there is room for it.
+    fn stand_in(&mut self, room: &mut usize) -> Option<&[String]> {
+        let length: usize = self.stands_for.iter().map(String::len).sum();
+        match room.checked_sub(length).filter(|_| length > 0 && length <= MAX_NAME) {
+            Some(rest) => {
+                *room = rest;
+                self.used = true;
+                Some(&self.stands_for)
+            }
+            None => {
+                self.left = true;
+                None
+            }
+        }
+    }
 }
 
 impl Extracted {
     pub(super) fn new(infos: Vec<Info>) -> Self {
-        let mut all = BTreeMap::<String, Known>::new();
+        let mut known = BTreeMap::<String, Known>::new();
         for info in infos {
             let stands_for = info.stands_for();
             let Some(id) = info.license_id.filter(|id| !id.is_empty()) else { continue };
             // Of an identifier that is there twice, readers take one or the other.
-            all.entry(id).or_default().stands_for.extend(stands_for);
+            known.entry(id).or_default().stands_for.extend(stands_for);
         }
-        Self(all)
+        Self { known, room: MAX_NAMES }
     }
 
     /// A licence with what is meant in place of the document's own identifiers.
     pub(super) fn meant(&mut self, license: &str) -> Vec<String> {
-        if let Some(known) = self.0.get_mut(license) {
-            known.used = true;
-            let unknown = known.stands_for.is_empty().then(|| license.to_owned());
-            return known.stands_for.iter().cloned().chain(unknown).collect();
+        let room = &mut self.room;
+        if let Some(known) = self.known.get_mut(license) {
+            return known.stand_in(room).map_or_else(|| vec![license.to_owned()], <[String]>::to_vec);
         }
-        let words = license.split(' ').map(|written| {
+        let mut words = Vec::new();
+        for written in license.split(' ') {
             let bare = written.trim_matches(['(', ')']);
-            let Some(known) = self.0.get_mut(bare) else { return written.to_owned() };
-            known.used = true;
-            let parts: Vec<String> = known.stands_for.iter().map(|name| part(name)).collect();
-            match parts.as_slice() {
+            let stand_in = self.known.get_mut(bare).and_then(|known| known.stand_in(room));
+            let parts: Vec<String> = stand_in.into_iter().flatten().map(|name| part(name)).collect();
+            words.push(match parts.as_slice() {
                 [] => written.to_owned(),
                 [one] => written.replace(bare, one),
                 several => written.replace(bare, &format!("({})", several.join(" AND "))),
-            }
-        });
-        vec![words.collect::<Vec<_>>().join(" ")]
+            });
+        }
+        vec![words.join(" ")]
     }
 
-    /// Those that nothing in the document refers to are of something that it does not name.
+    /// Those of which nothing in the document has what they stand for, or not everything.
     pub(super) fn rest(self, others: &mut Others) {
-        for (id, known) in self.0.into_iter().filter(|(_, known)| !known.used) {
+        let told =
+            |known: &Known| if known.stands_for.is_empty() { known.left } else { known.used && !known.left };
+        for (id, known) in self.known.into_iter().filter(|(_, known)| !told(known)) {
             let unknown = known.stands_for.is_empty().then(|| id.clone());
             others.add(&id, known.stands_for.into_iter().chain(unknown).collect());
         }

@@ -1,6 +1,6 @@
 //! Licences as documents have them: declared, concluded, and found in files, of packages and of all else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{Document, MAX_PACKAGES, finding};
 use crate::finding::FindingKind;
@@ -9,54 +9,59 @@ use crate::license::{normal, seen};
 /// Most things that are named for one licence: what is more says no more to anybody.
 const MAX_NAMED: usize = 20;
 
-/// The licences of one thing.
+/// The licences of one thing, each once.
 #[derive(Default)]
 pub(super) struct Licenses {
-    said: Vec<String>,
-    found: Vec<String>,
+    said: Once,
+    found: Once,
 }
 
 impl Licenses {
     /// It was declared, or concluded, to be under this.
     pub(super) fn say(&mut self, license: impl AsRef<str>) {
-        add(&mut self.said, seen(license.as_ref()));
+        self.said.add(seen(license.as_ref()));
     }
 
     /// Something in it was found to be under this.
     pub(super) fn find(&mut self, license: impl AsRef<str>) {
         let license = seen(license.as_ref());
         if !says_nothing(&license) {
-            add(&mut self.found, license);
+            self.found.add(license);
         }
     }
 
     /// Whether SPDX has words for one that was said.
     pub(super) fn is_known(&self) -> bool {
-        self.said.iter().any(|license| crate::output::is_spdx(&normal(license)))
+        self.said.list.iter().any(|license| crate::output::is_spdx(&normal(license)))
     }
 
     /// All of them. What was found and is a part of what was said is known already: of `MIT OR GPL-2.0-only` files say
     /// both, and one may be chosen.
     pub(super) fn all(self) -> Vec<String> {
-        let mut all = self.said;
-        let expressions: Vec<String> = all.iter().map(|license| normal(license)).collect();
-        let names = |expression: &String, found: &str| {
-            let mut words = expression.split([' ', '(', ')']);
-            expression.eq_ignore_ascii_case(found) || words.any(|word| word.eq_ignore_ascii_case(found))
-        };
-        for license in self.found {
-            let found = normal(&license);
-            if !expressions.iter().any(|expression| names(expression, &found)) {
-                add(&mut all, license);
-            }
+        let Self { said: mut all, found } = self;
+        if !found.list.is_empty() {
+            let said: Vec<String> = all.list.iter().map(|license| normal(license).to_lowercase()).collect();
+            let words = said.iter().flat_map(|license| license.split([' ', '(', ')']));
+            let parts: HashSet<&str> = words.chain(said.iter().map(String::as_str)).collect();
+            let more = |license: &String| !parts.contains(normal(license).to_lowercase().as_str());
+            found.list.into_iter().filter(more).for_each(|license| all.add(license));
         }
-        all
+        all.list
     }
 }
 
-fn add(to: &mut Vec<String>, license: String) {
-    if !license.is_empty() && !to.contains(&license) {
-        to.push(license);
+/// Texts in their order; a list of a stranger's length.
+#[derive(Default)]
+struct Once {
+    list: Vec<String>,
+    known: HashSet<String>,
+}
+
+impl Once {
+    fn add(&mut self, text: String) {
+        if !text.is_empty() && self.known.insert(text.clone()) {
+            self.list.push(text);
+        }
     }
 }
 

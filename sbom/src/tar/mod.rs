@@ -119,9 +119,10 @@ impl<R: Read> Tar<R> {
             EntryType::Link | EntryType::Symlink | EntryType::Char | EntryType::Block | EntryType::Fifo
         ) && kind != Kind::Directory;
         // Further blocks of an old map lie between the header and the content.
-        let old = match header.as_gnu().filter(|_| header.entry_type() == EntryType::GNUSparse) {
-            Some(gnu) => Some(Map::of_header(gnu, &mut self.source)?),
-            None => None,
+        let old = match (header.entry_type() == EntryType::GNUSparse, header.as_gnu()) {
+            (true, Some(gnu)) => Some(Map::of_header(gnu, &mut self.source)?),
+            (true, None) => return Err(sparse::broken()),
+            (false, _) => None,
         };
         self.enter(if has_content { size } else { 0 });
         if kind == Kind::File {

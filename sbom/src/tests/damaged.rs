@@ -236,6 +236,17 @@ fn sparse_files() {
         let sbom = scan(&[layer]);
         assert_eq!(sbom.packages.len(), 2, "{what}: {sbom:?}");
     }
+    // Without GNU's header there is no map.
+    let mut other =
+        entry(path, &database, stored as u64, |header| header.set_entry_type(tar::EntryType::GNUSparse));
+    other[257..265].copy_from_slice(b"ustar\x0000");
+    let sum: u32 = other[..512]
+        .iter()
+        .enumerate()
+        .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) })
+        .sum();
+    other[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    assert_eq!(kinds(&scan(&[other])), [FindingKind::LayerDamaged]);
     // A map that lies is told of.
     let bad = [
         pax(&[

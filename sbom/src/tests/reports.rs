@@ -141,3 +141,46 @@ fn a_database_that_has_moved() {
         assert_eq!(purls(&scan(&[layer])), ["pkg:apk/wolfi/musl@1.2-r0?distro=wolfi"], "{link}");
     }
 }
+
+/// However many licences a package names, none is passed over without a word.
+#[test]
+fn packages_with_many_licences() {
+    let of = |count: usize| {
+        let mut names: Vec<String> = (0..count).map(|at| format!("x{at}")).collect();
+        names.push("AGPLv3".into());
+        serde_json::json!({"name": "a", "version": "1", "licenses": names}).to_string()
+    };
+    let agpl = "AGPL-3.0-only".to_owned();
+    assert!(licenses("package.json", &of(500)).contains(&agpl));
+    assert_eq!(kinds(&scan_file("package.json", of(150_000).as_bytes())), [FindingKind::TooMany]);
+    let classifiers = "Classifier: License :: OSI Approved :: MIT License\n".repeat(40);
+    let metadata = format!("Name: a\nVersion: 1\n{classifiers}Classifier: License :: AGPLv3\n");
+    assert!(licenses("a.dist-info/METADATA", &metadata).contains(&agpl));
+    let copyright = |count: usize| {
+        let files = (0..count).map(|at| format!("Files: {at}\nLicense: w{at}\n\n")).collect::<String>();
+        let text = format!("Format: x\n\n{files}Files: *\nLicense: zAGPL\n");
+        let status = b"Package: a\nVersion: 1\n".as_slice();
+        scan(&[build::tar(&[
+            ("var/lib/dpkg/status", status),
+            ("usr/share/doc/a/copyright", text.as_bytes()),
+        ])])
+    };
+    assert!(copyright(200).packages[0].licenses.contains(&"zAGPL".to_owned()));
+    assert!(kinds(&copyright(1200)).contains(&FindingKind::TooMany));
+}
+
+/// A list of crates that is longer than what is read of one file says so.
+#[test]
+fn a_long_list_of_crates() {
+    let list = |count: usize| {
+        let crates: Vec<serde_json::Value> =
+            (0..count).map(|at| serde_json::json!({"name": format!("c{at}"), "version": "1"})).collect();
+        build::zlib(serde_json::json!({"packages": crates}).to_string().as_bytes())
+    };
+    let limits = crate::Limits { packages_per_file: 5, ..crate::Limits::default() };
+    for (count, cut) in [(5, false), (6, true)] {
+        let layer = build::tar(&[("bin/a", &build::elf(&[&list(count)]))]);
+        let sbom = super::scan_within(&[layer], limits);
+        assert_eq!((sbom.packages.len(), kinds(&sbom).contains(&FindingKind::TooMany)), (5, cut), "{sbom:?}");
+    }
+}

@@ -312,3 +312,32 @@ fn names_of_licences() {
         assert_eq!(normal(written), expected, "{written:?}");
     }
 }
+
+/// Lists of a stranger's length are read to their end, and what stands for an identifier is no longer for it.
+#[test]
+fn long_lists_of_licences() {
+    let many: Vec<Value> = (0..3_000).map(|at| json!({"license": {"name": format!("x{at}")}})).collect();
+    let with = |more: Value| {
+        let found = [many.clone(), vec![more]].concat();
+        json!({"bomFormat": "CycloneDX", "specVersion": "1.6", "components": [
+            {"type": "library", "name": "a", "licenses": many, "evidence": {"licenses": found}}]})
+    };
+    let document = read(&with(json!({"expression": AGPL}))).unwrap();
+    assert_eq!(document.packages[0].licenses.len(), 3_001);
+    let name =
+        format!("{} {}", "word ".repeat(50_000), "under the GNU Affero General Public License, version 3");
+    let mut packages: Vec<Value> =
+        (0..5_000).map(|at| json!({"name": format!("p{at}"), "licenseDeclared": "LicenseRef-1"})).collect();
+    let expression = vec!["LicenseRef-2"; 20_000].join(" AND ");
+    packages.push(json!({"name": "q", "licenseDeclared": expression}));
+    let long = "y".repeat(900);
+    let document = json!({"spdxVersion": "SPDX-2.3",
+        "packages": packages,
+        "hasExtractedLicensingInfos": [{"licenseId": "LicenseRef-1", "name": name, "seeAlsos": vec!["https://x.example/"; 100]},
+            {"licenseId": "LicenseRef-2", "name": format!("{long} AGPLv3")}]});
+    let document = read(&document).unwrap();
+    let length: usize = document.packages.iter().flat_map(|package| &package.licenses).map(String::len).sum();
+    assert!(length < 40 << 20, "{length}");
+    assert!(document.packages.iter().any(|package| package.licenses == [AGPL]));
+    assert!(document.other_licenses.keys().any(|license| license.ends_with("AGPLv3")));
+}

@@ -22,8 +22,15 @@ const SHARES: usize = 256;
 /// When each policy was last passed, by point and revision, in milliseconds since the Unix epoch.
 pub(crate) type Good = BTreeMap<String, i64>;
 
-/// Which facts are gathered: another word here has all of them gathered anew.
-const FACTS: &str = "facts-2";
+/// Which facts are gathered and what is made of them: another word here has all of them gathered anew, and everything
+/// decided again.
+const FACTS: &str = "facts-3";
+
+/// Names policies together with what this version makes of facts.
+fn revision(policies: &[Policy]) -> String {
+    let revision = PolicySet::new(policies.to_vec()).revision();
+    Digest::sha256(format!("{FACTS} {revision}").as_bytes()).to_string()
+}
 
 fn good_key(at: Point, pinned: Option<bool>, revision: &Digest) -> String {
     let how = match pinned {
@@ -79,7 +86,7 @@ pub(crate) struct Asked {
 
 /// All policies that hold.
 pub(crate) struct Active {
-    /// Digest of all of them.
+    /// Digest of all of them and of what is made of facts.
     pub(crate) revision: String,
     /// [`PolicyTexts::version`].
     pub(crate) version: i64,
@@ -130,7 +137,7 @@ impl Active {
                 return Err(LoadError::Twice(policy.name.clone()));
             }
         }
-        let revision = PolicySet::new(policies.clone()).revision().to_string();
+        let revision = revision(&policies);
         let (by_repository, by_share) = (Cache::new(REPOSITORIES), Cache::new(SHARES));
         Ok(Self { revision, version: texts.version, seen, policies, set, by_repository, by_share })
     }
@@ -138,7 +145,7 @@ impl Active {
     /// The same with other policies.
     pub(crate) fn with(&self, policies: Vec<Policy>) -> Self {
         Self {
-            revision: PolicySet::new(policies.clone()).revision().to_string(),
+            revision: revision(&policies),
             version: self.version,
             seen: self.seen.clone(),
             policies,

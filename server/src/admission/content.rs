@@ -31,8 +31,12 @@ impl Stored {
     }
 }
 
+fn too_long(digest: &Digest, size: u64, limit: usize) -> ReadError {
+    ReadError::too_long(digest.to_string(), format!("it has {size} bytes, more than {limit}"))
+}
+
 fn unreadable(what: impl ToString, why: impl ToString) -> ReadError {
-    ReadError { what: what.to_string(), why: why.to_string() }
+    ReadError::new(what.to_string(), why.to_string())
 }
 
 fn content(stored: &StoredManifest) -> ManifestContent {
@@ -115,7 +119,7 @@ impl Stored {
         limit: usize,
     ) -> Result<Bytes, ReadError> {
         if record.size > limit as u64 {
-            return Err(unreadable(digest, format!("it has {} bytes, more than {limit}", record.size)));
+            return Err(too_long(digest, record.size, limit));
         }
         if let BlobContent::Inline(bytes) = &record.content {
             return Ok(bytes.clone());
@@ -146,9 +150,7 @@ impl Stored {
                 let record = self.app.storage.metadata().blob(&self.repository, digest).await;
                 self.whole(record.map_err(|error| unreadable(digest, error))?, digest, limit).await
             }
-            Some((growing, _)) if growing.size > limit as u64 => {
-                Err(unreadable(digest, format!("it has {} bytes, more than {limit}", growing.size)))
-            }
+            Some((growing, _)) if growing.size > limit as u64 => Err(too_long(digest, growing.size, limit)),
             Some((growing, fill)) => {
                 let whole = 0..growing.size;
                 collect(digest, fill.read(growing, whole)).await

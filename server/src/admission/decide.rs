@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::active::{Active, Asked, Good};
 use super::facts::{self, Looked};
+use super::stage::Stage;
 use super::told::{News, news};
 use crate::app::App;
 
@@ -134,6 +135,7 @@ pub(super) async fn decide_and_keep(
     about: Undecided,
     active: Arc<Active>,
     at_once: Option<&Semaphore>,
+    stage: Option<&Stage>,
 ) -> Result<Decisions, Failure> {
     let mut about = about;
     for _ in 0..TURNS {
@@ -142,7 +144,7 @@ pub(super) async fn decide_and_keep(
                 Some(turns) => turns.acquire().await.ok(),
                 None => None,
             };
-            decide(&app, &about, &active).await?
+            decide(&app, &about, &active, stage).await?
         };
         let metadata = app.storage.metadata();
         if metadata.keep_decision(&about, new).await? {
@@ -162,6 +164,7 @@ async fn decide(
     app: &Arc<App>,
     about: &Undecided,
     active: &Active,
+    stage: Option<&Stage>,
 ) -> Result<(Decisions, NewDecision, Vec<News>), Failure> {
     let now = Utc::now();
     let asked = active.asked(&about.repository);
@@ -179,6 +182,9 @@ async fn decide(
             (Looked::Evidence(Box::new(bare_facts(about, None))), if is_evidence { EVIDENCE } else { "" })
         }
     };
+    if let Some(stage) = stage {
+        stage.note_gathered();
+    }
     let mut good = good_of(about);
     let revision = active.revision.clone();
     let work_on = asked.clone();
@@ -308,6 +314,14 @@ fn bare_facts(about: &Undecided, why: Option<String>) -> Facts {
 pub(super) fn without_facts(about: &Undecided, active: &Active, why: String) -> Decisions {
     let asked = active.asked(&about.repository);
     let mut facts = bare_facts(about, Some(why));
+    Decisions::make(&asked, &active.revision, &mut facts, Utc::now(), &good_of(about))
+}
+
+/// What policies say of an image that they could not be asked about in time, though all facts were there: it fails, since
+/// whoever made it made it so.
+pub(super) fn unasked(about: &Undecided, active: &Active, why: String) -> Decisions {
+    let asked = active.asked(&about.repository);
+    let mut facts = Facts { unread: vec![why], ..bare_facts(about, None) };
     Decisions::make(&asked, &active.revision, &mut facts, Utc::now(), &good_of(about))
 }
 

@@ -19,6 +19,7 @@ mod read;
 mod remembered;
 pub(crate) mod review;
 mod sources;
+mod stage;
 mod told;
 mod what_if;
 mod worker;
@@ -76,6 +77,8 @@ pub(crate) struct Admission {
     reading: tokio::sync::Mutex<()>,
     /// Decisions that requests wait for, one for all who ask for the same.
     flights: Flights<Key, Result<Arc<Decisions>, Arc<Failure>>>,
+    /// How far they have come.
+    stages: stage::Stages,
     /// How many of those at the same time.
     slots: Arc<Semaphore>,
     /// Whose turn it is to read or change the texts of all policies.
@@ -128,6 +131,7 @@ impl Admission {
             wake: Notify::new(),
             reading: tokio::sync::Mutex::default(),
             flights: Flights::default(),
+            stages: stage::Stages::default(),
             slots: Arc::new(Semaphore::new(AT_ONCE)),
             texts: Semaphore::new(1),
         })
@@ -323,16 +327,18 @@ impl Admission {
             let why = "nothing is decided yet, and this request could not wait for it (policy.timeout)";
             return Ok(decide::without_facts(&about, active, why.to_owned()));
         }
-        let (slots, begun) = (self.slots.clone(), about.clone());
+        let key = (repository.clone(), *digest, active.revision.clone());
+        let stage = self.stages.of(&key);
+        let (slots, begun, seen) = (self.slots.clone(), about.clone(), stage.clone());
         let work = || {
             let (app, active) = (app.clone(), active.clone());
             async move {
                 let _slot = slots.acquire_owned().await;
-                decide::decide_and_keep(app, begun, active, None).await.map(Arc::new).map_err(Arc::new)
+                let decided = decide::decide_and_keep(app, begun, active, None, Some(&seen)).await;
+                decided.map(Arc::new).map_err(Arc::new)
             }
         };
         // What is begun is ended: the next request finds it.
-        let key = (repository.clone(), *digest, active.revision.clone());
         let flight = self.flights.join(&app.tasks, key, work);
         let why = match tokio::time::timeout_at(deadline, flight).await {
             Ok(Some(Ok(decisions))) => return Ok(Decisions::clone(&decisions)),
@@ -350,6 +356,10 @@ impl Admission {
                 format!("nothing was decided within {} (policy.timeout)", self.config.timeout)
             }
         };
+        if stage.is_gathered() {
+            tracing::warn!(%repository, %digest, why, "decided without asking the policies");
+            return Ok(decide::unasked(&about, active, why));
+        }
         tracing::warn!(%repository, %digest, why, "decided without facts");
         Ok(decide::without_facts(&about, active, why))
     }

@@ -139,7 +139,8 @@ async fn one(app: &Arc<App>, taken: TakenManifest, active: Arc<Active>, workers:
         Ok(None) => return,
         Err(error) => return tracing::warn!(%error, "a manifest could not be looked at"),
     };
-    let failure = match decide::decide_and_keep(app.clone(), about.clone(), active, Some(workers)).await {
+    let failure = match decide::decide_and_keep(app.clone(), about.clone(), active, Some(workers), None).await
+    {
         Ok(_) => return app.admission.metrics.decided.inc(),
         Err(Failure::Storage(StorageError::UnknownManifest { .. })) => return,
         Err(failure) => failure.to_string(),

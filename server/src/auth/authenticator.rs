@@ -101,7 +101,6 @@ impl Authenticator {
             workloads: Workloads::new(&auth.oidc.0).map_err(StorageError::Setting)?,
             challenge: Challenge {
                 url: auth.url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
-                tls: config.server.tls.is_enabled(),
                 service: auth.service().to_owned(),
             },
             offers: auth.bootstrap_link,
@@ -113,6 +112,12 @@ impl Authenticator {
     /// Whether anybody is asked who they are.
     pub(crate) fn asks(&self) -> bool {
         self.access.mode != rreg_auth::Mode::Open
+    }
+
+    /// Where the client has found this registry, such as `https://registry.example`; the last of `asked` is whether its
+    /// connection is encrypted.
+    pub(crate) fn base(&self, (uri, headers, tls): (&Uri, &HeaderMap, bool)) -> String {
+        self.challenge.base(uri, headers, tls)
     }
 
     /// `auth.url`
@@ -326,8 +331,7 @@ impl Authenticator {
     pub(crate) fn rejected(
         &self,
         rejected: Rejected,
-        uri: &Uri,
-        headers: &HeaderMap,
+        asked: (&Uri, &HeaderMap, bool),
         scopes: &[Scope],
     ) -> ApiError {
         let (message, error) = match rejected {
@@ -341,24 +345,21 @@ impl Authenticator {
             Rejected::Busy => return ApiError::busy("too many passwords are being checked", 5),
             Rejected::Storage(error) => return error.into(),
         };
-        self.unauthorized(message, uri, headers, scopes, error)
+        self.unauthorized(message, asked, scopes, error)
     }
 
     /// The answer to a caller who may not do this.
     pub(crate) fn denied(
         &self,
         denied: Denied,
-        uri: &Uri,
-        headers: &HeaderMap,
+        asked: (&Uri, &HeaderMap, bool),
         operation: &Operation,
     ) -> ApiError {
         match &denied {
-            Denied::Anonymous => {
-                self.unauthorized(denied.to_string(), uri, headers, &scopes_of(operation), None)
-            }
+            Denied::Anonymous => self.unauthorized(denied.to_string(), asked, &scopes_of(operation), None),
             Denied::Scope(_) => {
                 let error = Some("insufficient_scope");
-                self.unauthorized(denied.to_string(), uri, headers, &scopes_of(operation), error)
+                self.unauthorized(denied.to_string(), asked, &scopes_of(operation), error)
             }
             Denied::ReadOnly | Denied::Role { .. } | Denied::Administrator(_) => denied.into(),
         }
@@ -367,12 +368,11 @@ impl Authenticator {
     fn unauthorized(
         &self,
         message: String,
-        uri: &Uri,
-        headers: &HeaderMap,
+        asked: (&Uri, &HeaderMap, bool),
         scopes: &[Scope],
         error: Option<&str>,
     ) -> ApiError {
-        let challenge = self.challenge.header(uri, headers, scopes, error);
+        let challenge = self.challenge.header(asked, scopes, error);
         ApiError::unauthorized(message).with_header(WWW_AUTHENTICATE, challenge)
     }
 }

@@ -70,8 +70,8 @@ impl Authenticator {
 /// Answers `/bootstrap`.
 pub(crate) async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
     let _in_flight = app.metrics.in_flight();
-    let seen = app.seen(request.method(), request.uri(), request.headers());
-    let context = seen.context(&request);
+    let seen = app.seen(&request);
+    let context = seen.context();
     let answer = answer(&app, request, &context).await.unwrap_or_else(ApiError::into_response);
     seen.answered(&app, answer)
 }

@@ -9,8 +9,6 @@ use rreg_oci::{Operation, UploadStart};
 pub(super) struct Challenge {
     /// `auth.url`, without a slash at the end.
     pub(super) url: Option<String>,
-    /// Whether connections are encrypted, which decides the scheme where there is no `url`.
-    pub(super) tls: bool,
     /// Whom tokens are for.
     pub(super) service: String,
 }
@@ -19,13 +17,15 @@ impl Challenge {
     /// The header's value: where to get a token, and for what. `error` is of RFC 6750, section 3.1.
     pub(super) fn header(
         &self,
-        uri: &Uri,
-        headers: &HeaderMap,
+        (uri, headers, tls): (&Uri, &HeaderMap, bool),
         scopes: &[Scope],
         error: Option<&str>,
     ) -> String {
-        let mut text =
-            format!("Bearer realm=\"{}/v2/token\",service=\"{}\"", self.base(uri, headers), self.service);
+        let mut text = format!(
+            "Bearer realm=\"{}/v2/token\",service=\"{}\"",
+            self.base(uri, headers, tls),
+            self.service
+        );
         if !scopes.is_empty() {
             text.push_str(&format!(",scope=\"{}\"", Scope::render_list(scopes)));
         }
@@ -35,12 +35,13 @@ impl Challenge {
         text
     }
 
-    /// Where the client has found us, in its own words where the configuration does not say.
-    fn base(&self, uri: &Uri, headers: &HeaderMap) -> String {
+    /// Where the client has found us, without a slash at the end; in its own words where the configuration does not say,
+    /// by https where its connection is encrypted.
+    pub(super) fn base(&self, uri: &Uri, headers: &HeaderMap, tls: bool) -> String {
         if let Some(url) = &self.url {
             return url.clone();
         }
-        let scheme = if self.tls { "https" } else { "http" };
+        let scheme = if tls { "https" } else { "http" };
         let host = uri.authority().map(|authority| authority.as_str());
         let host =
             host.or_else(|| headers.get(HOST).and_then(|value| value.to_str().ok())).unwrap_or_default();
@@ -72,8 +73,8 @@ pub(super) fn scopes_of(operation: &Operation) -> Vec<Scope> {
 mod tests {
     use super::*;
 
-    fn challenge(url: Option<&str>, tls: bool) -> Challenge {
-        Challenge { url: url.map(str::to_owned), tls, service: "rreg".into() }
+    fn challenge(url: Option<&str>) -> Challenge {
+        Challenge { url: url.map(str::to_owned), service: "rreg".into() }
     }
 
     #[test]
@@ -81,16 +82,16 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, "registry.example:5000".parse().unwrap());
         let uri = Uri::from_static("/v2/");
-        let plain = challenge(None, false).header(&uri, &headers, &[], None);
+        let plain = challenge(None).header((&uri, &headers, false), &[], None);
         assert_eq!(plain, "Bearer realm=\"http://registry.example:5000/v2/token\",service=\"rreg\"");
-        let fixed =
-            challenge(Some("https://r.example"), false).header(&uri, &headers, &[Scope::Catalog], Some("x"));
+        let fixed = challenge(Some("https://r.example"));
+        let fixed = fixed.header((&uri, &headers, false), &[Scope::Catalog], Some("x"));
         assert_eq!(
             fixed,
             "Bearer realm=\"https://r.example/v2/token\",service=\"rreg\",scope=\"registry:catalog:*\",error=\"x\""
         );
         headers.insert(HOST, "a\",service=\"evil".parse().unwrap());
-        assert!(!challenge(None, true).header(&uri, &headers, &[], None).contains("evil"));
+        assert!(!challenge(None).header((&uri, &headers, true), &[], None).contains("evil"));
     }
 
     #[test]

@@ -55,8 +55,8 @@ impl Form {
 /// Answers `/v2/token`.
 pub(crate) async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
     let _in_flight = app.metrics.in_flight();
-    let seen = app.seen(request.method(), request.uri(), request.headers());
-    let context = seen.context(&request);
+    let seen = app.seen(&request);
+    let context = seen.context();
     let answer = answer(&app, request, &context).await.unwrap_or_else(ApiError::into_response);
     seen.answered(&app, answer)
 }
@@ -71,7 +71,7 @@ async fn answer(app: &Arc<App>, request: Request, context: &Context) -> Result<R
         return Err(ApiError::new(StatusCode::NOT_FOUND, ErrorCode::Unsupported, why));
     }
     let (parts, body) = request.into_parts();
-    let reject = |rejected| app.auth.rejected(rejected, &parts.uri, &parts.headers, &[]);
+    let reject = |rejected| app.auth.rejected(rejected, (&parts.uri, &parts.headers, context.tls), &[]);
     let (form, caller) = if parts.method == Method::GET {
         let form = Form::parse(parts.uri.query().unwrap_or_default().as_bytes());
         let caller = app.auth.identify(&parts.headers, context).await.map_err(reject)?;

@@ -28,6 +28,8 @@ const MAX_TEXT: usize = 300;
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub(crate) address: Option<IpAddr>,
+    /// Whether the client's connection is encrypted.
+    pub(crate) tls: bool,
     pub(crate) request_id: HeaderValue,
 }
 

@@ -9,6 +9,7 @@ use rreg_oci::Glob;
 
 use super::error::Findings;
 use super::oidc::OidcIssuers;
+use super::secret::is_without_secrets;
 use super::section::section;
 use super::units::HumanDuration;
 
@@ -73,7 +74,7 @@ section! {
         /// rreg.
         service: Option<String> = None,
         /// Address under which clients reach this registry, such as `https://registry.example`. Not set: what the
-        /// client's Host header says, with https where TLS is on.
+        /// client's Host header says, or a proxy of `server.trusted_proxies`, with https where the client came by it.
         url: Option<String> = None,
         /// Whether a server without users prints a link at its start that makes the first administrator, once.
         bootstrap_link: bool = true,
@@ -103,7 +104,7 @@ impl Auth {
         if let Some(url) = &self.url {
             let parsed = url::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
             let whole =
-                |url: &url::Url| url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+                |url: &url::Url| url.path() == "/" && url.fragment().is_none() && is_without_secrets(url);
             if !parsed.as_ref().is_some_and(whole) || !printable(url) {
                 findings.reject(
                     "auth.url",

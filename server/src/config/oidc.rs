@@ -10,6 +10,7 @@ use toml::{Table, Value};
 
 use super::error::Findings;
 use super::list;
+use super::secret::is_without_secrets;
 use super::section::section;
 use super::setting::Setting;
 
@@ -106,8 +107,7 @@ impl Oidc {
             url::Url::parse(text).is_ok_and(|url| {
                 let local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
                 (url.scheme() == "https" || (url.scheme() == "http" && local))
-                    && (url.has_host() && url.query().is_none() && url.fragment().is_none())
-                    && (url.username().is_empty() && url.password().is_none())
+                    && (url.has_host() && url.fragment().is_none() && is_without_secrets(&url))
             })
         };
         if !self.issuer.as_ref().is_some_and(usable) {

@@ -183,7 +183,8 @@ impl Policy {
         if server.insecure || listen.ip().to_canonical().is_loopback() {
             return;
         }
-        if server.tls.is_enabled() {
+        // A proxy that is known encrypts as well, and what did not come through it is refused.
+        if server.tls.is_enabled() || !server.trusted_proxies.is_empty() {
             let is_proved = self.admission_client_ca.is_some() || server.tls.client_ca.is_some();
             let is_known = self.admission_path_secret.is_some() || self.admission_path_secret_next.is_some();
             if mode != super::AuthMode::Local && !is_proved && !is_known && !self.open_admission {

@@ -75,6 +75,29 @@ impl FromStr for DatabaseUrl {
     }
 }
 
+/// A text for printing, without what may be a secret in it where it is a URL, or was meant to be one: a user's name and
+/// password before the host, and parameters.
+pub(crate) fn printable(text: &str) -> String {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), text),
+    };
+    // Up to the last one: what is written wrongly is shown in errors as well.
+    let rest = match rest.rsplit_once('@') {
+        Some((user, host)) if !scheme.is_empty() || user.contains(':') => format!("{MASK}@{host}"),
+        _ => rest.to_owned(),
+    };
+    match rest.split_once('?') {
+        Some((address, _)) if !scheme.is_empty() => format!("{scheme}{address}?{MASK}"),
+        _ => format!("{scheme}{rest}"),
+    }
+}
+
+/// Whether a URL has neither a user, nor a password, nor parameters.
+pub(crate) fn is_without_secrets(url: &Url) -> bool {
+    url.username().is_empty() && url.password().is_none() && url.query().is_none()
+}
+
 /// A URL with its password, in authority or parameters, masked.
 fn masked(text: &str) -> String {
     let Ok(mut url) = Url::parse(text) else { return MASK.to_owned() };
@@ -108,5 +131,26 @@ impl fmt::Display for DatabaseUrl {
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn urls_are_printed_without_secrets() {
+        for (text, printed) in [
+            ("https://h.example:9000/a", "https://h.example:9000/a"),
+            ("http://ak:hunter2@127.0.0.1:1", "http://********@127.0.0.1:1"),
+            ("https://hunter2@h", "https://********@h"),
+            ("http://ak:hun/ter2@x?y@h/p", "http://********@h/p"),
+            ("ak:hunter2@h", "********@h"),
+            ("https://h/?token=hunter2", "https://h/?********"),
+            ("robot@example.org", "robot@example.org"),
+            ("what?", "what?"),
+        ] {
+            assert_eq!(printable(text), printed);
+        }
     }
 }

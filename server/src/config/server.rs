@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::auth::AuthMode;
 use super::error::Findings;
+use super::networks::Networks;
 use super::section::section;
 use super::units::{ByteSize, HumanDuration};
 
@@ -15,6 +16,15 @@ section! {
         listen: SocketAddr = (Ipv4Addr::LOCALHOST, 5000).into(),
         /// Allows an address that other machines reach without TLS and authentication.
         insecure: bool = false,
+        /// Proxies that do TLS and pass requests on to this server: addresses and networks. Of them, and of nobody else,
+        /// `Forwarded` and `X-Forwarded-For`, `-Proto`, `-Host` and `-Port` are believed, so that the realm of logins, the
+        /// audit trail, the log and the shares of clients are about the client. A proxy has to set them itself and must not
+        /// pass on what the client says. Without TLS here, what they did not get by https is refused, unless
+        /// `listen` is on loopback or `insecure`.
+        trusted_proxies: Networks = Networks::default(),
+        /// Whether `Location` of uploads and content is a whole address (as `auth.url`, or as the client came here) instead
+        /// of a path.
+        absolute_locations: bool = false,
         /// Refuses every push and delete: for maintenance and mirrors.
         read_only: bool = false,
         /// Time for the head of a request; idle keep-alive connections end after it, too.
@@ -79,22 +89,24 @@ impl Server {
     }
 
     /// Anybody who reaches the address may push and pull unless clients are authenticated: by a login
-    /// (`auth.mode`) or by a certificate. Both need TLS.
+    /// (`auth.mode`) or by a certificate. Both need TLS, here or at a proxy that is known.
     fn refuse_open_to_others(&self, findings: &mut Findings, mode: AuthMode) {
-        let authenticated =
-            self.tls.is_enabled() && (mode == AuthMode::Local || self.tls.client_ca.is_some());
+        let encrypted = self.tls.is_enabled() || !self.trusted_proxies.is_empty();
+        let certificates = self.tls.is_enabled() && self.tls.client_ca.is_some();
+        let authenticated = encrypted && (mode == AuthMode::Local) || certificates;
         if self.insecure || authenticated || self.listen.ip().to_canonical().is_loopback() {
             return;
         }
         findings.reject(
             "server.listen",
             "other machines reach this address, and without TLS and authentication any of them could read and \
-             replace images. Four ways out: \
+             replace images. Five ways out: \
              (1) listen on loopback, as with --listen 127.0.0.1:5000; \
              (2) set server.tls.cert and server.tls.key, and auth.mode = \"local\" with users of `rreg user create`; \
              (3) set server.tls.cert, server.tls.key and server.tls.client_ca, so that only clients with a \
              certificate get in; \
-             (4) accept the risk with --insecure or server.insecure = true",
+             (4) set server.trusted_proxies to the addresses of a proxy that does TLS, and auth.mode = \"local\"; \
+             (5) accept the risk with --insecure or server.insecure = true",
             None,
         );
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use rreg_oci::Glob;
 use toml::Value;
 
-use super::secret::{DatabaseUrl, MASK, Secret};
+use super::secret::{DatabaseUrl, MASK, Secret, printable};
 use super::units::{ByteSize, HumanDuration};
 
 /// The value of one field, as the table of fields sees it.
@@ -106,7 +106,7 @@ impl Setting for Vec<String> {
         Ok(())
     }
     fn show(&self) -> Option<Value> {
-        Some(Value::Array(self.iter().cloned().map(Value::String).collect()))
+        Some(Value::Array(self.iter().map(|text| Value::String(printable(text))).collect()))
     }
 }
 
@@ -205,7 +205,7 @@ optional_setting! {
         |text| text.parse().map_err(|error| format!("{error}"))?, |address| address.to_string();
     PathBuf: "a path", false, |text| text.into(), |path| path.display().to_string();
     HumanDuration: HumanDuration::ALLOWED, false, |text| text.parse()?, |value| value.to_string();
-    String: "a text", false, |text| text.to_owned(), |value| value.clone();
+    String: "a text", false, |text| text.to_owned(), |value| printable(value);
     Secret: "a text; it is never printed", true, |text| Secret::new(text), |_value| MASK.to_owned();
     DatabaseUrl: DatabaseUrl::ALLOWED, true, |text| text.parse()?, |url| url.to_string();
 }

@@ -8,6 +8,7 @@ use toml::{Table, Value};
 
 use super::Config;
 use super::error::{ConfigError, Origin, Problem};
+use super::secret::printable;
 use super::section::{Node, Section};
 
 const PREFIX: &str = "RREG_";
@@ -168,7 +169,7 @@ impl Assembly {
                     Raw::Toml(value_) => value.assign(value_),
                     Raw::Text(text) => value.assign_text(text),
                 };
-                let shown = (!value.is_secret()).then(|| raw.shown());
+                let shown = (!value.is_secret()).then(|| printable(&raw.shown()));
                 outcome = Some(result.map_err(|why| (why, shown, value.allowed())));
             }
         });

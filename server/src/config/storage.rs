@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::error::Findings;
-use super::secret::{DatabaseUrl, Secret};
+use super::secret::{DatabaseUrl, Secret, is_without_secrets};
 use super::section::section;
 use super::units::{ByteSize, HumanDuration};
 
@@ -290,7 +290,14 @@ impl S3 {
 
 fn endpoint(field: &str, value: Option<&str>, allow_http: bool, findings: &mut Findings) {
     let Some(value) = value else { return };
-    match url::Url::parse(value) {
+    let parsed = url::Url::parse(value);
+    // Every error of a request names its URL.
+    let is_bare = |url: &url::Url| is_without_secrets(url) && url.fragment().is_none();
+    if parsed.as_ref().is_ok_and(|url| !is_bare(url)) {
+        let why = "is not a base URL alone: a user, a password or parameters in it would be in logs";
+        return findings.reject(field, why, Some("https://HOST[:PORT], and keys in their own fields"));
+    }
+    match parsed {
         Ok(url) if url.scheme() == "https" && url.has_host() => {}
         Ok(url) if url.scheme() == "http" && url.has_host() => {
             if !allow_http {

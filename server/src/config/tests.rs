@@ -289,6 +289,37 @@ fn database_urls_are_checked_and_masked() {
     }
 }
 
+/// Every address: a login in it would be in logs and in `config print`.
+#[test]
+fn addresses_have_no_login_and_none_is_shown() {
+    let s3 = |endpoint: &str| {
+        format!(
+            "[storage]\nbackend = 's3'\n[storage.s3]\nbucket = 'b'\nallow_http = true\nendpoint = {endpoint}"
+        )
+    };
+    let gcs = "[storage]\nbackend = 'gcs'\n[storage.gcs]\nbucket = 'b'\nendpoint = 'https://ak:hunter2@h'";
+    let azure = "[storage]\nbackend = 'azure'\n[storage.azure]\naccount = 'a'\ncontainer = 'c'\nendpoint = 'https://ak:hunter2@h'";
+    for (file, field) in [
+        (s3("'http://ak:hunter2@127.0.0.1:1'"), "storage.s3.endpoint"),
+        (s3("'http://h/?token=hunter2'"), "storage.s3.endpoint"),
+        (s3("'ak:hunter2@h'"), "storage.s3.endpoint"),
+        (s3("['http://ak:hunter2@h']"), "storage.s3.endpoint"),
+        (gcs.to_owned(), "storage.gcs.endpoint"),
+        (azure.to_owned(), "storage.azure.endpoint"),
+        ("[auth]\nurl = 'https://u:hunter2@h'".to_owned(), "auth.url"),
+        ("[auth]\nurl = 'https://hunter2@h'".to_owned(), "auth.url"),
+        ("[[auth.oidc]]\nissuer = 'https://u:hunter2@h'\naudience = 'a'".to_owned(), "auth.oidc"),
+        ("[[upstreams]]\nname = 'a'\nurl = 'https://u:hunter2@h'".to_owned(), "upstreams[0].url"),
+    ] {
+        let error = refused(&file);
+        assert!(error.contains(field) && !error.contains("hunter2"), "{error}");
+    }
+    // Of a store that is not used the address is not looked at.
+    let loaded = load(Some("[storage.s3]\nendpoint = 'https://u:hunter2@h'"), &[], None).unwrap();
+    assert!(!loaded.to_toml().contains("hunter2"), "{}", loaded.to_toml());
+    assert_eq!(loaded.config.storage.s3.endpoint.as_deref(), Some("https://u:hunter2@h"));
+}
+
 #[test]
 fn an_empty_variable_unsets_an_optional_field() {
     let file = Some("[storage.s3]\nendpoint = 'https://h'");
@@ -358,4 +389,27 @@ fn who_may_do_what() {
         assert!(refused(&format!("[auth]\nurl = '{url}'")).contains("auth.url"), "{url}");
     }
     assert!(refused("[auth]\nservice = 'a\"b'").contains("auth.service"));
+}
+
+#[test]
+fn a_network_is_listened_on_behind_proxies_that_are_known() {
+    let file = |proxies: &str, more: &str| {
+        format!("[server]\nlisten = '0.0.0.0:1'\ntrusted_proxies = {proxies}\n{more}\n[auth]\nmode = 'local'")
+    };
+    let config = config(&file("['10.0.0.0/8', '::1']", ""));
+    assert!(config.server.trusted_proxies.contain("10.1.1.1".parse().unwrap()));
+    let listener = "[policy]\nadmission_listen = '0.0.0.0:2'";
+    assert!(load(Some(&file("['10.0.0.0/8']", listener)), &[], None).is_ok());
+    assert!(refused(&file("[]", "")).contains("set server.trusted_proxies"));
+    let open = "[server]\nlisten = '0.0.0.0:1'\ntrusted_proxies = ['10.0.0.0/8']";
+    assert!(refused(open).contains("(4) set server.trusted_proxies"), "nobody is asked who they are");
+    let why = refused(&file("['0.0.0.0/0']", ""));
+    assert!(why.contains("server.trusted_proxies") && why.contains("is everybody"), "{why}");
+    let variable = [("RREG_SERVER__TRUSTED_PROXIES", "10.0.0.0/8, 127.0.0.1")];
+    let loaded = load(None, &variable, None).unwrap();
+    assert!(
+        loaded.to_toml().contains("trusted_proxies = [\"10.0.0.0/8\", \"127.0.0.1/32\"]"),
+        "{}",
+        loaded.to_toml()
+    );
 }

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 
 use super::error::Findings;
 use super::list;
-use super::secret::Secret;
+use super::secret::{Secret, is_without_secrets};
 use super::section::section;
 use super::setting::Setting;
 use super::source::read_secret;
@@ -120,10 +120,8 @@ impl Upstream {
                 matches!(url.scheme(), "https" | "http")
                     && url.has_host()
                     && url.path() == "/"
-                    && url.query().is_none()
                     && url.fragment().is_none()
-                    && url.username().is_empty()
-                    && url.password().is_none()
+                    && is_without_secrets(&url)
             });
             if !bare {
                 let field = format!("{field}.url");

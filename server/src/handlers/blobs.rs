@@ -86,7 +86,15 @@ pub(super) async fn read(
         app.storage.check(&record).await?;
         return Ok(respond(&record.digest_text, record.size, etag, None, Body::empty()));
     }
-    stored(app, &record, headers).await
+    let answer = stored(app, &record, headers).await;
+    if answer.as_ref().is_err_and(crate::error::ApiError::is_damage)
+        && let Some(copy) = app.mirror.covering(repository)
+    {
+        // Its upstream has it: who notices that it is gone here need not be told so.
+        app.storage.set_aside(&record).await?;
+        return super::copies::blob(app, copy, digest, headers, with_body).await;
+    }
+    answer
 }
 
 /// A stored blob, or the part of it that is asked for.

@@ -36,7 +36,7 @@ pub(super) fn cached(
     if asks_before_push(reference, with_body) && !manifest.is_promised() {
         return None;
     }
-    if !with_body && app.storage.metadata().may_lack_content() {
+    if !with_body && (app.storage.metadata().may_lack_content() || !app.looks.was_whole(&manifest.digest)) {
         return None;
     }
     // Who is refused or warned is told why, and that is not in memory.
@@ -65,7 +65,10 @@ pub(super) async fn read(
     }
     let manifest = app.storage.metadata().manifest(repository, reference).await?;
     // What cannot be pulled has to be pushed again, and clients push what they are told is not here.
-    if !with_body && app.storage.metadata().lacks_content(repository, &manifest.digest).await? {
+    if !with_body
+        && (app.storage.metadata().lacks_content(repository, &manifest.digest).await?
+            || app.looks.lacks(&app.storage, &app.limits, repository, &manifest).await)
+    {
         return Err(StorageError::DamagedManifest { digest: manifest.digest }.into());
     }
     if asks_before_push(reference, with_body) {

@@ -26,7 +26,7 @@ use tower::Service;
 
 use super::crowd::Place;
 use super::stream::ClientStream;
-use super::{Options, Peer, Site};
+use super::{Options, Peer, Proxies, Site};
 use crate::error::ApiError;
 use crate::tls;
 
@@ -95,14 +95,14 @@ impl Protocols {
 
     async fn secure(&self, stream: TcpStream, address: SocketAddr, place: Arc<Place>) -> io::Result<()> {
         let Some(tls) = &self.options.tls else {
-            return self.negotiate(stream, Peer { address, tls: false }, place).await;
+            return self.negotiate(stream, Peer { address: address.ip(), tls: false }, place).await;
         };
         let handshake = timeout(tls::HANDSHAKE_TIMEOUT, tls.accept(stream));
         let stream = tokio::select! {
             result = handshake => result.map_err(|_| timed_out("TLS handshake"))??,
             () = self.drain.cancelled() => return Ok(()),
         };
-        self.negotiate(stream, Peer { address, tls: true }, place).await
+        self.negotiate(stream, Peer { address: address.ip(), tls: true }, place).await
     }
 
     /// Finds out which HTTP the client speaks, from its first bytes.
@@ -121,7 +121,8 @@ impl Protocols {
             return Ok(());
         }
         let stream = TokioIo::new(ClientStream::new(stream, head, self.options.write_idle_timeout));
-        let service = Entry { site: self.site.clone(), peer, place };
+        let proxies = self.options.proxies.clone();
+        let service = Entry { site: self.site.clone(), proxies, peer, place };
         let result = if head == PREFACE {
             self.drive(self.http2.serve_connection(stream, service)).await
         } else {
@@ -172,6 +173,8 @@ async fn first_bytes<T: AsyncRead + Unpin>(
 /// The site as hyper calls it, for the requests of one connection.
 struct Entry {
     site: Site,
+    proxies: Proxies,
+    /// The other end of the connection.
     peer: Peer,
     place: Arc<Place>,
 }
@@ -183,13 +186,19 @@ impl hyper::service::Service<Request<Incoming>> for Entry {
         Either<Ready<Result<Response, Infallible>>, BoxFuture<'static, Result<Response, Infallible>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let now = self.site.immediate.as_ref();
-        if let Some(response) = now.and_then(|now| now(request.method(), request.uri(), request.headers())) {
-            return Either::Left(ready(Ok(self.place.answered(response).unwrap_or_else(|_| crowded()))));
+        let (mut parts, body) = request.into_parts();
+        let at_once = |response| Either::Left(ready(Ok(response)));
+        let client = match self.proxies.client(self.peer, &mut parts) {
+            Ok(client) => client,
+            Err(refused) => return at_once(refused.into_response()),
+        };
+        let immediate = self.site.immediate.as_ref();
+        if let Some(response) = immediate.and_then(|immediate| immediate(client, &parts)) {
+            return at_once(self.place.answered(client.address, response).unwrap_or_else(|_| crowded()));
         }
-        let Ok(work) = self.place.work() else { return Either::Left(ready(Ok(crowded()))) };
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(self.peer);
+        let Ok(work) = self.place.work(client.address) else { return at_once(crowded()) };
+        let mut request = Request::from_parts(parts, Body::new(body));
+        request.extensions_mut().insert(client);
         // A router is always ready, and a clone of it is one reference count.
         let answer = self.site.router.clone().call(request);
         Either::Right(Box::pin(async move { Ok(work.until_sent(answer.await?)) }))

@@ -70,7 +70,6 @@ impl Default for Crowd {
 #[derive(Debug)]
 pub(super) struct Place {
     number: u64,
-    source: Source,
     gone: CancellationToken,
     in_work: Arc<InWork>,
     of: Arc<Crowd>,
@@ -94,9 +93,9 @@ impl Crowd {
         let (number, gone, in_work) = (all.next, CancellationToken::new(), Arc::new(in_work));
         all.next += 1;
         let source = Source::of_address(Some(address));
-        let member = Member { source: source.clone(), gone: gone.clone(), in_work: Arc::clone(&in_work) };
+        let member = Member { source, gone: gone.clone(), in_work: Arc::clone(&in_work) };
         all.members.insert(number, member);
-        Place { number, source, gone, in_work, of: Arc::clone(self) }
+        Place { number, gone, in_work, of: Arc::clone(self) }
     }
 
     /// Ends a connection for a client from `address`, and tells whether it found one.
@@ -154,12 +153,12 @@ impl Place {
     ///
     /// # Errors
     /// As [`Self::work`], where it is more than a connection takes by itself.
-    pub(super) fn answered(&self, response: Response) -> Result<Response, Refused> {
+    pub(super) fn answered(&self, client: IpAddr, response: Response) -> Result<Response, Refused> {
         if is_small(&response) {
             self.in_work.ended();
             return Ok(response);
         }
-        Ok(self.work()?.until_sent(response))
+        Ok(self.work(client)?.until_sent(response))
     }
 
     /// Cancelled when another client needs the slot more.
@@ -167,18 +166,18 @@ impl Place {
         self.gone.clone()
     }
 
-    /// Something begins; it ends when this is dropped.
+    /// Something begins for `client`, who is behind the connection; it ends when this is dropped.
     ///
     /// # Errors
-    /// The connection has others in work, and its network no place for more.
-    pub(super) fn work(&self) -> Result<Work, Refused> {
+    /// The connection has others in work, and the client's network no place for more.
+    pub(super) fn work(&self, client: IpAddr) -> Result<Work, Refused> {
         let is_first = self.in_work.requests.fetch_add(1, Ordering::Relaxed) == 0;
         // Counted from here on, whatever comes of it.
         let work = Work { of: Arc::clone(&self.in_work), beside: None };
         if is_first {
             return Ok(work);
         }
-        let share = self.of.beside.take(self.source.clone())?;
+        let share = self.of.beside.take(Source::of_address(Some(client)))?;
         Ok(work.with(share))
     }
 }
@@ -274,7 +273,7 @@ mod tests {
         let crowd = Arc::new(Crowd::default());
         let add = |text: &str| crowd.add(address(text));
         let (honest, first, second) = (add("192.0.2.1").long_idle(), add("192.0.2.2"), add("192.0.2.2"));
-        let work = first.work().unwrap();
+        let work = first.work(address("192.0.2.2")).unwrap();
         let third = add("192.0.2.2");
         assert!(crowd.make_room(address("192.0.2.3")));
         assert_eq!([&honest, &first, &second, &third].map(Place::is_gone), [false, false, true, false]);
@@ -295,7 +294,7 @@ mod tests {
         let greedy: Vec<Place> = (0..20).map(|_| crowd.add(address("192.0.2.1"))).collect();
         let mut held: Vec<Work> = Vec::new();
         for place in &greedy {
-            held.extend((0..128).map_while(|_| place.work().ok()));
+            held.extend((0..128).map_while(|_| place.work(address("192.0.2.1")).ok()));
         }
         assert_eq!(
             held.len(),
@@ -303,8 +302,8 @@ mod tests {
             "one for each connection, and a share of the rest"
         );
         let honest = crowd.add(address("192.0.2.2"));
-        let its: Vec<Work> = (0..100).map(|_| honest.work().unwrap()).collect();
-        assert!(greedy[0].work().is_err());
+        let its: Vec<Work> = (0..100).map(|_| honest.work(address("192.0.2.2")).unwrap()).collect();
+        assert!(greedy[0].work(address("192.0.2.1")).is_err());
         drop((held, its));
         assert!(crowd.beside.is_idle());
         assert!(greedy.iter().all(|place| place.in_work.requests.load(Ordering::Relaxed) == 0));
@@ -315,7 +314,7 @@ mod tests {
         let crowd = Arc::new(Crowd::default());
         let busy = |text: &str| {
             let place = crowd.add(address(text));
-            let work = place.work().unwrap();
+            let work = place.work(address(text)).unwrap();
             (place, work)
         };
         let fresh = crowd.add(address("192.0.2.1")).long_idle();

@@ -26,6 +26,7 @@ fn options() -> Options {
         max_connections: 100,
         max_header_bytes: 64 << 10,
         tls: None,
+        proxies: Proxies::default(),
         busy: None,
     }
 }
@@ -51,10 +52,7 @@ async fn start(options: Options) -> Running {
         "slow"
     };
     let router = Router::new()
-        .route(
-            "/",
-            get(async |Extension(peer): Extension<Peer>| format!("{} {}", peer.address.ip(), peer.tls)),
-        )
+        .route("/", get(async |Extension(peer): Extension<Peer>| format!("{} {}", peer.address, peer.tls)))
         .route("/slow", get(slow))
         .route("/refuse", post(async || http::StatusCode::FORBIDDEN))
         .route("/large", get(async || Bytes::from(vec![0; 128 << 10])))
@@ -350,4 +348,17 @@ async fn more_clients_than_slots_wait() {
     assert!(read_all(&mut first).await.ends_with("slow"));
     assert!(read_all(&mut second).await.starts_with("HTTP/1.1 200"));
     server.stop().await;
+}
+
+/// Behind a proxy that does TLS for an address of a network, nothing else is taken; a loopback address has no network, and
+/// who says `insecure` wants it so.
+#[test]
+fn clear_text_is_refused_where_a_network_is() {
+    let tls_only = |address: &str, insecure| {
+        let server = config::Server { insecure, ..Default::default() };
+        Options::new(&server, address.parse().unwrap(), None).proxies.tls_only
+    };
+    assert!(tls_only("0.0.0.0:5000", false) && tls_only("[2001:db8::1]:5000", false));
+    assert!(!tls_only("0.0.0.0:5000", true) && !tls_only("127.0.0.1:5000", false));
+    assert!(!tls_only("[::ffff:127.0.0.1]:5000", false));
 }

@@ -83,7 +83,7 @@ async fn start(leaf: &Leaf, client_ca: Option<&Authority>) -> Served {
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
     let server = config::Server { shutdown_timeout: HumanDuration::seconds(600), ..Default::default() };
-    let options = Options::new(&server, Some(Arc::clone(&tls)));
+    let options = Options::new(&server, ([127, 0, 0, 1], 0).into(), Some(Arc::clone(&tls)));
     let router = Router::new().route("/", get(async || "over TLS"));
     tokio::spawn(serve(listener, router, options, shutdown.clone()));
     Served { dir, tls, address, shutdown }

@@ -196,9 +196,20 @@ impl Manifest {
     /// annotations): its config, or its first layer where the config is the empty object, which is nobody's in
     /// particular. Sizes and types are the author's word and decide nothing here. An index has none.
     pub fn form(&self) -> Option<Digest> {
-        let empty = [Algorithm::Sha256, Algorithm::Sha512].map(|algorithm| Digest::of(algorithm, b"{}"));
         let parts = self.config.iter().chain(self.layers.first());
-        parts.map(|part| part.digest).find(|digest| !empty.contains(digest))
+        parts.map(|part| part.digest).find(|digest| !is_empty_object(digest))
+    }
+
+    /// Whether runtimes take it for an image, as far as the manifest tells it; `None` where they take it for one if its
+    /// config is an image's ([`crate::names_rootfs`]). Neither the type of a config nor an artifact type makes it none:
+    /// podman takes what Docker's manifest has for an image's config, and containerd whatever can be read as one.
+    pub fn is_image(&self) -> Option<bool> {
+        let config = self.config.as_ref().filter(|_| self.kind == ManifestKind::Image);
+        let Some(config) = config else { return Some(false) };
+        if self.media_type == media_type::DOCKER_MANIFEST || media_type::is_image_config(&config.media_type) {
+            return Some(true);
+        }
+        is_empty_object(&config.digest).then_some(false)
     }
 
     /// Takes `body` apart. `content_type` is the request's header, if it had one.
@@ -286,19 +297,27 @@ impl Manifest {
         Ok(())
     }
 
-    /// Whether it is a container image: artifacts, attestations and signatures use the same shape, some with an
-    /// image's configuration type.
+    /// Whether its packages can be listed: an image by its own word and by its layers. Artifacts, attestations and
+    /// signatures use the same shape, some with an image's configuration type. What runtimes take for an image may be
+    /// more: see [`Self::is_image`].
     pub fn is_container(&self) -> bool {
         let config = self.config.as_ref().map(|config| config.media_type.as_str());
-        let known = matches!(config, Some(media_type::OCI_CONFIG | media_type::DOCKER_CONFIG));
-        let plain = self.artifact_type.as_deref() == config;
-        known && plain && self.layers.iter().any(|layer| media_type::is_layer(&layer.media_type))
+        // Docker's manifests know no artifacts.
+        let plain = self.media_type == media_type::DOCKER_MANIFEST || self.artifact_type.as_deref() == config;
+        self.is_image() == Some(true)
+            && plain
+            && self.layers.iter().any(|layer| media_type::is_layer(&layer.media_type))
     }
 
     /// Blobs that must be in the repository: config and layers, non-distributable ones left out.
     pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         self.config.iter().chain(&self.layers).filter(|d| !d.is_external())
     }
+}
+
+/// Whether it is the digest of `{}`.
+fn is_empty_object(digest: &Digest) -> bool {
+    [Algorithm::Sha256, Algorithm::Sha512].iter().any(|algorithm| *digest == Digest::of(*algorithm, b"{}"))
 }
 
 /// How deeply brackets nest outside strings. Counted before parsing, because the parser skips unknown fields

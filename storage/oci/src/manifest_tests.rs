@@ -109,6 +109,9 @@ fn containers() {
     assert!(!make(oci, "application/vnd.dev.cosign.simplesigning.v1+json", ""), "cosign's signatures");
     assert!(!make("application/vnd.cncf.helm.config.v1+json", tar, ""));
     assert!(!make(oci, tar, r#","artifactType":"application/vnd.example""#));
+    assert!(make("application/vnd.oci.image.config.v1+json; a=b", tar, ""));
+    let text = format!(r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#, d("a/b"), d(tar));
+    assert!(parse(Some(media_type::DOCKER_MANIFEST), &text).unwrap().is_container(), "podman runs it");
 }
 
 #[test]
@@ -128,4 +131,24 @@ fn an_image_is_the_same_in_all_its_forms() {
     assert_eq!(form(&empty, &layer, ""), Some(Digest::sha256(b"layer")));
     assert_eq!(form(&part(b"{}", 9), &layer, ""), Some(Digest::sha256(b"layer")));
     assert_eq!(form(&empty, &empty, ""), None);
+}
+
+#[test]
+fn an_image_is_one_whatever_its_types_say() {
+    let make = |manifest: &str, config: &str, bytes: &[u8]| {
+        let config = format!(r#"{{"mediaType":"{config}","size":2,"digest":"{}"}}"#, Digest::sha256(bytes));
+        let text = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{manifest}","artifactType":"a/b","config":{config},"layers":[]}}"#
+        );
+        parse(Some(manifest), &text).unwrap().is_image()
+    };
+    let (oci, docker) = (media_type::OCI_MANIFEST, media_type::DOCKER_MANIFEST);
+    assert_eq!(make(docker, "a/b", b"{}"), Some(true));
+    assert_eq!(make(oci, media_type::OCI_CONFIG, b"{}"), Some(true));
+    assert_eq!(make(oci, "application/vnd.docker.container.image.v1+json ; a=b", b"config"), Some(true));
+    assert_eq!(make(oci, "a/b", b"config"), None);
+    assert_eq!(make(oci, media_type::OCI_EMPTY, b"config"), None);
+    assert_eq!(make(oci, "a/b", b"{}"), Some(false));
+    let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, descriptor("a/b"));
+    assert_eq!(parse(Some(media_type::OCI_INDEX), &index).unwrap().is_image(), Some(false));
 }

@@ -31,6 +31,11 @@ pub fn essence(value: &str) -> &str {
 /// Docker image configuration.
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
+/// Whether a config says that it is an image's, whatever the parameters of its type.
+pub fn is_image_config(media_type: &str) -> bool {
+    matches!(essence(media_type), OCI_CONFIG | DOCKER_CONFIG)
+}
+
 /// Layers of a file system: OCI's and Docker's tar, whatever their compression.
 pub fn is_layer(media_type: &str) -> bool {
     media_type.starts_with("application/vnd.oci.image.layer.")

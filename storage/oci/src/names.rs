@@ -32,7 +32,7 @@ impl Names {
 }
 
 /// As Go folds names: by letters that have a case in common, so that `\u{17f}` is an `s` and `\u{212a}` a `k`.
-fn fold(name: &str) -> String {
+pub(crate) fn fold(name: &str) -> String {
     name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 

@@ -12,8 +12,11 @@ use crate::error::StorageError;
 
 /// Its key.
 const KEY: &str = "rreg-installation";
-/// How long a remote store is taken for ours before it is asked again.
-const BELIEVED: Duration = Duration::from_secs(10);
+/// How long a remote store is taken for ours before it is asked again: what is written to another that takes its place
+/// meanwhile is acknowledged.
+const BELIEVED: Duration = Duration::from_secs(2);
+/// Whatever is longer, in bytes, is no marker.
+const MOST: u64 = 1000;
 
 /// Whose store it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,16 +37,20 @@ impl BlobStore {
 
     /// What the marker says; that there is none is asked twice.
     pub(crate) async fn marker(&self) -> Result<Option<String>, StorageError> {
-        if let Some(found) = self.read_marker().await? {
+        if let Some(found) = self.read_note(KEY).await? {
             return Ok(Some(found));
         }
         self.pause().await;
-        self.read_marker().await
+        self.read_note(KEY).await
     }
 
-    async fn read_marker(&self) -> Result<Option<String>, StorageError> {
-        match self.objects.get(&Path::from(KEY)).await {
+    /// One line that the store keeps under this key.
+    pub(super) async fn read_note(&self, key: &str) -> Result<Option<String>, StorageError> {
+        match self.objects.get(&Path::from(key)).await {
             Ok(found) => {
+                if found.meta.size > MOST {
+                    return Ok(Some("no line".to_owned()));
+                }
                 let bytes = found.bytes().await?;
                 Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned()))
             }
@@ -63,11 +70,11 @@ impl BlobStore {
 
     /// Whose store it is, to the registry of this name; that it is not ours is asked twice.
     pub(crate) async fn owner(&self, name: &str) -> Result<Owner, StorageError> {
-        if self.read_marker().await?.is_some_and(|found| found == name) {
+        if self.read_note(KEY).await?.is_some_and(|found| found == name) {
             return Ok(Owner::Us);
         }
         self.pause().await;
-        Ok(match self.read_marker().await? {
+        Ok(match self.read_note(KEY).await? {
             Some(found) if found == name => Owner::Us,
             Some(_) => Owner::Others,
             None => Owner::Nobody,
@@ -97,6 +104,12 @@ impl BlobStore {
         Ok(())
     }
 
+    /// Writes the marker, whatever there is.
+    pub(crate) async fn mark_anew(&self, name: &str) -> Result<(), StorageError> {
+        self.objects.put(&Path::from(KEY), Bytes::from(format!("{name}\n")).into()).await?;
+        Ok(())
+    }
+
     /// Before a write is acknowledged, and before a deletion: whether the store is this registry's. S3 deletes with
     /// success what is not there, and a directory that is no longer mounted takes writes that the next mount hides. A
     /// remote store is asked again after a while; a directory, where it costs nothing, each time.
@@ -113,15 +126,25 @@ impl BlobStore {
         }
         let asked = Instant::now();
         self.ping().await?;
+        self.take_over().await?;
         *self.found_ours.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
         Ok(())
     }
 
-    /// Whether the store answers and is this registry's.
+    /// Whether the store answers and is this registry's, and no copy of its database has taken it over.
     ///
     /// # Errors
     /// What it answers instead, or [`StorageError::OtherStore`].
     pub async fn ping(&self) -> Result<(), StorageError> {
+        let found = self.ask_whose().await;
+        if found.is_err() {
+            // Whoever was told otherwise a moment ago asks again.
+            *self.found_ours.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        found
+    }
+
+    async fn ask_whose(&self) -> Result<(), StorageError> {
         let Some(own) = &self.installation else {
             return self.objects.head(&Path::from(KEY)).await.map(|_| ()).or_else(|error| match error {
                 Error::NotFound { .. } => Ok(()),
@@ -129,7 +152,7 @@ impl BlobStore {
             });
         };
         match self.owner(own).await? {
-            Owner::Us => Ok(()),
+            Owner::Us => self.is_held().await,
             Owner::Others => Err(StorageError::OtherStore("it has the marker of another registry")),
             Owner::Nobody => Err(StorageError::OtherStore(
                 "the marker of this registry is not in it: is it the right bucket and prefix, is the directory mounted?",

@@ -7,15 +7,18 @@
 //! What belongs to which blob stands in the database only. An object gets its row after it is durable, so a crash
 //! leaves an object without a row and never a row without an object.
 
+mod ahead;
 mod buffers;
 mod directory;
 mod hashing;
+mod holder;
 mod inspect;
 mod marker;
 mod presence;
 mod reader;
 mod unfinished;
 mod verified;
+mod verifying;
 mod writer;
 
 use std::path::PathBuf;
@@ -39,6 +42,7 @@ use crate::error::StorageError;
 use crate::metadata::{BlobContent, BlobRecord, Segment};
 use crate::room::Volume;
 use verified::Verified;
+use verifying::Verifying;
 
 /// Part size on a local directory: small, so that writing starts early and buffers stay few.
 const DIRECTORY_PART: usize = 2 << 20;
@@ -69,14 +73,17 @@ pub struct BlobStore {
     part_size: usize,
     /// Places for parts on their way.
     places: Arc<Semaphore>,
-    /// Whether reading is cheap enough to check a whole blob before serving a part of it.
+    /// Whether asking costs nothing, and what it answers is never wrong for a moment.
     local: bool,
     verified: Verified,
+    verifying: Verifying,
     buffers: buffers::Buffers,
     /// The disk with the directory that it is.
     volume: Option<Arc<Volume>>,
     /// Whose store it has to be.
     installation: Option<Arc<str>>,
+    /// Which database opened it, to write.
+    holder: Option<holder::Holder>,
     /// When that was last found to be so.
     found_ours: Arc<Mutex<Option<Instant>>>,
 }
@@ -111,9 +118,11 @@ impl BlobStore {
             places: Arc::new(Semaphore::new((ON_THE_WAY / part_size.max(1)).max(FEWEST_PARTS))),
             local: false,
             verified: Verified::new(verify_interval),
+            verifying: Verifying::default(),
             buffers: buffers::Buffers::default(),
             volume: None,
             installation: None,
+            holder: None,
             found_ours: Arc::default(),
         }
     }

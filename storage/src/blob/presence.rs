@@ -14,6 +14,15 @@ use crate::metadata::Segment;
 /// Before an absence is asked about a second time.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// Whether this is the object with that entity tag, as far as both are told. What comes through a proxy that compresses
+/// has a weak one.
+pub(super) fn same_tag(found: &GetResult, e_tag: Option<&str>) -> bool {
+    fn strong(tag: &str) -> &str {
+        tag.strip_prefix("W/").unwrap_or(tag)
+    }
+    found.meta.e_tag.as_deref().zip(e_tag).is_none_or(|(found, wanted)| strong(found) == strong(wanted))
+}
+
 impl BlobStore {
     /// Lets what was wrong for a moment pass. A directory is not wrong for a moment.
     pub(super) async fn pause(&self) {
@@ -61,15 +70,18 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Opens this range of a segment; `None` as from [`BlobStore::meta`]. What answers with another range or length than it
-    /// should is asked twice.
-    pub(crate) async fn get_of(
+    /// Opens this range of a segment; `None` as from [`BlobStore::meta`]. What answers with another range, length or entity
+    /// tag than it should is asked twice.
+    pub(super) async fn get_of(
         &self,
         segment: &Segment,
         range: &Range<u64>,
+        e_tag: Option<&str>,
     ) -> Result<Option<GetResult>, StorageError> {
         let found = self.get(&segment.key, Some(range.clone())).await?;
-        let is_right = |found: &GetResult| found.meta.size == segment.size && found.range == *range;
+        let is_right = |found: &GetResult| {
+            found.meta.size == segment.size && found.range == *range && same_tag(found, e_tag)
+        };
         if self.local || found.as_ref().is_none_or(is_right) {
             return Ok(found);
         }

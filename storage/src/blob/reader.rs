@@ -2,14 +2,11 @@
 //!
 //! Lengths are compared before anything is sent. Bytes are hashed while they are sent unless the objects were found
 //! good before ([`super::verified`]); the last piece is held back until the digest is right, so damaged content is
-//! never received whole. A part of a blob cannot be hashed on its own: on a local directory the whole blob is
-//! checked first, on a remote store its own checksums have to do.
+//! never received whole. A part of a blob cannot be hashed on its own: before one is sent the whole blob is read once
+//! ([`super::verifying`]). What is sent unhashed comes from an object with the entity tag that was found good.
 
 use std::fs::File;
-use std::io::{IoSliceMut, Result as IoResult};
-use std::num::NonZeroU64;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,12 +14,11 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::GetResultPayload;
 use rreg_oci::Hasher;
-use rustix::fs::Advice;
-use rustix::io::ReadWriteFlags;
 
 use super::BlobStore;
-use super::buffers::{BUFFER, Buffers};
+use super::ahead::{ReadAhead, read_file};
 use super::hashing::StreamHash;
+use super::presence::same_tag;
 use crate::damage::Damage;
 use crate::error::StorageError;
 use crate::metadata::{BlobContent, BlobRecord, Segment};
@@ -35,8 +31,8 @@ pub struct BlobReader {
     store: BlobStore,
     record: Arc<BlobRecord>,
     damage: Damage,
-    /// Stretches still to be opened, last one first.
-    waiting: Vec<(Segment, Range<u64>)>,
+    /// Still to be opened, last one first.
+    waiting: Vec<Stretch>,
     source: Source,
     /// Bytes still to be sent.
     remaining: u64,
@@ -53,12 +49,20 @@ enum Source {
     Remote(Remote),
 }
 
-/// A stretch of an object that comes over the network.
-struct Remote {
-    stream: BoxStream<'static, object_store::Result<Bytes>>,
+/// A part of an object.
+#[derive(Clone)]
+struct Stretch {
     segment: Segment,
     /// What is still to come.
     range: Range<u64>,
+    /// The object's entity tag, where the store gives any.
+    e_tag: Option<String>,
+}
+
+/// A stretch that comes over the network.
+struct Remote {
+    stream: BoxStream<'static, object_store::Result<Bytes>>,
+    of: Stretch,
     /// Something has come since it was opened: if the connection breaks it is worth another one.
     moved: bool,
 }
@@ -115,7 +119,7 @@ impl BlobReader {
         }
         let mut reader = Self::closed(store, record, damage);
         reader.check_sum(&segments)?;
-        reader.check_lengths(&segments, true).await?;
+        reader.check_lengths(&segments).await?;
         store.verified.found_present(first);
         Ok(())
     }
@@ -134,31 +138,52 @@ impl BlobReader {
     ) -> Result<(), StorageError> {
         self.check_sum(segments)?;
         let whole = range == (0..self.record.size);
-        self.waiting = overlapping(segments, range);
-        self.waiting.reverse();
-        self.check_lengths(segments, whole).await?;
-        let fresh = |(segment, e_tag): (&Segment, &Option<String>)| {
-            self.store.verified.is_fresh(&segment.key, e_tag.as_deref())
+        let stretches = overlapping(segments, range);
+        // Where it costs nothing all objects are looked at, also for a part.
+        let looked: Vec<Segment> = match self.store.local {
+            true => segments.to_vec(),
+            false => stretches.iter().map(|(segment, _)| segment.clone()).collect(),
         };
-        let all_fresh = whole && segments.iter().zip(&self.e_tags).all(fresh);
-        if whole && !all_fresh {
-            self.hasher = Some(StreamHash::new(Hasher::new(self.record.digest.algorithm())));
-        } else if !whole && self.store.local && !self.e_tags.is_empty() {
-            Box::pin(self.verify_whole()).await?;
+        self.check_lengths(&looked).await?;
+        if !self.are_fresh(&looked) {
+            if whole {
+                self.hasher = Some(StreamHash::new(Hasher::new(self.record.digest.algorithm())));
+            } else {
+                Box::pin(self.store.verify(self.record.clone(), self.damage.clone())).await?;
+                self.check_lengths(&looked).await?;
+                // A store without entity tags: what was read is all that can be known.
+                let told = self.e_tags.iter().all(Option::is_some);
+                if told && !self.are_fresh(&looked) {
+                    let source = format!("{} changes while it is read", self.record.digest).into();
+                    return Err(object_store::Error::Generic { store: "object store", source }.into());
+                }
+            }
         }
+        // The objects of a part follow one another.
+        let first = stretches.first().map(|(segment, _)| segment.key.as_str());
+        let skipped = looked.iter().take_while(|segment| Some(segment.key.as_str()) != first).count();
+        let e_tags = self.e_tags[skipped..].to_vec();
+        self.waiting = stretches
+            .into_iter()
+            .zip(e_tags)
+            .map(|((segment, range), e_tag)| Stretch { segment, range, e_tag })
+            .rev()
+            .collect();
         self.open_next().await
     }
 
-    /// Compares each object's length with its row. Remembers the entity tags, except where a part of a blob
-    /// consists of objects that are known to be good.
-    async fn check_lengths(&mut self, segments: &Arc<[Segment]>, whole: bool) -> Result<(), StorageError> {
-        let wanted: Vec<Segment> = if whole || self.store.local {
-            segments.to_vec()
-        } else {
-            self.waiting.iter().map(|(segment, _)| segment.clone()).collect()
+    /// Whether the objects have the entity tags with which they were found good.
+    fn are_fresh(&self, looked: &[Segment]) -> bool {
+        let fresh = |(segment, e_tag): (&Segment, &Option<String>)| {
+            self.store.verified.is_fresh(&segment.key, e_tag.as_deref())
         };
+        looked.iter().zip(&self.e_tags).all(fresh)
+    }
+
+    /// Compares each object's length with its row. Remembers the entity tags.
+    async fn check_lengths(&mut self, looked: &[Segment]) -> Result<(), StorageError> {
         let store = &self.store;
-        let heads = stream::iter(wanted)
+        let heads = stream::iter(looked.to_vec())
             .map(|segment| async move {
                 let meta = store.meta_of(&segment).await;
                 (segment, meta)
@@ -166,13 +191,10 @@ impl BlobReader {
             .buffered(HEADS_IN_FLIGHT)
             .collect::<Vec<_>>()
             .await;
-        let mut good = true;
+        self.e_tags.clear();
         for (segment, meta) in heads {
             match meta? {
-                Some(meta) if meta.size == segment.size => {
-                    good &= self.store.verified.is_fresh(&segment.key, meta.e_tag.as_deref());
-                    self.e_tags.push(meta.e_tag);
-                }
+                Some(meta) if meta.size == segment.size => self.e_tags.push(meta.e_tag),
                 Some(meta) => {
                     let what = format!("an object has {} bytes instead of {}", meta.size, segment.size);
                     return Err(self.damage.report(&self.record, &what));
@@ -180,43 +202,38 @@ impl BlobReader {
                 None => return Err(self.damage.report(&self.record, "an object is missing")),
             }
         }
-        if good && !whole {
-            self.e_tags.clear();
-        }
-        Ok(())
-    }
-
-    /// Reads and hashes the whole blob, sending nothing.
-    async fn verify_whole(&mut self) -> Result<(), StorageError> {
-        let (store, record, damage) = (&self.store, self.record.clone(), self.damage.clone());
-        let all = 0..record.size;
-        let mut reader = Self::open(store, record, all, damage).await?;
-        while let Some(piece) = reader.next().await {
-            piece?;
-        }
         Ok(())
     }
 
     /// Opens the next stretch, if there is one.
     async fn open_next(&mut self) -> Result<(), StorageError> {
-        let Some((segment, range)) = self.waiting.pop() else {
+        let Some(stretch) = self.waiting.pop() else {
             self.source = Source::Nothing;
             return Ok(());
         };
-        let Some(result) = self.store.get_of(&segment, &range).await? else {
+        let Stretch { segment, range, e_tag } = &stretch;
+        let Some(result) = self.store.get_of(segment, range, e_tag.as_deref()).await? else {
             return Err(self.damage.report(&self.record, "an object is missing"));
         };
-        if result.meta.size != segment.size || result.range != range {
+        if result.meta.size != segment.size {
             let what = format!("an object has {} bytes instead of {}", result.meta.size, segment.size);
             return Err(self.damage.report(&self.record, &what));
         }
+        let same = same_tag(&result, e_tag.as_deref());
+        if !same {
+            // It is not known which of the two was found good, if it is.
+            self.e_tags.clear();
+        }
+        if result.range != *range || (!same && self.hasher.is_none()) {
+            // Not what was asked for, which says nothing about what is there.
+            let what = format!("{} was answered with another range or another object", segment.key);
+            return Err(object_store::Error::Generic { store: "object store", source: what.into() }.into());
+        }
         self.source = match result.payload {
             GetResultPayload::File(file, _) => {
-                Source::File { file: Arc::new(file), range, ahead: ReadAhead::default() }
+                Source::File { file: Arc::new(file), range: stretch.range, ahead: ReadAhead::default() }
             }
-            GetResultPayload::Stream(stream) => {
-                Source::Remote(Remote { stream, segment, range, moved: false })
-            }
+            GetResultPayload::Stream(stream) => Source::Remote(Remote { stream, of: stretch, moved: false }),
         };
         Ok(())
     }
@@ -250,17 +267,18 @@ impl BlobReader {
                 }
                 Source::Remote(remote) => match remote.stream.try_next().await {
                     Ok(Some(piece)) if !piece.is_empty() => {
-                        remote.range.start = (remote.range.start + piece.len() as u64).min(remote.range.end);
+                        let range = &mut remote.of.range;
+                        range.start = (range.start + piece.len() as u64).min(range.end);
                         remote.moved = true;
                         Some(piece)
                     }
                     // The client of the store tries again for a while from the first byte on; what takes longer than
                     // that goes on here, and so does an answer that ends too early and says nothing.
-                    broken if remote.moved && !remote.range.is_empty() => {
+                    broken if remote.moved && !remote.of.range.is_empty() => {
                         let why =
                             broken.map_or_else(|error| error.to_string(), |_| "it ended early".to_owned());
                         tracing::info!(why, digest = %self.record.digest, "reading on after a broken answer");
-                        self.waiting.push((remote.segment.clone(), remote.range.clone()));
+                        self.waiting.push(remote.of.clone());
                         None
                     }
                     Ok(_) => None,
@@ -324,71 +342,7 @@ fn overlapping(segments: &[Segment], range: Range<u64>) -> Vec<(Segment, Range<u
     out
 }
 
-/// How far the kernel has been asked to read ahead. It is asked only once a read had to wait for the disk: content
-/// in the page cache costs nothing extra.
-#[derive(Default)]
-struct ReadAhead {
-    /// A read had to wait.
-    cold: bool,
-    /// The kernel was asked for everything before this offset.
-    asked: u64,
-}
-
-/// Bytes that the kernel is asked for at once, and how early it is asked for the next ones.
-const AHEAD: u64 = 8 << 20;
-
-impl ReadAhead {
-    /// Asks for more when the bytes asked for before are half used up. Off the runtime: the kernel allocates pages
-    /// while it is asked.
-    fn ask(&mut self, file: &Arc<File>, range: &Range<u64>) {
-        if !self.cold || range.start + AHEAD / 2 < self.asked {
-            return;
-        }
-        let begin = self.asked.max(range.start);
-        self.asked = (range.start + AHEAD).min(range.end).max(begin);
-        if let Some(length) = NonZeroU64::new(self.asked - begin) {
-            let file = file.clone();
-            // An advice that is not taken only means slower reads.
-            tokio::task::spawn_blocking(move || {
-                let _ = rustix::fs::fadvise(&*file, begin, Some(length), Advice::WillNeed);
-            });
-        }
-    }
-}
-
-/// Reads the next stretch of `range`: at once if the page cache has it, on a blocking thread if not, so that a cold
-/// disk never stalls the runtime.
-async fn read_file(
-    buffers: &Buffers,
-    file: &Arc<File>,
-    range: Range<u64>,
-    ahead: &mut ReadAhead,
-) -> IoResult<Bytes> {
-    ahead.ask(file, &range);
-    let length = to_usize(range.end - range.start).min(BUFFER);
-    let mut buffer = buffers.take();
-    let part = &mut [IoSliceMut::new(&mut buffer[..length])];
-    if let Ok(read @ 1..) = rustix::io::preadv2(&**file, part, range.start, ReadWriteFlags::NOWAIT) {
-        return Ok(buffers.share(buffer, read));
-    }
-    ahead.cold = true;
-    ahead.ask(file, &range);
-    let file = file.clone();
-    let reading = tokio::task::spawn_blocking(move || {
-        let read = file.read_at(&mut buffer[..length], range.start);
-        (buffer, read)
-    });
-    match reading.await {
-        Ok((buffer, Ok(read))) => Ok(buffers.share(buffer, read)),
-        Ok((buffer, Err(error))) => {
-            buffers.give_back(buffer);
-            Err(error)
-        }
-        Err(error) => Err(std::io::Error::other(error)),
-    }
-}
-
 /// Lengths inside one blob's memory: they fit, or the blob would not be there.
-fn to_usize(length: u64) -> usize {
+pub(super) fn to_usize(length: u64) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX)
 }

@@ -60,6 +60,21 @@ struct Listed {
     initiated: String,
 }
 
+/// What the store answered, and what time it has.
+struct Said {
+    text: String,
+    now: Option<DateTime<Utc>>,
+}
+
+/// For how long an upload has been under way. The store wrote down when it began: a clock of ours that is ahead must not
+/// make it old.
+fn age(initiated: &str, ours: DateTime<Utc>, stores: Option<DateTime<Utc>>) -> Duration {
+    let now = stores.map_or(ours, |stores| stores.min(ours));
+    // One whose time nobody can read is not old.
+    let begun = DateTime::parse_from_rfc3339(initiated).map_or(now, |time| time.with_timezone(&Utc));
+    (now - begun).to_std().unwrap_or_default()
+}
+
 fn failed(what: &str, why: impl std::fmt::Display) -> StorageError {
     let source = format!("{what}: {why}").into();
     StorageError::Object(object_store::Error::Generic { store: "object store", source })
@@ -75,7 +90,7 @@ impl Unfinished {
         method: Method,
         key: &str,
         query: Vec<(String, String)>,
-    ) -> Result<String, StorageError> {
+    ) -> Result<Said, StorageError> {
         let what = if method == Method::GET { "listing unfinished uploads" } else { "aborting an upload" };
         let mut options = SignedUrlOptions::default();
         options.extra_query = query;
@@ -88,20 +103,26 @@ impl Unfinished {
         let bytes = body.bytes().await.map_err(|error| failed(what, error))?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if parts.status.is_success() || (parts.status == 404 && text.contains("NoSuchUpload")) {
-            return Ok(text);
+            let date = parts.headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
+            let now = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
+            return Ok(Said { text, now: now.map(|now| now.with_timezone(&Utc)) });
         }
         let said: String = text.chars().take(300).collect();
         Err(failed(what, format_args!("the store answered {}: {said}", parts.status)))
     }
 
-    async fn page(&self, markers: Option<(String, String)>) -> Result<Listing, StorageError> {
+    /// A page, and what time the store has.
+    async fn page(
+        &self,
+        markers: Option<(String, String)>,
+    ) -> Result<(Listing, Option<DateTime<Utc>>), StorageError> {
         let mut query =
             vec![("uploads".to_owned(), String::new()), ("prefix".to_owned(), self.whole("blobs/"))];
         if let Some((key, id)) = markers {
             query.push(("key-marker".to_owned(), key));
             query.push(("upload-id-marker".to_owned(), id));
         }
-        let text = self.ask(Method::GET, "", query).await?;
+        let Said { text, now } = self.ask(Method::GET, "", query).await?;
         // What is no listing at all, such as a proxy's page, would be read as an empty one.
         if !text.contains("<ListMultipartUploadsResult") {
             let said: String = text.chars().take(100).collect();
@@ -110,7 +131,9 @@ impl Unfinished {
                 format_args!("the answer is no list: {said:?}"),
             ));
         }
-        quick_xml::de::from_str(&text).map_err(|error| failed("listing unfinished uploads", error))
+        let listing =
+            quick_xml::de::from_str(&text).map_err(|error| failed("listing unfinished uploads", error))?;
+        Ok((listing, now))
     }
 }
 
@@ -134,19 +157,16 @@ impl BlobStore {
     /// When the store fails or does not list them.
     pub async fn unfinished(&self, after: Duration) -> Result<Vec<FoundUpload>, StorageError> {
         let Some(unfinished) = &self.unfinished else { return Ok(Vec::new()) };
-        let now = Utc::now();
+        let ours = Utc::now();
         let (mut found, mut markers, mut before) = (Vec::new(), None, None);
         for _ in 0..MOST_PAGES {
-            let page = unfinished.page(markers.take()).await?;
+            let (page, now) = unfinished.page(markers.take()).await?;
             for Listed { key, upload_id, initiated } in page.upload {
                 let key = match &unfinished.prefix {
                     Some(prefix) => key.strip_prefix(prefix).and_then(|key| key.strip_prefix('/')),
                     None => Some(key.as_str()),
                 };
-                // One whose time nobody can read is not old.
-                let initiated =
-                    DateTime::parse_from_rfc3339(&initiated).map_or(now, |time| time.with_timezone(&Utc));
-                let age = (now - initiated).to_std().unwrap_or_default();
+                let age = age(&initiated, ours, now);
                 if let Some(key) = key.filter(|key| is_ours(key) && age >= after) {
                     found.push(FoundUpload { key: key.to_owned(), age, id: upload_id });
                 }
@@ -185,6 +205,19 @@ impl BlobStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_wrong_makes_nothing_old() {
+        let at = |text: &str| DateTime::parse_from_rfc3339(text).unwrap().with_timezone(&Utc);
+        let (noon, later) = (at("2026-01-02T12:00:00Z"), at("2026-01-04T12:00:00Z"));
+        let hour = Duration::from_secs(3600);
+        // Ours is two days ahead, the store's is, neither is; and the store says no time.
+        assert_eq!(age("2026-01-02T11:00:00Z", later, Some(noon)), hour);
+        assert_eq!(age("2026-01-04T11:00:00Z", noon, Some(later)), Duration::ZERO);
+        assert_eq!(age("2026-01-02T11:00:00Z", noon, Some(noon)), hour);
+        assert_eq!(age("2026-01-02T11:00:00Z", noon, None), hour);
+        assert_eq!(age("soon", noon, None), Duration::ZERO);
+    }
 
     #[test]
     fn answers_of_several_stores() {

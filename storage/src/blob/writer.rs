@@ -119,8 +119,12 @@ impl SegmentWriter {
         } else {
             self.put_small().await?
         };
-        if matches!(content, WrittenContent::Object(_)) {
+        if let WrittenContent::Object(segment) = &content {
             self.store.must_be_ours().await?;
+            if !self.store.local {
+                // A gateway or a cache may have said that it was, and lost it: what is acknowledged is there.
+                self.store.must_be_there(std::slice::from_ref(segment)).await?;
+            }
         }
         let idle = StreamHash::new(Hasher::new(rreg_oci::Algorithm::Sha256));
         let hasher = std::mem::replace(&mut self.hash, idle).finish().await?;

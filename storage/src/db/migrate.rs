@@ -27,6 +27,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (18, "installation", include_str!("../../../migrations/0018_installation.sql")),
     (19, "copies", include_str!("../../../migrations/0019_copies.sql")),
     (21, "form_changes", include_str!("../../../migrations/0021_form_changes.sql")),
+    (22, "holders", include_str!("../../../migrations/0022_holders.sql")),
 ];
 
 /// Brings the schema up to date. Several replicas may call it at once: sqlx takes a lock.

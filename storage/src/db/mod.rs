@@ -78,6 +78,7 @@ impl Database {
             Err(full) => full,
             Ok(()) => error,
         })?;
+        reserve.opened();
         let pool = AnyPoolOptions::new()
             .max_connections(4)
             .min_connections(0)

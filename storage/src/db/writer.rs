@@ -155,6 +155,14 @@ async fn work(mut conn: AnyConnection, mut jobs: mpsc::Receiver<Box<dyn Job>>, r
 }
 
 async fn run_batch(conn: &mut AnyConnection, mut batch: Vec<Box<dyn Job>>, reserve: &Reserve) {
+    if let Err(error) = reserve.in_place() {
+        let text = error.to_string();
+        tracing::error!(error = text, writes = batch.len(), "nothing is written");
+        for job in batch {
+            job.finish(Err(StorageError::Database(sqlx::Error::Protocol(text.clone()))));
+        }
+        return;
+    }
     match transaction(conn, &mut batch, reserve).await {
         Ok(Outcome::Done) => batch.into_iter().for_each(|job| job.finish(Ok(()))),
         // Alone in its transaction it has only itself to blame.

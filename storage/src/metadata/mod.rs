@@ -13,6 +13,7 @@ mod decisions;
 mod due_decisions;
 mod evictions;
 mod extra_records;
+mod holders;
 mod inspect;
 mod installation;
 mod judge;

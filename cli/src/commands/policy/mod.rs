@@ -24,6 +24,7 @@ pub(crate) enum Policy {
     /// Tell why an image is allowed or denied, rule by rule; or which images another policy would decide otherwise
     Explain(explain::Explain),
     /// List the policies of a registry
+    #[command(name = "list", visible_alias = "ls")]
     List(remote::List),
     /// Write a policy of a registry to standard output
     #[command(name = "show", visible_alias = "get")]
@@ -32,6 +33,7 @@ pub(crate) enum Policy {
     #[command(name = "create", visible_alias = "put")]
     Put(remote::Put),
     /// Remove a policy of a registry
+    #[command(name = "delete", visible_alias = "rm")]
     Delete(remote::Delete),
 }
 

@@ -21,6 +21,7 @@ const MAX_FILE: u64 = 1 << 20;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Trust {
     /// List the trust material of a registry
+    #[command(name = "list", visible_alias = "ls")]
     List {
         /// [http[s]://]host[:port]
         #[arg(value_name = "REGISTRY")]
@@ -44,6 +45,7 @@ pub(crate) enum Trust {
         connect: Connect,
     },
     /// Remove trust material that no policy names any more
+    #[command(name = "delete", visible_alias = "rm")]
     Delete {
         /// [http[s]://]host[:port]
         #[arg(value_name = "REGISTRY")]

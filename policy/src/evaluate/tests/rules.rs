@@ -366,6 +366,13 @@ fn images() {
             Fail,
             "also for windows/amd64",
         ),
+        ("image: {platforms: [linux/amd64]}", image(json!({"platforms": ["linux/x86_64/v2"]})), Pass, ""),
+        (
+            "image: {platforms: [linux/amd64]}",
+            image(json!({"platforms": ["linux/unknown"]})),
+            Fail,
+            "also for",
+        ),
         ("image: {platforms: ['linux/*']}", image(json!({})), Fail, "no platform"),
         ("image: {labels: {team: 'a*'}}", image(json!({"labels": {"team": "ab"}})), Pass, ""),
         ("image: {labels: {team: 'a*'}}", image(json!({"labels": {"team": "b"}})), Fail, "team=b"),

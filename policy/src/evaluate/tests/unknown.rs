@@ -78,3 +78,47 @@ fn only_what_is_known_leaves_a_policy_out() {
     assert!(!text.contains("unknown"), "{text}");
     assert!(!serde_json::from_str::<Facts>(&text).unwrap().image.unknown);
 }
+
+/// What is too much to be asked about is its maker's doing, and no outage.
+#[test]
+fn too_much_to_be_asked_about_is_a_failure() {
+    for rule in RULES {
+        let set = PolicySet::new(vec![policy(rule, "onError: allow")]);
+        let mut facts = Facts::bare(ImageFacts::bare("team/app", Digest::sha256(b"image")), None);
+        facts.unread = vec!["nothing was decided within 5s".into()];
+        for last_good in [None, Some(now())] {
+            let context = EvaluateContext { now: now(), last_good };
+            let decision = evaluate(&set, &facts, Point::Pull, &context);
+            assert_eq!(decision.outcome, Outcome::Deny, "{rule}");
+            assert!(decision.message().contains("within 5s"), "{}", decision.message());
+        }
+    }
+}
+
+/// Whoever made the image wrote the size of a layer that is elsewhere.
+#[test]
+fn a_size_that_is_only_said_passes_nothing() {
+    use Outturn::{Fail, Pass};
+    let signed = "attestation: {predicate: 'https://p', signed: false, cel: 'image.size < 9'}";
+    for (rule, here, elsewhere) in [
+        ("cel: image.size < 1000", Pass, Fail),
+        ("cel: image['size'] / 1048576 <= 1", Pass, Fail),
+        ("cel: '[image].all(i, i.size < 1000)'", Pass, Fail),
+        ("cel: image.size * 2 < 1000", Pass, Fail),
+        ("cel: '!(image.size >= 1000)'", Pass, Fail),
+        ("cel: image.labels['team'] == 'a'", Pass, Pass),
+        ("cel: image.layers.size() == 0", Pass, Pass),
+        (signed, Pass, Fail),
+    ] {
+        let set = PolicySet::new(vec![policy(rule, "onError: allow")]);
+        let facts = json!({"image": {"size": 5, "labels": {"team": "a"}}, "attestations": [{"predicateType": "https://p"}]});
+        let mut facts = crate::cases::facts::facts(facts, &set).unwrap();
+        let result = |facts: &Facts| {
+            let context = EvaluateContext { now: now(), last_good: None };
+            evaluate(&set, facts, Point::Pull, &context).policies[0].result
+        };
+        assert_eq!(result(&facts), here, "{rule}");
+        facts.image.elsewhere = vec![Digest::sha256(b"a layer")];
+        assert_eq!(result(&facts), elsewhere, "{rule}");
+    }
+}

@@ -117,6 +117,23 @@ fn what_strangers_attached_is_paid_for_before_it_is_seen() {
     assert_eq!(within("has(predicate.a)", &long, budget::MAX_WORK), Ok(true));
 }
 
+/// What an image says of itself is its maker's, who may write much.
+#[test]
+fn an_image_is_paid_for_before_it_is_seen() {
+    let (mut facts, policy) = (facts(), policy("sbom: {present: true}", ""));
+    let expression = Expression::compile("image.repository != ''", VARIABLES).unwrap();
+    let run =
+        |facts: &Facts| expression.run(&Scope { facts, policy: &policy, now: Utc::now(), predicate: None });
+    let labels = |count: usize| (0..count).map(|n| (format!("{n:0>60}"), "x".to_owned())).collect();
+    facts.image.configs[0].labels = labels(10_000);
+    assert_eq!(run(&facts), Ok(true));
+    facts.image.configs[0].labels = labels(400_000);
+    assert_eq!(run(&facts), Err(CelError::TooMuchWork));
+    facts.image.configs[0].labels.clear();
+    facts.image.configs[0].environment = vec!["x".repeat(8 << 20); 9];
+    assert_eq!(run(&facts), Err(CelError::TooMuchWork));
+}
+
 #[test]
 fn what_cannot_be_bounded_is_refused() {
     let deep = format!("{}1{} == 1", "(".repeat(60), ")".repeat(60));

@@ -9,7 +9,7 @@ use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::run::Scope;
-use crate::facts::{EvidenceFact, Fact, ImageFacts};
+use crate::facts::{ConfigFacts, EvidenceFact, Fact, ImageFacts};
 use crate::signer::Signer;
 use crate::verdict::Verification;
 
@@ -26,7 +26,7 @@ pub(super) fn variable(name: &str, scope: &Scope<'_>) -> Cel {
     }
 }
 
-/// What it takes to make a value of what strangers attached, counted as [`super::budget::Budget::pay_for`] does. Paid
+/// What it takes to make a value of what strangers wrote, counted as [`super::budget::Budget::pay_for`] does. Paid
 /// before it is made.
 pub(super) fn cost(name: &str, scope: &Scope<'_>) -> u64 {
     let all = |values: &mut dyn Iterator<Item = &Value>| values.map(size).fold(0, u64::saturating_add);
@@ -36,13 +36,36 @@ pub(super) fn cost(name: &str, scope: &Scope<'_>) -> u64 {
             all(&mut statements.filter_map(|fact| Some(&fact.statement.as_ref()?.predicate)))
         }
         "predicate" => all(&mut scope.predicate.into_iter()),
+        "image" => image_size(&scope.facts.image),
         _ => 0,
     }
 }
 
+fn text(text: &str) -> u64 {
+    1 + text.len() as u64 / 16
+}
+
+/// Of the parts of an image that may be many.
+fn image_size(image: &ImageFacts) -> u64 {
+    let texts = |list: &[String]| list.iter().map(|one| text(one)).fold(0, u64::saturating_add);
+    let named = |map: &BTreeMap<String, String>| {
+        let each = map.iter().map(|(name, value)| text(name).saturating_add(text(value)));
+        each.fold(0, u64::saturating_add)
+    };
+    let config = |config: &ConfigFacts| {
+        // Labels are there by themselves too.
+        let labels = named(&config.labels).saturating_mul(2);
+        let lists = [&config.command, &config.ports, &config.environment];
+        lists.iter().map(|list| texts(list)).fold(labels, u64::saturating_add)
+    };
+    let configs = image.configs.iter().map(config).fold(0, u64::saturating_add);
+    let digests = image.layers.len() + image.elsewhere.len() + image.parents.len();
+    let lists = [texts(&image.tags), texts(&image.platforms), named(&image.annotations), 5 * digests as u64];
+    lists.into_iter().fold(configs, u64::saturating_add)
+}
+
 /// One for each part, and its bytes. JSON was nested no deeper than its reader allows.
 fn size(value: &Value) -> u64 {
-    let text = |text: &str| 1 + text.len() as u64 / 16;
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 1,
         Value::String(value) => text(value),
@@ -79,6 +102,10 @@ fn image(image: &ImageFacts) -> Cel {
         let users: Vec<&str> = image.configs.iter().map(|config| config.user.as_str()).collect();
         fields.insert("labels".into(), json!(common_labels(image)));
         fields.insert("users".into(), json!(users));
+        // What is said of it is anybody's word, so it is more than any limit.
+        if !image.elsewhere.is_empty() {
+            fields.insert("size".into(), json!(i64::MAX));
+        }
         for name in ["artifactType", "baseName", "baseDigest", "pinned"] {
             fields.entry(name).or_insert(Value::Null);
         }

@@ -9,8 +9,6 @@ use super::manifest::is_name;
 const MAX_DEPTH: usize = 200;
 /// Longest value, in bytes.
 const MAX_VALUE: usize = 1000;
-/// Most licences of one file.
-const MAX_LICENSES: usize = 32;
 
 /// What is known of one artifact.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,7 +101,7 @@ impl Pom {
                         ["project", "parent", "version"] => parent.version = found,
                         ["project", "licenses", "license", "name"] => license.0 = found,
                         ["project", "licenses", "license", "url"] => license.1 = found,
-                        ["project", "licenses", "license"] if pom.licenses.len() < MAX_LICENSES => {
+                        ["project", "licenses", "license"] => {
                             let (name, address) = std::mem::take(&mut license);
                             pom.licenses.extend(crate::license::best(name, address));
                         }

@@ -63,14 +63,15 @@ impl Asker {
     }
 
     async fn logged_in(app: &Arc<App>, parts: &Parts, context: &Context) -> Result<Self, ApiError> {
+        let asked = (&parts.uri, &parts.headers, context.tls);
         let caller = app.auth.identify(&parts.headers, context).await;
         let caller = caller.map_err(|why| {
-            let error = app.auth.rejected(why, &parts.uri, &parts.headers, &[]);
+            let error = app.auth.rejected(why, asked, &[]);
             // Whoever made the pod reads this, and it is not their login.
             error.after("the API server's login at this registry was not taken (its kubeConfigFile): ")
         })?;
         if app.auth.asks() && caller.is_anonymous() {
-            return Err(app.auth.denied(Denied::Anonymous, &parts.uri, &parts.headers, &Operation::Ping));
+            return Err(app.auth.denied(Denied::Anonymous, asked, &Operation::Ping));
         }
         Ok(Self::Account(caller))
     }

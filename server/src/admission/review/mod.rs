@@ -70,15 +70,15 @@ pub(crate) async fn mutate(State(app): State<Arc<App>>, request: HttpRequest) ->
 
 async fn serve(app: &Arc<App>, request: HttpRequest, question: Question) -> Response {
     let _in_flight = app.metrics.in_flight();
-    let seen = app.seen(request.method(), request.uri(), request.headers());
-    let context = seen.context(&request);
+    let seen = app.seen(&request);
+    let context = seen.context();
     let answer = answer(app, request, &context, question).await.unwrap_or_else(ApiError::into_kubernetes);
     seen.answered(app, answer)
 }
 
 /// Answers every other path below `/admission/`.
 pub(crate) async fn elsewhere(State(app): State<Arc<App>>, request: HttpRequest) -> Response {
-    let seen = app.seen(request.method(), request.uri(), request.headers());
+    let seen = app.seen(&request);
     let why = "reviews are asked at /admission/v1/validate and /admission/v1/mutate, which one path of the settings may \
                follow";
     let error = ApiError::new(StatusCode::NOT_FOUND, ErrorCode::Unsupported, why);

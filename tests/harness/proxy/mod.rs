@@ -1,24 +1,28 @@
 //! A proxy before an object store that counts what goes through it and does harm: wrong answers, lost ones, broken,
 //! slow and silent connections.
 
+mod body;
+
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, LOCATION};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 
+use self::body::Harmed;
 use crate::durability::random::Random;
 
 /// What befalls a request.
@@ -26,8 +30,20 @@ use crate::durability::random::Random;
 pub(crate) enum Harm {
     /// Answered with this status, and not passed on.
     Status(u16),
+    /// The same, with a body.
+    Said(u16, &'static str),
     /// Sent to another host.
     Redirect,
+    /// Answered as if it had been carried out, and not passed on.
+    Forget,
+    /// The store does it, and says another entity tag.
+    Retag,
+    /// The bytes of a range that begins one byte later, which is said.
+    Beside,
+    /// The same, said to be what was asked for.
+    BesideUnsaid,
+    /// Answered as the first request of this kind was.
+    Stale,
     /// Answered by a web page, as if all were well.
     Page,
     /// The connection ends before the store has heard of it.
@@ -81,6 +97,8 @@ struct State {
     rules: Mutex<Vec<Rule>>,
     /// Decides about the next request, where anything may befall any of them.
     random: Mutex<Option<Random>>,
+    /// What the first answers to requests with [`Harm::Stale`] were, by path and query.
+    stale: Mutex<HashMap<String, Bytes>>,
     /// Method, path and query of everything that came.
     seen: Mutex<Vec<(Method, String)>>,
     harmed: AtomicU64,
@@ -93,6 +111,7 @@ impl Proxy {
             store,
             rules: Mutex::default(),
             random: Mutex::default(),
+            stale: Mutex::default(),
             seen: Mutex::default(),
             harmed: AtomicU64::new(0),
         });
@@ -201,23 +220,9 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     let harm = state.fate(request.method(), &target);
     let cut = || std::io::Error::other("cut");
     match harm {
-        Some(Harm::Status(code)) => {
+        Some(made @ (Harm::Status(_) | Harm::Said(..) | Harm::Page | Harm::Redirect | Harm::Forget)) => {
             drain(request.into_body()).await;
-            let mut refused = Response::new(Harmed::nothing());
-            *refused.status_mut() = StatusCode::from_u16(code).unwrap();
-            return Ok(refused);
-        }
-        Some(Harm::Page) => {
-            drain(request.into_body()).await;
-            return Ok(Response::new(Harmed { text: Some(Bytes::from_static(PAGE)), ..Harmed::nothing() }));
-        }
-        Some(Harm::Redirect) => {
-            drain(request.into_body()).await;
-            let mut moved = Response::new(Harmed::nothing());
-            *moved.status_mut() = StatusCode::TEMPORARY_REDIRECT;
-            let to = hyper::header::HeaderValue::from_static("http://other.example.org/x");
-            moved.headers_mut().insert(hyper::header::LOCATION, to);
-            return Ok(moved);
+            return Ok(made_up(made));
         }
         Some(Harm::CutBefore) => return Err(cut()),
         Some(Harm::Hold) => {
@@ -238,11 +243,81 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     if let Some(Harm::Shorter(length)) = harm {
         parts.headers.insert(hyper::header::CONTENT_LENGTH, length.into());
     }
-    if harm == Some(Harm::CutAfter) {
-        drain(body).await;
-        return Err(cut());
+    match harm {
+        Some(Harm::CutAfter) => {
+            drain(body).await;
+            return Err(cut());
+        }
+        Some(Harm::Retag) => {
+            parts.headers.insert(ETAG, HeaderValue::from_static("\"another\""));
+        }
+        Some(Harm::Beside | Harm::BesideUnsaid) => {
+            let mut bytes = all_of(body).await.to_vec();
+            let by = usize::from(!bytes.is_empty());
+            bytes.rotate_left(by);
+            if harm == Some(Harm::Beside) {
+                move_range(&mut parts.headers);
+            }
+            let text = Some(Bytes::from(bytes));
+            return Ok(Response::from_parts(parts, Harmed::saying(text)));
+        }
+        Some(Harm::Stale) => {
+            let now = all_of(body).await;
+            let text = state.stale.lock().unwrap().entry(target).or_insert(now).clone();
+            parts.headers.remove(CONTENT_LENGTH);
+            return Ok(Response::from_parts(parts, Harmed::saying(Some(text))));
+        }
+        _ => {}
     }
     Ok(Response::from_parts(parts, Harmed::new(body, harm)))
+}
+
+/// An answer that the store knows nothing of.
+fn made_up(harm: Harm) -> Response<Harmed> {
+    let (code, text) = match harm {
+        Harm::Status(code) => (code, ""),
+        Harm::Said(code, text) => (code, text),
+        Harm::Page => (200, PAGE),
+        Harm::Redirect => (307, ""),
+        _ => (200, ""),
+    };
+    let text = Some(Bytes::from_static(text.as_bytes())).filter(|text| !text.is_empty());
+    let mut answer = Response::new(Harmed::saying(text));
+    *answer.status_mut() = StatusCode::from_u16(code).unwrap();
+    match harm {
+        Harm::Redirect => {
+            let to = HeaderValue::from_static("http://other.example.org/x");
+            answer.headers_mut().insert(LOCATION, to);
+        }
+        Harm::Forget => {
+            answer
+                .headers_mut()
+                .insert(ETAG, HeaderValue::from_static("\"d41d8cd98f00b204e9800998ecf8427e\""));
+        }
+        _ => {}
+    }
+    answer
+}
+
+/// One byte later.
+fn move_range(headers: &mut HeaderMap) {
+    let moved = headers.get(CONTENT_RANGE).and_then(|range| {
+        let (range, total) = range.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        HeaderValue::from_str(&format!("bytes {}-{}/{total}", first + 1, last + 1)).ok()
+    });
+    if let Some(moved) = moved {
+        headers.insert(CONTENT_RANGE, moved);
+    }
+}
+
+async fn all_of(mut body: Incoming) -> Bytes {
+    let mut all = Vec::new();
+    while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        all.extend_from_slice(&frame.into_data().unwrap_or_default());
+    }
+    all.into()
 }
 
 async fn pass_on<B>(store: SocketAddr, request: Request<B>) -> Result<Response<Incoming>, String>
@@ -272,100 +347,4 @@ async fn sip(mut body: Incoming) -> Bytes {
     all.into()
 }
 
-const PAGE: &[u8] = b"<html><body>Sign in</body></html>";
-
-/// A body to which something happens.
-pub(crate) struct Harmed {
-    /// Instead of a body.
-    text: Option<Bytes>,
-    body: Option<Incoming>,
-    harm: Option<Harm>,
-    passed: usize,
-    pause: Option<Pin<Box<tokio::time::Sleep>>>,
-}
-
-impl Harmed {
-    fn nothing() -> Self {
-        Self { text: None, body: None, harm: None, passed: 0, pause: None }
-    }
-
-    fn new(body: Incoming, harm: Option<Harm>) -> Self {
-        Self { text: None, body: Some(body), harm, passed: 0, pause: None }
-    }
-
-    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, std::io::Error>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        loop {
-            match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(data)));
-                    }
-                }
-                Some(Err(error)) => return Poll::Ready(Some(Err(std::io::Error::other(error)))),
-                None => return Poll::Ready(None),
-            }
-        }
-    }
-}
-
-impl Body for Harmed {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        if let Some(text) = self.text.take() {
-            return Poll::Ready(Some(Ok(Frame::data(text))));
-        }
-        if let Some(Harm::Truncate(at) | Harm::Stall(at) | Harm::Shorter(at)) = self.harm
-            && self.passed >= at
-        {
-            return match self.harm {
-                Some(Harm::Shorter(_)) => Poll::Ready(None),
-                Some(Harm::Truncate(_)) => Poll::Ready(Some(Err(std::io::Error::other("cut")))),
-                _ => Poll::Pending,
-            };
-        }
-        if self.harm == Some(Harm::Slow) {
-            let pause =
-                self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(Duration::from_millis(500))));
-            std::task::ready!(pause.as_mut().poll(cx));
-        }
-        let mut piece = match std::task::ready!(self.next(cx)) {
-            Some(Ok(piece)) => piece,
-            other => return Poll::Ready(other.map(|other| other.map(Frame::data))),
-        };
-        self.pause = None;
-        match self.harm {
-            Some(Harm::Truncate(at) | Harm::Stall(at) | Harm::Shorter(at)) => {
-                piece.truncate(at - self.passed)
-            }
-            Some(Harm::Flip) if self.passed == 0 && !piece.is_empty() => {
-                let mut bytes = piece.to_vec();
-                bytes[0] ^= 1;
-                piece = bytes.into();
-            }
-            _ => {}
-        }
-        self.passed += piece.len();
-        Poll::Ready(Some(Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.text.is_none() && self.harm.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        if let Some(text) = &self.text {
-            return SizeHint::with_exact(text.len() as u64);
-        }
-        match (self.harm, &self.body) {
-            (_, None) => SizeHint::with_exact(0),
-            (Some(Harm::Shorter(length)), _) => SizeHint::with_exact(length as u64),
-            (_, Some(body)) => body.size_hint(),
-        }
-    }
-}
+const PAGE: &str = "<html><body>Sign in</body></html>";
