@@ -55,6 +55,7 @@ async fn start(options: Options) -> Running {
         .route("/", get(async |Extension(peer): Extension<Peer>| format!("{} {}", peer.address, peer.tls)))
         .route("/slow", get(slow))
         .route("/refuse", post(async || http::StatusCode::FORBIDDEN))
+        .route("/large", get(async || Bytes::from(vec![0; 128 << 10])))
         .route("/endless", get(async || Bytes::from(vec![0; 64 << 20])));
     let server = tokio::spawn(serve(listener, router, options, shutdown.clone()));
     Running { address, shutdown, arrived, go_on, server }
@@ -276,6 +277,37 @@ async fn an_unread_body_over_http2_stays_with_its_client() {
     server.go_on.notify_one();
     assert_eq!(answer.await.unwrap().unwrap().status(), 200);
     drop(client);
+    server.stop().await;
+}
+
+/// Over HTTP/2 an answer that nobody takes costs its client nothing.
+#[tokio::test]
+async fn answers_that_nobody_takes_are_few_over_http2() {
+    let server = start(options()).await;
+    let mut held = Vec::new();
+    let mut refused = 0;
+    for _ in 0..12 {
+        let io = TokioIo::new(server.connect().await);
+        let (client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(0)
+            .handshake::<_, Empty<Bytes>>(io)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        for _ in 0..100 {
+            let request = http::Request::get("http://h/large").body(Empty::new()).unwrap();
+            let answer = client.clone().send_request(request).await.unwrap();
+            match answer.status().as_u16() {
+                200 => held.push(answer),
+                429 => refused += 1,
+                other => panic!("{other}"),
+            }
+        }
+    }
+    assert!(held.len() < 800 && refused > 400, "{} are held, {refused} were refused", held.len());
+    let answer = server.talk(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(held);
     server.stop().await;
 }
 
