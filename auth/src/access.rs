@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rreg_oci::{Glob, Operation, RepositoryName};
+use rreg_oci::{Glob, Operation, RepositoryName, beginnings};
 
 use crate::action::Action;
 use crate::identity::{Caller, Identity, OrganisationName, Role};
@@ -238,6 +238,20 @@ impl Access {
                     || caller.trusted.iter().any(|rule| rule.covers(repository))))
     }
 
+    /// How the names begin of all repositories that `caller` may see in a list, in order, none of them twice.
+    pub fn listed_beginnings(&self, caller: &Caller) -> Vec<String> {
+        if self.lists_all(caller) {
+            return vec![String::new()];
+        }
+        let public = self.public.iter().map(Glob::beginning);
+        if caller.is_anonymous() {
+            return beginnings(public);
+        }
+        let member = caller.roles.keys().map(ToString::to_string);
+        let trusted = caller.trusted.iter().map(|rule| rule.organisation().to_string());
+        beginnings(public.chain(member).chain(trusted))
+    }
+
     /// Whether `caller` sees every repository in a list.
     pub fn lists_all(&self, caller: &Caller) -> bool {
         self.mode == Mode::Open || self.anonymous_pull || (caller.admin && !caller.is_anonymous())
@@ -311,6 +325,11 @@ impl Permit {
     /// Whether the caller may see `repository` in a list.
     pub fn may_list(&self, repository: &RepositoryName) -> bool {
         self.access.may_list(&self.caller, repository)
+    }
+
+    /// How the names begin of all repositories that the caller may see in a list, in order, none of them twice.
+    pub fn listed_beginnings(&self) -> Vec<String> {
+        self.access.listed_beginnings(&self.caller)
     }
 
     /// Whether the caller sees every repository in a list.

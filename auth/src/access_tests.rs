@@ -305,6 +305,10 @@ fn lists_show_what_may_be_read() {
     assert!(access.may_list(&member, &ours) && access.may_list(&member, &theirs));
     assert!(access.may_list(&Caller::anonymous(), &ours) && !access.may_list(&Caller::anonymous(), &theirs));
     assert!(!access.lists_all(&member) && access.lists_all(&admin()));
+    assert_eq!(access.listed_beginnings(&member), ["other", "team"]);
+    assert_eq!(access.listed_beginnings(&Caller::anonymous()), ["team"]);
+    assert_eq!(access.listed_beginnings(&admin()), [""]);
+    assert!(Access { public: Vec::new(), ..access }.listed_beginnings(&Caller::anonymous()).is_empty());
 }
 
 #[test]

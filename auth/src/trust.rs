@@ -169,6 +169,11 @@ impl TrustRule {
         self.role
     }
 
+    /// Whose repositories it is about.
+    pub fn organisation(&self) -> &OrganisationName {
+        &self.organisation
+    }
+
     /// Whether it says anything about `repository`.
     pub fn covers(&self, repository: &RepositoryName) -> bool {
         OrganisationName::of(repository) == self.organisation

@@ -10,6 +10,7 @@
 
 use bytes::Bytes;
 use rreg_oci::{Descriptor, ManifestKind, media_type};
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::content::{Content, ManifestContent, ReadError};
@@ -134,8 +135,14 @@ fn is_evidence_content(media: &str, content: &[u8]) -> bool {
         "text/spdx+json" if content.starts_with(b"SPDXVersion:") => {
             std::str::from_utf8(content).is_ok_and(|text| !text.contains('\0'))
         }
-        _ => serde_json::from_slice::<Map<String, Value>>(content).is_ok(),
+        _ => is_json_object(content),
     }
+}
+
+/// Made into values, a document takes many times its bytes, and this only asks whether it is one.
+fn is_json_object(content: &[u8]) -> bool {
+    let begins = content.trim_ascii_start().starts_with(b"{");
+    begins && std::str::from_utf8(content).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 /// Whether a tar, a compressed stream or a file system could begin where this begins. A tar needs no magic: whatever has

@@ -29,8 +29,9 @@ use crate::heals::Heals;
 use crate::listen::Peer;
 use crate::looks::Looks;
 use crate::mirror::Mirror;
+use crate::repeats::Repeats;
 use crate::sbom::Covered;
-use crate::shares::{Refused, Share, Shares, Source};
+use crate::shares::{Refused, Share, Shares, Source, Turns};
 use crate::telemetry::Metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -40,6 +41,9 @@ const MAX_REQUEST_ID: usize = 64;
 
 /// Seconds after which a client that found no upload slot shall try again.
 const RETRY_AFTER: u64 = 2;
+
+/// Lists that are read for one source at a time: the database has few readers.
+const LISTS: usize = 4;
 
 /// Bytes on their way in memory, where one manifest may not have more.
 const ARRIVING: usize = 64 << 20;
@@ -75,6 +79,12 @@ pub(crate) struct App {
     pub(crate) uploads: Shares,
     /// A byte for each of those that manifests and policies on their way hold in memory.
     pub(crate) arriving: Shares,
+    /// The same for lists that wait to be taken.
+    pub(crate) listed: Shares,
+    /// Lists that are read from the database.
+    pub(crate) lists: Turns,
+    /// Reads of what nobody may pull, by those who push or sign it.
+    pub(crate) reads: Repeats,
     pub(crate) heals: Heals,
     pub(crate) looks: Looks,
     /// What admission reviews have together.
@@ -118,6 +128,9 @@ impl App {
             metrics,
             uploads: Shares::new(usize_of(config.server.max_concurrent_uploads)),
             arriving: Shares::new(ARRIVING.max(4 * config.manifests.max_size.as_usize())),
+            listed: Shares::new(ARRIVING),
+            lists: Turns::new(LISTS),
+            reads: Repeats::default(),
             heals: Heals::default(),
             looks: Looks::default(),
             reviews: review::Rooms::new(config.policy.admission_fetches),

@@ -1,4 +1,5 @@
-//! Request bodies: bounded in length or in how long they may stand still.
+//! Request bodies: bounded in length or in how long they may stand still. And answers that hold something until they are
+//! sent.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,6 +9,7 @@ use axum::body::{Body, BodyDataStream};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http::StatusCode;
+use http_body::{Frame, SizeHint};
 use prometheus::IntCounter;
 use rreg_oci::ErrorCode;
 use tokio::time::{Instant, Sleep, sleep};
@@ -199,5 +201,35 @@ impl Stream for IncomingBody {
                 }
             }
         }
+    }
+}
+
+/// The same answer, which holds something until it is sent or given up.
+pub(crate) fn holding<T: Send + Unpin + 'static>(body: Body, held: T) -> Body {
+    Body::new(Holding { body, _held: held })
+}
+
+struct Holding<T> {
+    body: Body,
+    _held: T,
+}
+
+impl<T: Unpin> http_body::Body for Holding<T> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

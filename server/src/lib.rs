@@ -16,6 +16,7 @@ mod looks;
 mod mirror;
 mod open;
 mod private;
+mod repeats;
 mod revocation;
 mod run;
 mod sbom;

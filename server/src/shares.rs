@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rreg_auth::{Caller, Identity};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::Context;
 
@@ -122,6 +123,40 @@ impl Drop for Share {
     }
 }
 
+/// Turns: so many at a time for one source. More wait for each other, and for nobody else.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    each: usize,
+    of: Mutex<HashMap<Source, Weak<Semaphore>>>,
+}
+
+/// Sources that are remembered before those without a turn are forgotten.
+const REMEMBERED: usize = 1024;
+
+impl Turns {
+    pub(crate) fn new(each: usize) -> Self {
+        Self { each, of: Mutex::default() }
+    }
+
+    /// Waits for a turn. It ends when this is dropped.
+    pub(crate) async fn take(&self, source: Source) -> Option<OwnedSemaphorePermit> {
+        let turns = {
+            let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+            if of.len() >= REMEMBERED {
+                of.retain(|_, turns| turns.strong_count() > 0);
+            }
+            let known = of.get(&source).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let turns = Arc::new(Semaphore::new(self.each));
+                of.insert(source, Arc::downgrade(&turns));
+                turns
+            })
+        };
+        // It is never closed.
+        turns.acquire_owned().await.ok()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +188,23 @@ mod tests {
         held.clear();
         assert!(shares.is_idle() && shares.taken.lock().unwrap().by.is_empty());
         assert!(Shares::new(1).take(Source::Nobody).is_ok());
+    }
+
+    #[tokio::test]
+    async fn turns_of_one_source_are_nobody_elses() {
+        use futures_util::FutureExt as _;
+        let turns = Turns::new(2);
+        let first = turns.take(network("192.0.2.1")).await;
+        let second = turns.take(network("192.0.2.1")).await;
+        assert!(turns.take(network("192.0.2.1")).now_or_never().is_none());
+        assert!(turns.take(network("192.0.2.2")).now_or_never().is_some());
+        drop(first);
+        assert!(turns.take(network("192.0.2.1")).now_or_never().flatten().is_some());
+        drop(second);
+        for n in 0..3000_u32 {
+            turns.take(Source::Account(n.to_string())).await;
+        }
+        assert!(turns.of.lock().unwrap().len() <= REMEMBERED);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What is remembered of decisions stays good until something changes that they were made on. Changes are counted by
 //! digest, in a fixed number of counters: one manifest's change lets few others be read again.
 //!
-//! Whoever remembers takes [`FactEpochs::of`] before reading the database. A transaction notes which manifests it
-//! changes ([`note`]), and once it has committed, before its caller hears of it, their counters are raised.
+//! Whoever remembers takes [`FactEpochs::now`] before reading the database. A transaction notes what it changes
+//! ([`note`]), and once it has committed, before its caller hears of it, the counters are raised.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -34,20 +34,42 @@ impl Default for FactEpochs {
     }
 }
 
+/// How often a manifest and its form had changed at some time, and where that is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FactsEpoch {
+    places: [usize; 2],
+    counts: [u64; 2],
+}
+
 impl FactEpochs {
-    fn counter(&self, digest: &Digest) -> Option<&AtomicU64> {
-        let place = self.hasher.hash_one(digest) % (COUNTERS as u64);
-        self.counters.get(usize::try_from(place).unwrap_or_default())
+    fn place(&self, digest: &Digest) -> usize {
+        usize::try_from(self.hasher.hash_one(digest) % (COUNTERS as u64)).unwrap_or_default()
     }
 
-    /// To be taken before reading what is known of a manifest.
+    fn count(&self, place: usize) -> u64 {
+        self.counters.get(place).map_or(0, |counter| counter.load(Ordering::SeqCst))
+    }
+
+    /// To be taken before reading what is known of something.
     pub(crate) fn of(&self, digest: &Digest) -> u64 {
-        self.counter(digest).map_or(0, |counter| counter.load(Ordering::SeqCst))
+        self.count(self.place(digest))
+    }
+
+    /// To be taken before reading what is known of a manifest whose form in its repository stands for `form`
+    /// ([`form_in`]).
+    pub(crate) fn now(&self, digest: &Digest, form: &Digest) -> FactsEpoch {
+        let places = [self.place(digest), self.place(form)];
+        FactsEpoch { places, counts: places.map(|place| self.count(place)) }
+    }
+
+    /// Whether nothing has changed since.
+    pub(crate) fn is_now(&self, epoch: &FactsEpoch) -> bool {
+        epoch.places.map(|place| self.count(place)) == epoch.counts
     }
 
     /// To be called once the changes have committed.
     pub(crate) fn raise(&self, changed: &[Digest]) {
-        for counter in changed.iter().filter_map(|digest| self.counter(digest)) {
+        for counter in changed.iter().filter_map(|digest| self.counters.get(self.place(digest))) {
             counter.fetch_add(1, Ordering::SeqCst);
         }
     }
@@ -71,4 +93,9 @@ pub(crate) fn note(digest: Digest) {
 /// Stands for the names in a repository: tags, and which index has which manifest.
 pub(crate) fn names_in(repository: i64) -> Digest {
     Digest::sha256(format!("names in {repository}").as_bytes())
+}
+
+/// Stands for all of one form in a repository.
+pub(crate) fn form_in(repository: i64, form: &str) -> Digest {
+    Digest::sha256(format!("{form} in {repository}").as_bytes())
 }

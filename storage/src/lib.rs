@@ -37,6 +37,7 @@ pub use claim::Claim;
 pub use db::Engine;
 pub use error::StorageError;
 pub use extra_records::ListedRecord;
+pub use fact_epochs::FactsEpoch;
 pub use metadata::{
     AuditEvent, BlobContent, BlobRecord, CatalogPage, Content, Evicted, FailedSbom, FillLease, Holder,
     Membership, MetadataStore, NewBlob, NewCredential, NewDecision, NewManifest, PolicyTexts, Presence,

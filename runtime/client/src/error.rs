@@ -267,6 +267,10 @@ impl ClientError {
             ErrorKind::Status { status: StatusCode::UNAUTHORIZED, .. } => {
                 format!("log in first: `rreg login {host}`")
             }
+            // It is not about who asks.
+            ErrorKind::Status { status: StatusCode::FORBIDDEN, .. } if self.code() == Some("UNSUPPORTED") => {
+                return None;
+            }
             ErrorKind::Status { status: StatusCode::FORBIDDEN, .. } => {
                 "this account may not do that; ask the registry's administrator or use another account".into()
             }

@@ -195,7 +195,7 @@ async fn decide(
                 (Decisions::readable(&work_on, &revision, &mut bare, now, &good), None, true)
             }
             Looked::Subject(mut facts) => {
-                let text = if gathered { Some(json(&facts)?) } else { None };
+                let text = if gathered { Some(kept(json(&facts)?)) } else { None };
                 let decisions = Decisions::make(&work_on, &revision, &mut facts, now, &good);
                 decisions.note_good(&work_on, facts.incomplete.is_empty(), now, &mut good);
                 (decisions, text, is_settled(&facts))
@@ -224,6 +224,14 @@ async fn decide(
         audit: news.iter().map(|news| news.event.clone()).collect(),
     };
     Ok((decisions, new, news))
+}
+
+/// What is kept of facts, in bytes: a writer attaches megabytes of statements to as many images as they like, and each has a
+/// row. Longer ones are gathered again each time.
+const MAX_FACTS: usize = 512 << 10;
+
+fn kept(facts: String) -> String {
+    if facts.len() <= MAX_FACTS { facts } else { String::new() }
 }
 
 /// Whether nothing in the facts is for want of an answer that may come later.

@@ -171,9 +171,8 @@ impl Admission {
         if !active.asked(repository).at(Point::Pull) {
             return Some(true);
         }
-        let epoch = self.storage.metadata().facts_epoch(digest)?;
         let remembered = self.remembered.get(&(repository.clone(), *digest))?;
-        if !remembered.holds(epoch, &active) {
+        if !remembered.holds(self.storage.metadata(), &active) {
             return None;
         }
         let decision = remembered.decision;
@@ -197,13 +196,13 @@ impl Admission {
         }
         let active = self.active();
         let metadata = self.storage.metadata();
-        let epoch = metadata.facts_epoch(digest);
         let about = (repository.clone(), *digest);
-        if let (Some(epoch), Some(told)) = (epoch, self.told.get(&about))
-            && told.remembered.holds(epoch, &active)
+        if let Some(told) = self.told.get(&about)
+            && told.remembered.holds(metadata, &active)
         {
             return Ok(Answer::of(told.decisions.pull(by_digest).clone()));
         }
+        let epoch = metadata.facts_epoch(repository, digest).await?;
         let row = metadata.decision(repository, digest).await?;
         let Some(row) = row.filter(|row| row.holds(&active.revision)) else {
             let decisions = self.decide_now(app, repository, digest, &active, self.deadline()).await?;

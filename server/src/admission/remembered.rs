@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use rreg_oci::{Digest, RepositoryName};
-use rreg_storage::StoredDecision;
+use rreg_storage::{FactsEpoch, MetadataStore, StoredDecision};
 
 use super::active::Active;
 use super::decide::Decisions;
@@ -19,7 +19,7 @@ pub(super) const EACH: u64 = 400;
 
 #[derive(Clone)]
 pub(super) struct Remembered {
-    pub(super) epoch: u64,
+    pub(super) epoch: FactsEpoch,
     pub(super) decision: Arc<StoredDecision>,
 }
 
@@ -58,7 +58,7 @@ where
 }
 
 impl Remembered {
-    pub(super) fn holds(&self, epoch: u64, active: &Active) -> bool {
-        self.epoch == epoch && self.decision.holds(&active.revision)
+    pub(super) fn holds(&self, metadata: &MetadataStore, active: &Active) -> bool {
+        metadata.is_now(&self.epoch) && self.decision.holds(&active.revision)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::{Stream, StreamExt as _, stream};
-use rreg_oci::{Glob, RepositoryName};
+use rreg_oci::{Glob, RepositoryName, beginnings};
 use rreg_policy::{Facts, Outcome, Point, Policy};
 use rreg_storage::{StorageError, Undecided};
 use serde_json::{Value, json};
@@ -150,10 +150,11 @@ async fn answer(question: &Arc<Question>, globs: &[Glob], sender: Sender<Bytes>)
 /// Looks at all of it; `false` where there was too much.
 async fn everywhere(question: &Arc<Question>, globs: &[Glob], told: &mut Told) -> Result<bool, StorageError> {
     let metadata = question.app.storage.metadata();
-    for beginning in beginnings(globs) {
+    let all = globs.is_empty().then(String::new);
+    for beginning in beginnings(globs.iter().map(Glob::beginning).chain(all)) {
         let mut after = None;
         loop {
-            let names = metadata.repositories_like(&beginning, after.as_ref(), NAMES).await?;
+            let names = metadata.repositories_like(&beginning, after.as_deref(), NAMES).await?;
             for name in &names {
                 let meant = globs.is_empty() || globs.iter().any(|glob| glob.matches(name.as_str()));
                 if meant && !repository(question, name, told).await? {
@@ -161,29 +162,12 @@ async fn everywhere(question: &Arc<Question>, globs: &[Glob], told: &mut Told) -
                 }
             }
             match names.into_iter().last() {
-                Some(last) => after = Some(last),
+                Some(last) => after = Some(last.to_string()),
                 None => break,
             }
         }
     }
     Ok(true)
-}
-
-/// How the names begin that globs may mean; none of them is the beginning of another.
-fn beginnings(globs: &[Glob]) -> Vec<String> {
-    let fixed = |glob: &Glob| {
-        let text = glob.to_string();
-        let fixed = text.split(|c: char| !c.is_ascii_alphanumeric() && !"._-/".contains(c)).next();
-        fixed.unwrap_or_default().trim_end_matches('/').to_owned()
-    };
-    let mut all: Vec<String> = globs.iter().map(fixed).collect();
-    if all.is_empty() {
-        all.push(String::new());
-    }
-    all.sort();
-    // What begins with another comes after it.
-    all.dedup_by(|later, earlier| later.starts_with(earlier.as_str()));
-    all
 }
 
 /// Looks at the manifests of a repository; `false` where there is too much, or nobody listens.
@@ -260,22 +244,4 @@ fn change(
             "reason": reason,
         })
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_may_be_meant_begin_so() {
-        let of = |globs: &[&str]| {
-            let globs: Vec<Glob> = globs.iter().map(|glob| glob.parse().unwrap()).collect();
-            beginnings(&globs)
-        };
-        assert_eq!(of(&[]), [""]);
-        assert_eq!(of(&["team/**"]), ["team"]);
-        assert_eq!(of(&["team/app"]), ["team/app"]);
-        assert_eq!(of(&["team/app", "team/*", "other-*/x", "team-b/x"]), ["other-", "team"]);
-        assert_eq!(of(&["**/app", "team/x"]), [""]);
-    }
 }

@@ -129,19 +129,32 @@ pub(super) async fn judged(
         // Clients ask what is there before they push, and read what they push to. The answer to a HEAD is no content.
         admission::Answer::Deny(_) if pushes(app, permit, repository) => {
             if matches!(permit.operation(), Operation::ManifestGet { .. }) {
-                let mut event = allowed(permit, context);
-                "read in order to push".clone_into(&mut event.rule);
-                app.storage.metadata().audit(vec![event]).await?;
+                write_down(app, permit, context, &manifest.digest, "read in order to push").await?;
             }
         }
         admission::Answer::Deny(_) if signs(app, permit, repository, headers) => {
-            let mut event = allowed(permit, context);
-            "policy.signers_may_read".clone_into(&mut event.rule);
-            app.storage.metadata().audit(vec![event]).await?;
+            write_down(app, permit, context, &manifest.digest, "policy.signers_may_read").await?;
         }
         admission::Answer::Deny(decision) => return Err(denied(app, &decision)),
     }
     Ok(answer)
+}
+
+/// A row in the trail for a read of what nobody may pull; one a minute of the same by one caller, who may ask as often as
+/// they like.
+async fn write_down(
+    app: &App,
+    permit: &Permit,
+    context: &Context,
+    digest: &Digest,
+    rule: &str,
+) -> Result<(), ApiError> {
+    let mut event = allowed(permit, context);
+    rule.clone_into(&mut event.rule);
+    if app.reads.is_new((&event.actor, &event.repository, digest, rule)) {
+        app.storage.metadata().audit(vec![event]).await?;
+    }
+    Ok(())
 }
 
 /// The policies that warn.

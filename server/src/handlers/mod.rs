@@ -57,9 +57,9 @@ pub(crate) async fn dispatch(app: &Arc<App>, permit: Permit, context: &Context, 
     let audit = || allowed(&permit, context);
     match permit.operation() {
         Operation::Ping => Ok(json(Bytes::from_static(b"{}"))),
-        Operation::Catalog { page } => lists::catalog(app, &permit, page).await,
-        Operation::TagList { repository, page } => lists::tags(app, repository, page).await,
-        Operation::Referrers { .. } => lists::referrers(app, &permit).await,
+        Operation::Catalog { page } => lists::catalog(app, &permit, context, page).await,
+        Operation::TagList { page, .. } => lists::tags(app, &permit, context, page).await,
+        Operation::Referrers { .. } => lists::referrers(app, &permit, context).await,
         Operation::ManifestGet { .. } => {
             manifests::read(app, &permit, (request.headers(), context), true).await
         }

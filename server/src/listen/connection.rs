@@ -27,6 +27,7 @@ use tower::Service;
 use super::crowd::Place;
 use super::stream::ClientStream;
 use super::{Options, Peer, Proxies, Site};
+use crate::error::ApiError;
 use crate::tls;
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
@@ -186,22 +187,29 @@ impl hyper::service::Service<Request<Incoming>> for Entry {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
-        let at_once = |response| {
-            self.place.answered();
-            Either::Left(ready(Ok(response)))
-        };
+        let at_once = |response| Either::Left(ready(Ok(response)));
         let client = match self.proxies.client(self.peer, &mut parts) {
             Ok(client) => client,
             Err(refused) => return at_once(refused.into_response()),
         };
         let immediate = self.site.immediate.as_ref();
         if let Some(response) = immediate.and_then(|immediate| immediate(client, &parts)) {
-            return at_once(response);
+            return at_once(self.place.answered(client.address, response).unwrap_or_else(|_| crowded()));
         }
+        let Ok(work) = self.place.work(client.address) else { return at_once(crowded()) };
         let mut request = Request::from_parts(parts, Body::new(body));
         request.extensions_mut().insert(client);
         // A router is always ready, and a clone of it is one reference count.
-        let (answer, work) = (self.site.router.clone().call(request), self.place.work());
+        let answer = self.site.router.clone().call(request);
         Either::Right(Box::pin(async move { Ok(work.until_sent(answer.await?)) }))
     }
+}
+
+/// The client's network has too much in work.
+fn crowded() -> Response {
+    ApiError::busy(
+        "too many requests of your network are in work at once; take their answers and try again",
+        1,
+    )
+    .into_response()
 }

@@ -3,28 +3,30 @@
 //! two requests, or without having asked for anything, a connection costs its client nothing. Where all have about as
 //! many, only those make room in which nothing has been in work for a while: a client that has just come has not had the
 //! time to ask.
+//!
+//! Over HTTP/2 a connection has many requests at once. All but one of each need a place of their own, of which a network has
+//! a share: an answer that its client does not take holds memory and an open file for as long as that lasts.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
 use axum::response::Response;
-use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::Body as _;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::shares::Source;
+use crate::body::holding;
+use crate::shares::{Refused, Share, Shares, Source};
 
 /// Clients that are kept waiting for a slot; of more, some of the network that has the most of them are let go.
 const WAITING: usize = 128;
 /// An answer of so many bytes is with the kernel before anybody could want its slot.
 const SMALL: u64 = 64 << 10;
+/// Requests in work beside the first of their connections, in all.
+const BESIDE: usize = 1024;
 /// For so long a connection in which nothing is in work is let be by networks that have as many.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -52,8 +54,17 @@ struct All {
 }
 
 /// Those of one listener.
-#[derive(Debug, Default)]
-pub(super) struct Crowd(Mutex<All>);
+#[derive(Debug)]
+pub(super) struct Crowd {
+    all: Mutex<All>,
+    beside: Shares,
+}
+
+impl Default for Crowd {
+    fn default() -> Self {
+        Self { all: Mutex::default(), beside: Shares::new(BESIDE) }
+    }
+}
 
 /// A connection's place in it, until this is dropped.
 #[derive(Debug)]
@@ -66,11 +77,14 @@ pub(super) struct Place {
 
 /// Something is in work for a connection: a request, or its answer.
 #[derive(Debug)]
-pub(super) struct Work(Arc<InWork>);
+pub(super) struct Work {
+    of: Arc<InWork>,
+    beside: Option<Share>,
+}
 
 impl Crowd {
     fn lock(&self) -> MutexGuard<'_, All> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn add(self: &Arc<Self>, address: IpAddr) -> Place {
@@ -79,7 +93,8 @@ impl Crowd {
         let (number, gone, in_work) = (all.next, CancellationToken::new(), Arc::new(in_work));
         all.next += 1;
         let source = Source::of_address(Some(address));
-        all.members.insert(number, Member { source, gone: gone.clone(), in_work: Arc::clone(&in_work) });
+        let member = Member { source, gone: gone.clone(), in_work: Arc::clone(&in_work) };
+        all.members.insert(number, member);
         Place { number, gone, in_work, of: Arc::clone(self) }
     }
 
@@ -134,9 +149,16 @@ impl InWork {
 }
 
 impl Place {
-    /// Something was asked for and answered at once.
-    pub(super) fn answered(&self) {
-        self.in_work.ended();
+    /// Something was asked for and answered at once, from memory.
+    ///
+    /// # Errors
+    /// As [`Self::work`], where it is more than a connection takes by itself.
+    pub(super) fn answered(&self, client: IpAddr, response: Response) -> Result<Response, Refused> {
+        if is_small(&response) {
+            self.in_work.ended();
+            return Ok(response);
+        }
+        Ok(self.work(client)?.until_sent(response))
     }
 
     /// Cancelled when another client needs the slot more.
@@ -144,10 +166,19 @@ impl Place {
         self.gone.clone()
     }
 
-    /// Something begins; it ends when this is dropped.
-    pub(super) fn work(&self) -> Work {
-        self.in_work.requests.fetch_add(1, Ordering::Relaxed);
-        Work(Arc::clone(&self.in_work))
+    /// Something begins for `client`, who is behind the connection; it ends when this is dropped.
+    ///
+    /// # Errors
+    /// The connection has others in work, and the client's network no place for more.
+    pub(super) fn work(&self, client: IpAddr) -> Result<Work, Refused> {
+        let is_first = self.in_work.requests.fetch_add(1, Ordering::Relaxed) == 0;
+        // Counted from here on, whatever comes of it.
+        let work = Work { of: Arc::clone(&self.in_work), beside: None };
+        if is_first {
+            return Ok(work);
+        }
+        let share = self.of.beside.take(Source::of_address(Some(client)))?;
+        Ok(work.with(share))
     }
 }
 
@@ -159,44 +190,26 @@ impl Drop for Place {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.0.ended();
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        self.of.ended();
+        self.of.requests.fetch_sub(1, Ordering::Relaxed);
+        drop(self.beside.take());
     }
 }
 
 impl Work {
+    fn with(mut self, share: Share) -> Self {
+        self.beside = Some(share);
+        self
+    }
+
     /// It goes on for as long as the answer's body is sent.
     pub(super) fn until_sent(self, response: Response) -> Response {
-        match response.body().size_hint().exact() {
-            Some(size) if size <= SMALL => response,
-            _ => response.map(|body| Body::new(Sending { body, _work: self })),
-        }
+        if is_small(&response) { response } else { response.map(|body| holding(body, self)) }
     }
 }
 
-struct Sending {
-    body: Body,
-    _work: Work,
-}
-
-impl http_body::Body for Sending {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+fn is_small(response: &Response) -> bool {
+    response.body().size_hint().exact().is_some_and(|size| size <= SMALL)
 }
 
 /// A client that has connected.
@@ -260,7 +273,7 @@ mod tests {
         let crowd = Arc::new(Crowd::default());
         let add = |text: &str| crowd.add(address(text));
         let (honest, first, second) = (add("192.0.2.1").long_idle(), add("192.0.2.2"), add("192.0.2.2"));
-        let work = first.work();
+        let work = first.work(address("192.0.2.2")).unwrap();
         let third = add("192.0.2.2");
         assert!(crowd.make_room(address("192.0.2.3")));
         assert_eq!([&honest, &first, &second, &third].map(Place::is_gone), [false, false, true, false]);
@@ -276,11 +289,32 @@ mod tests {
     }
 
     #[test]
+    fn a_network_has_a_share_of_what_is_in_work_beside() {
+        let crowd = Arc::new(Crowd::default());
+        let greedy: Vec<Place> = (0..20).map(|_| crowd.add(address("192.0.2.1"))).collect();
+        let mut held: Vec<Work> = Vec::new();
+        for place in &greedy {
+            held.extend((0..128).map_while(|_| place.work(address("192.0.2.1")).ok()));
+        }
+        assert_eq!(
+            held.len(),
+            BESIDE * 3 / 4 + greedy.len(),
+            "one for each connection, and a share of the rest"
+        );
+        let honest = crowd.add(address("192.0.2.2"));
+        let its: Vec<Work> = (0..100).map(|_| honest.work(address("192.0.2.2")).unwrap()).collect();
+        assert!(greedy[0].work(address("192.0.2.1")).is_err());
+        drop((held, its));
+        assert!(crowd.beside.is_idle());
+        assert!(greedy.iter().all(|place| place.in_work.requests.load(Ordering::Relaxed) == 0));
+    }
+
+    #[test]
     fn who_has_the_most_gives_way_at_work_too() {
         let crowd = Arc::new(Crowd::default());
         let busy = |text: &str| {
             let place = crowd.add(address(text));
-            let work = place.work();
+            let work = place.work(address(text)).unwrap();
             (place, work)
         };
         let fresh = crowd.add(address("192.0.2.1")).long_idle();

@@ -55,6 +55,7 @@ async fn start(options: Options) -> Running {
         .route("/", get(async |Extension(peer): Extension<Peer>| format!("{} {}", peer.address, peer.tls)))
         .route("/slow", get(slow))
         .route("/refuse", post(async || http::StatusCode::FORBIDDEN))
+        .route("/large", get(async || Bytes::from(vec![0; 128 << 10])))
         .route("/endless", get(async || Bytes::from(vec![0; 64 << 20])));
     let server = tokio::spawn(serve(listener, router, options, shutdown.clone()));
     Running { address, shutdown, arrived, go_on, server }
@@ -279,6 +280,37 @@ async fn an_unread_body_over_http2_stays_with_its_client() {
     server.stop().await;
 }
 
+/// Over HTTP/2 an answer that nobody takes costs its client nothing.
+#[tokio::test]
+async fn answers_that_nobody_takes_are_few_over_http2() {
+    let server = start(options()).await;
+    let mut held = Vec::new();
+    let mut refused = 0;
+    for _ in 0..12 {
+        let io = TokioIo::new(server.connect().await);
+        let (client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(0)
+            .handshake::<_, Empty<Bytes>>(io)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        for _ in 0..100 {
+            let request = http::Request::get("http://h/large").body(Empty::new()).unwrap();
+            let answer = client.clone().send_request(request).await.unwrap();
+            match answer.status().as_u16() {
+                200 => held.push(answer),
+                429 => refused += 1,
+                other => panic!("{other}"),
+            }
+        }
+    }
+    assert!(held.len() < 800 && refused > 400, "{} are held, {refused} were refused", held.len());
+    let answer = server.talk(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(held);
+    server.stop().await;
+}
+
 /// Clients that take nothing of their answers, of one network, wait behind each other and before nobody else.
 #[tokio::test]
 async fn another_network_does_not_wait_behind() {
@@ -316,4 +348,17 @@ async fn more_clients_than_slots_wait() {
     assert!(read_all(&mut first).await.ends_with("slow"));
     assert!(read_all(&mut second).await.starts_with("HTTP/1.1 200"));
     server.stop().await;
+}
+
+/// Behind a proxy that does TLS for an address of a network, nothing else is taken; a loopback address has no network, and
+/// who says `insecure` wants it so.
+#[test]
+fn clear_text_is_refused_where_a_network_is() {
+    let tls_only = |address: &str, insecure| {
+        let server = config::Server { insecure, ..Default::default() };
+        Options::new(&server, address.parse().unwrap(), None).proxies.tls_only
+    };
+    assert!(tls_only("0.0.0.0:5000", false) && tls_only("[2001:db8::1]:5000", false));
+    assert!(!tls_only("0.0.0.0:5000", true) && !tls_only("127.0.0.1:5000", false));
+    assert!(!tls_only("[::ffff:127.0.0.1]:5000", false));
 }

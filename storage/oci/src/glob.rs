@@ -122,6 +122,13 @@ impl Glob {
         Self { text: text.into(), wildcards: Wildcards::new(text, b"/") }
     }
 
+    /// How every name begins that matches: what comes before the first character that stands for others, and perhaps less.
+    pub fn beginning(&self) -> String {
+        let text = self.to_string();
+        let fixed = text.split(|c: char| !c.is_ascii_alphanumeric() && !"._-/".contains(c)).next();
+        fixed.unwrap_or_default().trim_end_matches('/').to_owned()
+    }
+
     /// Whether the whole of `name` matches.
     pub fn matches(&self, name: &str) -> bool {
         self.wildcards.matches(name)
@@ -157,11 +164,31 @@ impl fmt::Debug for Glob {
     }
 }
 
+/// The same beginnings in order, without those that begin with another.
+pub fn beginnings(all: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut all: Vec<String> = all.into_iter().collect();
+    all.sort();
+    // What begins with another comes after it.
+    all.dedup_by(|later, earlier| later.starts_with(earlier.as_str()));
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn names_that_may_be_meant_begin_so() {
+        let of =
+            |globs: &[&str]| beginnings(globs.iter().map(|glob| glob.parse::<Glob>().unwrap().beginning()));
+        assert_eq!(of(&["team/**"]), ["team"]);
+        assert_eq!(of(&["team/app"]), ["team/app"]);
+        assert_eq!(of(&["team/app", "team/*", "other-*/x", "team-b/x"]), ["other-", "team"]);
+        assert_eq!(of(&["**/app", "team/x"]), [""]);
+        assert!(of(&[]).is_empty());
+    }
 
     #[test]
     fn globs() {

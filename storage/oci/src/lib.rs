@@ -24,7 +24,7 @@ mod visible;
 
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use error_code::ErrorCode;
-pub use glob::{Glob, GlobError, MAX_PATTERN, Wildcards};
+pub use glob::{Glob, GlobError, MAX_PATTERN, Wildcards, beginnings};
 pub use image_config::names_rootfs;
 pub use image_reference::{ImageReference, ImageReferenceError};
 pub use manifest::{Descriptor, Manifest, ManifestError, ManifestKind, ManifestLimits};

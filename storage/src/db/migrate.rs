@@ -12,7 +12,7 @@ use super::Engine;
 use crate::error::StorageError;
 
 /// Version, name and text of each migration. Append only: a text that has been released never changes.
-const MIGRATIONS: [(i64, &str, &str); 15] = [
+const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "registry", include_str!("../../../migrations/0001_registry.sql")),
     (2, "access", include_str!("../../../migrations/0002_access.sql")),
     (3, "tags", include_str!("../../../migrations/0003_tags.sql")),
@@ -27,6 +27,7 @@ const MIGRATIONS: [(i64, &str, &str); 15] = [
     (17, "forms", include_str!("../../../migrations/0017_forms.sql")),
     (18, "installation", include_str!("../../../migrations/0018_installation.sql")),
     (19, "copies", include_str!("../../../migrations/0019_copies.sql")),
+    (21, "form_changes", include_str!("../../../migrations/0021_form_changes.sql")),
     (22, "holders", include_str!("../../../migrations/0022_holders.sql")),
 ];
 

@@ -2,41 +2,74 @@
 //! change, so that nobody acts on what was true before.
 
 use rreg_oci::{Digest, Tag};
-use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row as _};
 
 use super::digest_column;
+use crate::db::now_ms;
 use crate::error::StorageError;
-use crate::fact_epochs::{names_in, note};
+use crate::fact_epochs::{form_in, names_in, note};
 
-/// The names of a manifest, or of what is inside an index, have changed. Whatever has the same config is called by its
-/// names too ([`super::MetadataStore::names_of`]). Where nothing is decided nothing is walked.
+/// Rows of one change that are made stale themselves, so that workers decide them again. Whatever else the change
+/// concerns is stale by the count of its form, which costs one narrow row however much has it, and is decided again when
+/// it is asked for.
+const AT_ONCE: i64 = 64;
+
+/// The names of a manifest, or of what is inside an index, have changed. Whatever has the same form is called by its names
+/// too ([`super::MetadataStore::names_of`]). Where nothing is decided nothing is walked.
 pub(super) async fn names_changed(
     conn: &mut AnyConnection,
     repository: i64,
     digest: &Digest,
 ) -> Result<(), StorageError> {
     note(names_in(repository));
-    let rows = sqlx::query(
-        "WITH RECURSIVE below(id, config) AS (SELECT id, config FROM manifests WHERE repository_id = $1 AND digest = $2 \
-         AND EXISTS (SELECT 1 FROM decisions WHERE manifest_id > 0) \
-         UNION SELECT c.id, c.config FROM below CROSS JOIN manifest_children mc CROSS JOIN manifests c \
-         WHERE mc.manifest_id = below.id AND c.id = mc.child_id) \
-         UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 \
-         WHERE manifest_id IN (SELECT id FROM below UNION SELECT t.id FROM (SELECT DISTINCT config FROM below) AS forms \
-         CROSS JOIN manifests t WHERE t.repository_id = $1 AND t.config = forms.config) \
-         RETURNING (SELECT m.digest FROM manifests m WHERE m.id = decisions.manifest_id)",
-    )
-    .bind(repository)
-    .bind(digest.to_string())
-    .fetch_all(conn)
-    .await?;
-    note_all(&rows)
+    forms_changed(&mut *conn, repository, digest, 0).await?;
+    rows_changed(conn, repository, digest).await
 }
 
 /// Something else that is known of a manifest, or of what is inside an index, has changed: what was attached to it. That
-/// says nothing of others with the same config.
+/// says nothing of others of the same form; with those of a large index they are looked at again all the same.
 pub(super) async fn evidence_changed(
+    conn: &mut AnyConnection,
+    repository: i64,
+    digest: &Digest,
+) -> Result<(), StorageError> {
+    forms_changed(&mut *conn, repository, digest, AT_ONCE).await?;
+    rows_changed(conn, repository, digest).await
+}
+
+/// Counts a change of the forms of a manifest and of what is inside it, where these are more than `from`.
+async fn forms_changed(
+    conn: &mut AnyConnection,
+    repository: i64,
+    digest: &Digest,
+    from: i64,
+) -> Result<(), StorageError> {
+    // In order, so that two writers of the same forms wait for each other and do not block.
+    let rows = sqlx::query(
+        "WITH RECURSIVE below(id, form) AS (SELECT id, COALESCE(config, digest) FROM manifests \
+         WHERE repository_id = $1 AND digest = $2 AND EXISTS (SELECT 1 FROM decisions WHERE manifest_id > 0) \
+         UNION SELECT c.id, COALESCE(c.config, c.digest) FROM below CROSS JOIN manifest_children mc CROSS JOIN manifests c \
+         WHERE mc.manifest_id = below.id AND c.id = mc.child_id) \
+         INSERT INTO form_changes (repository_id, form, changes) \
+         SELECT DISTINCT CAST($1 AS BIGINT), form, CAST($3 AS BIGINT) FROM below \
+         WHERE (SELECT COUNT(*) FROM below) > $4 ORDER BY form \
+         ON CONFLICT (repository_id, form) DO UPDATE SET changes = form_changes.changes + 1 RETURNING form",
+    )
+    .bind(repository)
+    .bind(digest.to_string())
+    .bind(now_ms())
+    .bind(from)
+    .fetch_all(conn)
+    .await?;
+    for row in &rows {
+        note(form_in(repository, row.try_get(0)?));
+    }
+    Ok(())
+}
+
+/// Makes the rows of a manifest and of the first ones inside it stale.
+async fn rows_changed(
     conn: &mut AnyConnection,
     repository: i64,
     digest: &Digest,
@@ -46,14 +79,33 @@ pub(super) async fn evidence_changed(
          AND EXISTS (SELECT 1 FROM decisions WHERE manifest_id > 0) \
          UNION SELECT mc.child_id FROM below CROSS JOIN manifest_children mc WHERE mc.manifest_id = below.id) \
          UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 \
-         WHERE manifest_id IN (SELECT id FROM below) \
+         WHERE manifest_id IN (SELECT id FROM below LIMIT $3) \
          RETURNING (SELECT m.digest FROM manifests m WHERE m.id = decisions.manifest_id)",
     )
     .bind(repository)
     .bind(digest.to_string())
+    .bind(AT_ONCE)
     .fetch_all(conn)
     .await?;
     note_all(&rows)
+}
+
+/// The last manifest of a form has gone, or one that is not the last: its count goes with the last.
+pub(super) async fn form_left(
+    conn: &mut AnyConnection,
+    repository: i64,
+    form: &str,
+) -> Result<(), StorageError> {
+    sqlx::query(
+        "DELETE FROM form_changes WHERE repository_id = $1 AND form = $2 \
+         AND NOT EXISTS (SELECT 1 FROM manifests WHERE repository_id = $1 AND config = $2) \
+         AND NOT EXISTS (SELECT 1 FROM manifests WHERE repository_id = $1 AND digest = $2)",
+    )
+    .bind(repository)
+    .bind(form)
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// A part of an index has come that was missing when it was looked at.

@@ -1,10 +1,10 @@
 //! What was decided about manifests, and when it has to be decided again.
 //!
 //! A row is good for those who have the policies that it names ([`StoredDecision::revision`]) until its time. Every
-//! change of what is known of a manifest (its tags, what refers to it, the indexes that have it) empties the revision in
-//! the transaction of that change, so that nobody acts on what was true before. Workers of all replicas take such rows
-//! under leases; who wants a decision earlier makes it, and the count of changes says whose was made on the latest
-//! facts.
+//! change of what is known of a manifest (its tags, what refers to it, the indexes that have it) empties the revision, or
+//! raises the count of changes of its form ([`super::changed_facts`]), in the transaction of that change, so that nobody
+//! acts on what was true before. Workers of all replicas take rows without a revision under leases; who wants a decision
+//! earlier makes it, and the counts of changes say whose was made on the latest facts.
 
 use rreg_oci::{Digest, RepositoryName, Tag};
 use sqlx::{AnyConnection, Row as _};
@@ -14,7 +14,7 @@ use super::manifests::one_name;
 use super::{MetadataStore, digest_column, find_repository, text_column, to_sql};
 use crate::db::now_ms;
 use crate::error::StorageError;
-use crate::fact_epochs::names_in;
+use crate::fact_epochs::{FactsEpoch, form_in, names_in};
 
 /// Time never changes it.
 pub(super) const NEVER: i64 = i64::MAX;
@@ -43,8 +43,9 @@ impl StoredDecision {
 #[derive(Clone, Debug)]
 pub struct Undecided {
     pub(super) manifest: i64,
-    /// Changes of its facts before anybody began to look.
+    /// Changes of its facts, and of its form, before anybody began to look.
     pub(super) changes: i64,
+    pub(super) form_changes: i64,
     /// Where it is.
     pub repository: RepositoryName,
     /// Its digest.
@@ -86,9 +87,11 @@ pub struct NewDecision {
     pub audit: Vec<AuditEvent>,
 }
 
-pub(super) const SELECT: &str = "SELECT m.id, r.name, m.digest, COALESCE(d.changes, 0), COALESCE(d.revision, ''), d.facts, \
-     d.trust, d.body, d.good, COALESCE(d.due_at, 0) FROM manifests m JOIN repositories r ON r.id = m.repository_id \
-     LEFT JOIN decisions d ON d.manifest_id = m.id";
+pub(super) const SELECT: &str = "SELECT m.id, r.name, m.digest, COALESCE(d.changes, 0), \
+     CASE WHEN d.form_changes = COALESCE(f.changes, 0) THEN d.revision ELSE '' END, d.facts, \
+     d.trust, d.body, d.good, COALESCE(d.due_at, 0), COALESCE(f.changes, 0) \
+     FROM manifests m JOIN repositories r ON r.id = m.repository_id LEFT JOIN decisions d ON d.manifest_id = m.id \
+     LEFT JOIN form_changes f ON f.repository_id = m.repository_id AND f.form = COALESCE(m.config, m.digest)";
 
 impl MetadataStore {
     /// What was decided, if anything was.
@@ -101,8 +104,10 @@ impl MetadataStore {
         digest: &Digest,
     ) -> Result<Option<StoredDecision>, StorageError> {
         let row = sqlx::query(
-            "SELECT d.revision, d.due_at, d.by_tag, d.by_digest FROM repositories r \
+            "SELECT CASE WHEN d.form_changes = COALESCE(f.changes, 0) THEN d.revision ELSE '' END, d.due_at, \
+             d.by_tag, d.by_digest FROM repositories r \
              JOIN manifests m ON m.repository_id = r.id JOIN decisions d ON d.manifest_id = m.id \
+             LEFT JOIN form_changes f ON f.repository_id = m.repository_id AND f.form = COALESCE(m.config, m.digest) \
              WHERE r.name = $1 AND m.digest = $2 AND d.by_tag IS NOT NULL AND d.by_digest IS NOT NULL",
         )
         .bind(repository.as_str())
@@ -120,10 +125,33 @@ impl MetadataStore {
         row.map(decision).transpose()
     }
 
-    /// Counts what changes the facts of a manifest: what is remembered of decisions about it holds while this stays. To
-    /// be taken before they are read. `None` where other replicas change things too.
-    pub fn facts_epoch(&self, digest: &Digest) -> Option<u64> {
-        self.db.epochs().map(|epochs| epochs.of(digest))
+    /// What changes the facts of a manifest is counted: what is remembered of decisions about it holds while
+    /// [`Self::is_now`] of this. To be taken before they are read. `None` where other replicas change things too, and of
+    /// what is not there.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn facts_epoch(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<FactsEpoch>, StorageError> {
+        let Some(epochs) = self.db.epochs() else { return Ok(None) };
+        let row = sqlx::query(
+            "SELECT r.id, COALESCE(m.config, m.digest) FROM repositories r \
+             JOIN manifests m ON m.repository_id = r.id WHERE r.name = $1 AND m.digest = $2",
+        )
+        .bind(repository.as_str())
+        .bind(digest.to_string())
+        .fetch_optional(&mut *self.db.read().await?)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(epochs.now(digest, &form_in(row.try_get(0)?, row.try_get(1)?))))
+    }
+
+    /// Whether nothing has changed since that is counted there.
+    pub fn is_now(&self, epoch: &FactsEpoch) -> bool {
+        self.db.epochs().is_some_and(|epochs| epochs.is_now(epoch))
     }
 
     /// Whether only this process changes what decisions are made on.
@@ -210,18 +238,18 @@ impl MetadataStore {
         rows.iter().map(undecided).collect()
     }
 
-    /// Up to `limit` repositories whose names begin so, in order, after another one of them.
+    /// Up to `limit` repositories whose names begin so and come after `after`, in order.
     ///
     /// # Errors
     /// A database failure.
     pub async fn repositories_like(
         &self,
         beginning: &str,
-        after: Option<&RepositoryName>,
+        after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<RepositoryName>, StorageError> {
         // Names have characters above a blank and below DEL only: what follows on a name, and what ends a beginning.
-        let from = after.map_or_else(|| beginning.to_owned(), |after| format!("{after} "));
+        let from = after.map(|after| format!("{after} ")).unwrap_or_default().max(beginning.to_owned());
         let rows = sqlx::query(
             "SELECT name FROM repositories WHERE name >= $1 AND name < $2 ORDER BY name LIMIT $3",
         )
@@ -336,14 +364,17 @@ pub(super) fn undecided(row: &sqlx::any::AnyRow) -> Result<Undecided, StorageErr
         body: row.try_get(7)?,
         good: row.try_get(8)?,
         due_at: row.try_get(9)?,
+        form_changes: row.try_get(10)?,
     })
 }
 
 async fn keep(conn: &mut AnyConnection, about: &Undecided, new: &NewDecision) -> Result<bool, StorageError> {
     let stored = sqlx::query(
         "UPDATE decisions SET revision = $2, due_at = $4, leased_until = 0, by_tag = $5, by_digest = $6, good = $7, \
-         error = NULL, body = $8, trust = $9, facts = COALESCE($10, facts), decided_at = $11 \
-         WHERE manifest_id = $1 AND changes = $3",
+         error = NULL, body = $8, trust = $9, facts = COALESCE($10, facts), decided_at = $11, form_changes = $12 \
+         WHERE manifest_id = $1 AND changes = $3 AND $12 = COALESCE((SELECT f.changes FROM manifests m \
+         JOIN form_changes f ON f.repository_id = m.repository_id AND f.form = COALESCE(m.config, m.digest) \
+         WHERE m.id = $1), 0)",
     )
     .bind(about.manifest)
     .bind(new.revision.as_str())
@@ -356,6 +387,7 @@ async fn keep(conn: &mut AnyConnection, about: &Undecided, new: &NewDecision) ->
     .bind(new.trust.as_str())
     .bind(new.facts.clone())
     .bind(now_ms())
+    .bind(about.form_changes)
     .execute(&mut *conn)
     .await?;
     if stored.rows_affected() == 0 {

@@ -4,7 +4,7 @@ use rreg_oci::{Digest, Reference, RepositoryName, Tag};
 use sqlx::AnyConnection;
 use sqlx::Row as _;
 
-use super::changed_facts::{evidence_changed, names_changed};
+use super::changed_facts::{evidence_changed, form_left, names_changed};
 use super::manifests::{MANIFEST_MEMBER, member};
 use super::reviews::{ReviewKind, queue, queue_held_by};
 use super::tags::{self, Scope};
@@ -50,17 +50,17 @@ pub(super) async fn remove(
 ) -> Result<(), StorageError> {
     queue_held_by(conn, repository, manifest).await?;
     names_changed(conn, repository, manifest.1).await?;
-    let subject: Option<String> = sqlx::query("SELECT subject FROM manifests WHERE id = $1")
+    let row = sqlx::query("SELECT subject, COALESCE(config, digest) FROM manifests WHERE id = $1")
         .bind(manifest.0)
         .fetch_one(&mut *conn)
-        .await?
-        .try_get(0)?;
+        .await?;
+    let (subject, form): (Option<String>, String) = (row.try_get(0)?, row.try_get(1)?);
     if let Some(subject) = subject.and_then(|text| text.parse().ok()) {
         evidence_changed(conn, repository, &subject).await?;
     }
     unrecorded::queue(conn, repository, manifest.1).await?;
-    sqlx::query("DELETE FROM manifests WHERE id = $1").bind(manifest.0).execute(conn).await?;
-    Ok(())
+    sqlx::query("DELETE FROM manifests WHERE id = $1").bind(manifest.0).execute(&mut *conn).await?;
+    form_left(conn, repository, &form).await
 }
 
 /// One index that has this manifest as a child.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const LIMIT: u64 = 1 << 20;
 
@@ -38,16 +39,36 @@ pub(super) fn index(children: &[Digest], subject: Option<&Digest>, beside: &str)
 pub(super) async fn put(store: &MetadataStore, manifest: &Value, tags: &[&str]) -> Digest {
     let new = new_manifest(manifest, tags);
     let digest = new.digest;
+    for blob in
+        [manifest.pointer("/config/digest"), manifest.pointer("/layers/0/digest")].into_iter().flatten()
+    {
+        let content = BlobContent::Inline(Bytes::from_static(b"{}"));
+        let digest = blob.as_str().unwrap().parse().unwrap();
+        store
+            .commit_blob(&here(), NewBlob { digest, size: 2, content, replace: false }, None, None)
+            .await
+            .unwrap();
+    }
     store.put_manifest(new).await.unwrap();
     digest
 }
 
+/// An image with this config, and something beside it that makes it another one.
+fn image(config: &str, beside: &str) -> Value {
+    let of = |what: &str| json!({"mediaType": "application/json", "digest": Digest::sha256(what.as_bytes()), "size": 2});
+    json!({
+        "schemaVersion": 2, "mediaType": IMAGE, "config": of(config), "layers": [of("layer")],
+        "annotations": {"beside": beside},
+    })
+}
+
 pub(super) fn new_manifest(manifest: &Value, tags: &[&str]) -> NewManifest {
     let body = Bytes::from(manifest.to_string());
+    let media_type = manifest["mediaType"].as_str();
     NewManifest {
         repository: here(),
         digest: Digest::sha256(&body),
-        manifest: Manifest::parse(Some(INDEX), &body, &ManifestLimits::default()).unwrap(),
+        manifest: Manifest::parse(media_type, &body, &ManifestLimits::default()).unwrap(),
         body,
         tags: tags.iter().map(|tag| tag.parse().unwrap()).collect(),
         allow_sparse: false,
@@ -92,19 +113,104 @@ async fn a_push_elsewhere_leaves_what_is_remembered_of_others() {
     let (_dir, store) = store().await;
     let one = put(&store, &index(&[], None, "one"), &["one"]).await;
     decide(&store, &one).await;
-    let before = store.facts_epoch(&one).unwrap();
+    let before = store.facts_epoch(&here(), &one).await.unwrap().unwrap();
     for n in 0..20 {
         let other = put(&store, &index(&[], None, &n.to_string()), &["latest"]).await;
         decide(&store, &other).await;
     }
-    assert_eq!(store.facts_epoch(&one), Some(before));
+    assert!(store.is_now(&before));
     put(&store, &index(&[], None, "two"), &["one"]).await;
-    assert_ne!(store.facts_epoch(&one), Some(before), "its tag has gone");
+    assert!(!store.is_now(&before), "its tag has gone");
 }
 
-async fn decide(store: &MetadataStore, digest: &Digest) {
-    let about = store.undecided(&here(), digest).await.unwrap().unwrap();
-    let new = NewDecision {
+#[tokio::test]
+async fn a_name_of_one_makes_all_of_its_form_stale_at_the_cost_of_one_row() {
+    let (_dir, store) = store().await;
+    let mut twins = Vec::new();
+    for n in 0..100 {
+        twins.push(put(&store, &image("config", &n.to_string()), &[&format!("t{n}")]).await);
+        decide(&store, &twins[n]).await;
+    }
+    let other = put(&store, &image("another", ""), &["another"]).await;
+    for digest in twins.iter().chain([&other]) {
+        decide(&store, digest).await;
+    }
+    let stale =
+        async |digest: &Digest| store.decision(&here(), digest).await.unwrap().unwrap().revision.is_empty();
+    let emptied = async || {
+        let row = sqlx::query("SELECT COUNT(*) FROM decisions WHERE revision = ''");
+        row.fetch_one(&mut *store.db.read().await.unwrap()).await.unwrap().try_get::<i64, _>(0).unwrap()
+    };
+    assert_eq!(emptied().await, 0);
+    let about = store.undecided(&here(), &twins[7]).await.unwrap().unwrap();
+    // Another twin gets a name; one goes; one is part of an index with a name.
+    let index = index(&twins, None, "");
+    for change in 0..3 {
+        match change {
+            0 => drop(put(&store, &image("config", "1"), &["more"]).await),
+            1 => {
+                store.delete_manifest(&here(), &Reference::Tag("more".parse().unwrap()), None).await.unwrap()
+            }
+            _ => drop(put(&store, &index, &["index"]).await),
+        }
+        for twin in &twins {
+            assert!(stale(twin).await, "{twin} after change {change}");
+            assert!(!store.undecided(&here(), twin).await.unwrap().unwrap().facts_hold);
+        }
+        assert!(!stale(&other).await);
+        assert!(emptied().await <= 64, "{} rows after change {change}", emptied().await);
+        assert!(!store.keep_decision(&about, made()).await.unwrap(), "it was made on older facts");
+        for twin in &twins {
+            decide(&store, twin).await;
+            assert!(!stale(twin).await, "{twin} is decided again");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_attached_to_a_large_index_is_about_all_inside_it() {
+    let (_dir, store) = store().await;
+    let mut children = Vec::new();
+    for n in 0..100 {
+        children.push(put(&store, &image(&n.to_string(), ""), &[]).await);
+    }
+    let root = put(&store, &index(&children, None, ""), &["index"]).await;
+    for digest in children.iter().chain([&root]) {
+        decide(&store, digest).await;
+    }
+    put(&store, &index(&[], Some(&root), "evidence"), &[]).await;
+    for digest in children.iter().chain([&root]) {
+        assert_eq!(store.decision(&here(), digest).await.unwrap().unwrap().revision, "", "{digest}");
+    }
+}
+
+#[tokio::test]
+async fn a_count_of_changes_goes_with_the_last_of_its_form_and_does_not_come_again() {
+    let (_dir, store) = store().await;
+    decide(&store, &put(&store, &index(&[], None, ""), &["beside"]).await).await;
+    let counts = async || {
+        let rows = sqlx::query("SELECT changes FROM form_changes WHERE form = $1");
+        let rows = rows.bind(Digest::sha256(b"config").to_string());
+        let rows = rows.fetch_all(&mut *store.db.read().await.unwrap()).await.unwrap();
+        rows.iter().map(|row| row.try_get::<i64, _>(0).unwrap()).collect::<Vec<_>>()
+    };
+    let twins = [image("config", "a"), image("config", "b")];
+    let mut digests = Vec::new();
+    for (twin, tag) in twins.iter().zip(["a", "b"]) {
+        digests.push(put(&store, twin, &[tag]).await);
+    }
+    let before = counts().await;
+    assert_eq!(before.len(), 1);
+    store.delete_manifest(&here(), &Reference::Digest(digests[0]), None).await.unwrap();
+    assert!(counts().await > before);
+    store.delete_manifest(&here(), &Reference::Digest(digests[1]), None).await.unwrap();
+    assert_eq!(counts().await, [0; 0]);
+    put(&store, &twins[0], &["a"]).await;
+    assert!(counts().await > before);
+}
+
+fn made() -> NewDecision {
+    NewDecision {
         revision: "now".into(),
         by_tag: "allow".into(),
         by_digest: "allow".into(),
@@ -114,14 +220,28 @@ async fn decide(store: &MetadataStore, digest: &Digest) {
         trust: String::new(),
         facts: None,
         audit: Vec::new(),
-    };
-    store.keep_decision(&about, new).await.unwrap();
+    }
+}
+
+async fn decide(store: &MetadataStore, digest: &Digest) {
+    let about = store.undecided(&here(), digest).await.unwrap().unwrap();
+    store.keep_decision(&about, made()).await.unwrap();
 }
 
 /// What may happen to a manifest, by the numbers of those that are there.
 #[derive(Clone, Debug)]
 enum Change {
-    Push { children: Vec<usize>, subject: Option<usize>, tag: u8, cosign: Option<usize> },
+    Push {
+        children: Vec<usize>,
+        subject: Option<usize>,
+        tag: u8,
+        cosign: Option<usize>,
+    },
+    /// An image with one of few configs.
+    Twin {
+        config: u8,
+        tag: u8,
+    },
     DeleteTag(u8),
     Delete(usize),
     Decide(usize),
@@ -136,6 +256,7 @@ fn change() -> impl Strategy<Value = Change> {
     );
     prop_oneof![
         3 => push.prop_map(|(children, subject, tag, cosign)| Change::Push { children, subject, tag, cosign }),
+        2 => (0..2u8, 0..4u8).prop_map(|(config, tag)| Change::Twin { config, tag }),
         1 => (0..4u8).prop_map(Change::DeleteTag),
         1 => (0..8usize).prop_map(Change::Delete),
         4 => (0..8usize).prop_map(Change::Decide),
@@ -171,6 +292,13 @@ proptest! {
                             known.remove(0);
                         }
                     }
+                    Change::Twin { config, tag } => {
+                        let image = image(&config.to_string(), &n.to_string());
+                        known.push(put(&store, &image, &[&format!("t{tag}")]).await);
+                        if known.len() > 8 {
+                            known.remove(0);
+                        }
+                    }
                     Change::DeleteTag(tag) => {
                         let tag = Reference::Tag(format!("t{tag}").parse().unwrap());
                         let _ = store.delete_manifest(&here(), &tag, None).await;
@@ -182,14 +310,14 @@ proptest! {
                         let digest = pick(place);
                         if store.undecided(&here(), &digest).await.unwrap().is_some() {
                             decide(&store, &digest).await;
-                            let epoch = store.facts_epoch(&digest).unwrap();
+                            let epoch = store.facts_epoch(&here(), &digest).await.unwrap().unwrap();
                             let row = store.decision(&here(), &digest).await.unwrap();
                             remembered.insert(digest, (epoch, row));
                         }
                     }
                 }
                 for (digest, (epoch, row)) in &remembered {
-                    if store.facts_epoch(digest) == Some(*epoch) {
+                    if store.is_now(epoch) {
                         assert_eq!(&store.decision(&here(), digest).await.unwrap(), row, "{digest} after {change:?}");
                     }
                 }

@@ -161,7 +161,7 @@ impl Authorizer {
         answer: &HeaderMap,
     ) -> Result<Option<HeaderValue>, ErrorKind> {
         let (base, host) = endpoint::origin(url);
-        let (keychain, http) = (Arc::new(self.keychain.of_others()), self.http.clone());
+        let (keychain, http) = (Arc::new(kept_for(&self.keychain, &base)), self.http.clone());
         let there = Self::new(&host, base, self.trusted.clone(), keychain, http, self.token_limit);
         let there = Self { is_elsewhere: true, ..there };
         there.challenged(operation, None, answer).await
@@ -357,9 +357,43 @@ impl Authorizer {
     }
 }
 
+/// What may be said to a server that a redirect has led to. What is kept for a host is kept for https: nobody but the user
+/// says that it may go in the clear.
+fn kept_for(keychain: &Keychain, base: &Url) -> Keychain {
+    if base.scheme() == "https" || endpoint::is_loopback(base) {
+        keychain.of_others()
+    } else {
+        Keychain::empty()
+    }
+}
+
 fn header_value(scheme: &str, secret: &str) -> Result<HeaderValue, AuthError> {
     let mut value = HeaderValue::from_str(&format!("{scheme} {secret}"))
         .map_err(|_| AuthError::Unsendable("they contain characters that no HTTP header may have"))?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_kept_for_a_host_does_not_go_in_the_clear() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.json");
+        let auth = serde_json::json!({"auth": "dTpw"});
+        let auths = serde_json::json!({"auths": {"other.example": auth, "127.0.0.1:5000": auth}});
+        std::fs::write(&file, auths.to_string()).unwrap();
+        let keychain = Keychain::from_files(vec![file]);
+        for (url, known) in [
+            ("https://other.example", true),
+            ("http://other.example", false),
+            ("http://127.0.0.1:5000", true),
+        ] {
+            let (base, host) = endpoint::origin(&url.parse().unwrap());
+            let found = kept_for(&keychain, &base).find(&host, None).await.unwrap();
+            assert_eq!(found.is_some(), known, "{url}");
+        }
+    }
 }

@@ -256,3 +256,18 @@ async fn credentials_go_to_a_foreign_token_service_where_that_is_allowed_only() 
     let text = registry.client().tags(&"a/b".parse().unwrap()).await.unwrap_err().to_string();
     assert!(!text.contains("--token-realm"), "{text}");
 }
+
+#[tokio::test]
+async fn a_hint_is_about_what_was_refused() {
+    for (status, body, hint) in [
+        (403, r#"{"errors":[{"code":"DENIED"}]}"#, Some("this account may not")),
+        (403, r#"{"errors":[{"code":"UNSUPPORTED","message":"come by https"}]}"#, None),
+        (404, r#"{"errors":[{"code":"NAME_UNKNOWN","message":"there is no policy p"}]}"#, None),
+        (404, "not found", Some("is 127.0.0.1")),
+    ] {
+        let server = Server::start(move |_, _| answer(status, &[], body)).await;
+        let said = server.client().ping().await.unwrap_err().hint();
+        let fits = said.as_deref().is_some_and(|said| hint.is_some_and(|hint| said.contains(hint)));
+        assert!(fits || (said.is_none() && hint.is_none()), "{status} {body}: {said:?}");
+    }
+}

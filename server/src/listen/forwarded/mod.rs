@@ -62,7 +62,7 @@ impl Proxies {
         let local = !proxied && peer.address.to_canonical().is_loopback();
         if self.tls_only && !client.tls && !local && !IN_CLEAR.contains(&parts.uri.path()) {
             let why = "this registry takes nothing in clear: come by https, through the proxy that it trusts";
-            return Err(ApiError::new(StatusCode::FORBIDDEN, ErrorCode::Denied, why));
+            return Err(ApiError::new(StatusCode::FORBIDDEN, ErrorCode::Unsupported, why));
         }
         Ok(client)
     }
@@ -73,7 +73,7 @@ impl Proxies {
         self.trusted.is_empty()
             && !self.tls_only
             && peer.address.to_canonical().is_loopback()
-            && fields::one(headers, "x-forwarded-proto", fields::scheme).is_ok_and(|tls| tls == Some(true))
+            && says_https(headers)
     }
 
     fn told(&self, peer: Peer, parts: &Parts) -> Result<Seen, Unclear> {
@@ -119,6 +119,14 @@ impl Proxies {
         }
         Ok(last)
     }
+}
+
+/// Whether all that is said of the scheme, and something is, is https.
+fn says_https(headers: &HeaderMap) -> bool {
+    let old = fields::one(headers, "x-forwarded-proto", fields::scheme);
+    let (Ok(old), Ok(new)) = (old, fields::forwarded(headers)) else { return false };
+    let mut said = old.into_iter().chain(new.into_iter().filter_map(|hop| hop.tls)).peekable();
+    said.peek().is_some() && said.all(|tls| tls)
 }
 
 /// What is known of a client, as the proxies say.

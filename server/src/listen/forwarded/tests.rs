@@ -46,6 +46,10 @@ fn nobody_else_is_believed() {
     // Without any setting one thing is taken from this machine: that passwords are not to be asked for in clear.
     assert_eq!(seen_by(&nobody, "127.0.0.1", lies).unwrap(), "127.0.0.1 https://registry.example");
     assert_eq!(seen_by(&proxies(), "127.0.0.1", lies).unwrap(), "127.0.0.1 http://registry.example");
+    let told = [("forwarded", "for=203.0.113.1;proto=https;host=evil.example")];
+    assert_eq!(seen_by(&nobody, "127.0.0.1", &told).unwrap(), "127.0.0.1 https://registry.example");
+    let differ = [("x-forwarded-proto", "https"), ("forwarded", "for=203.0.113.1;proto=http")];
+    assert_eq!(seen_by(&nobody, "127.0.0.1", &differ).unwrap(), "127.0.0.1 http://registry.example");
     for unclear in ["http", "https,http", "HTTPS evil", ""] {
         let told = [("x-forwarded-proto", unclear)];
         assert_eq!(seen_by(&nobody, "::1", &told).unwrap(), "::1 http://registry.example", "{unclear}");
