@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use rreg_auth::Denied;
-use rreg_client::{ClientError, ErrorClass};
+use rreg_client::ClientError;
 use rreg_oci::{ErrorCode, ManifestError, OperationError};
 use rreg_storage::StorageError;
 
-use crate::mirror::MirrorError;
+use crate::mirror::{Meaning, MirrorError};
 use serde_json::{Value, json};
 
 /// An answer that is an error, in the specification's form.
@@ -144,7 +144,16 @@ impl ApiError {
     }
 
     fn of_mirror(error: &MirrorError) -> Self {
-        let message = error.to_string();
+        let answer = Self::of_failure(error, error.to_string());
+        match (error.upstream(), error.meaning()) {
+            (Some(upstream), Some(meaning)) => {
+                answer.with_detail(json!({"upstream": upstream, "answer": meaning.word()}))
+            }
+            _ => answer,
+        }
+    }
+
+    fn of_failure(error: &MirrorError, message: String) -> Self {
         match error {
             MirrorError::Push { .. } => {
                 Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, message)
@@ -159,7 +168,9 @@ impl ApiError {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message)
                     .with_header(header::RETRY_AFTER, seconds)
             }
-            MirrorError::Upstream { error, .. } => Self::of_upstream(error, message),
+            MirrorError::Upstream { upstream, error: cause } => {
+                Self::of_upstream(upstream, cause, error, message)
+            }
             MirrorError::Slow { .. } => {
                 Self::new(StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable, message)
             }
@@ -176,20 +187,27 @@ impl ApiError {
         }
     }
 
-    /// The upstream's word, as far as it is one about the content. A refusal of our credentials is not one of the
-    /// client's: what cannot be had is not here.
-    fn of_upstream(error: &ClientError, message: String) -> Self {
-        let unknown = match error.operation {
+    /// What the upstream says: that there is none, that we may not have it, or nothing that can be used.
+    fn of_upstream(upstream: &str, cause: &ClientError, error: &MirrorError, message: String) -> Self {
+        let unknown = match cause.operation {
             of if of.starts_with("manifest") => ErrorCode::ManifestUnknown,
             of if of.starts_with("blob") => ErrorCode::BlobUnknown,
             _ => ErrorCode::NameUnknown,
         };
-        match (error.class(), error.status()) {
-            (ErrorClass::NotFound | ErrorClass::Denied, _) => {
-                Self::new(StatusCode::NOT_FOUND, unknown, message)
-            }
+        match (error.meaning(), cause.status()) {
+            (Some(Meaning::Absent), _) => Self::new(StatusCode::NOT_FOUND, unknown, message),
+            (Some(Meaning::Refused), _) => Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message),
             (_, Some(StatusCode::TOO_MANY_REQUESTS)) => {
-                Self::busy(message, error.retry_after().map_or(5, |after| after.as_secs().max(1)))
+                Self::busy(message, cause.retry_after().map_or(5, |after| after.as_secs().max(1)))
+            }
+            // Which file or program it is, is nobody's business but that of whoever runs this.
+            (Some(Meaning::Local), _) => {
+                let told = format!(
+                    "upstream {upstream} cannot be asked: something is wrong with its settings here, see the log"
+                );
+                let mut answer = Self::new(StatusCode::BAD_GATEWAY, ErrorCode::Unavailable, told);
+                answer.cause = Some(Cause(message));
+                answer
             }
             _ => Self::new(StatusCode::BAD_GATEWAY, ErrorCode::Unavailable, message),
         }

@@ -59,14 +59,36 @@ async fn lists_outlive_the_upstream() {
         assert!(stale.header("warning").starts_with("111 "), "{fault:?}");
     }
     assert!(metric(&registry, "rreg_mirror_stale_total").await >= 5);
-    // Nothing is remembered after a restart, and what is cached is not all.
+    // The last whole list is known after a restart too; of what was never listed nothing is, for what is cached is not all.
+    for fault in [Fault::Status(503), Fault::Status(401), Fault::Status(404)] {
+        registry.stop();
+        registry.resume();
+        origin.fail(fault.clone());
+        let stale = registry.api().get(&*list).expect(200).await;
+        assert_eq!(stale.texts("tags"), TAGS, "{fault:?}");
+        assert!(stale.header("warning").starts_with("111 "), "{fault:?}");
+    }
     origin.switch_off();
     registry.stop();
     registry.resume();
-    for path in [&*list, "/v2/up/library/other/tags/list"] {
-        let unknown = get(&registry, path).await;
-        assert!(unknown.status >= 500, "{}: nothing is known of it", unknown.status);
-    }
+    assert_eq!(registry.api().get(&*list).expect(200).await.texts("tags"), TAGS);
+    let unknown = get(&registry, "/v2/up/library/other/tags/list").await;
+    assert!(unknown.status >= 500, "{}: nothing is known of it", unknown.status);
+}
+
+/// What the upstream says in its own words to be gone is not remembered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_list_of_a_deleted_repository_is_gone() {
+    let origin = tagged(&Image::layered("deleted", 1)).await;
+    let Some(mut registry) = caching(&origin, "").await else { return };
+    let list = format!("/v2/{LOCAL}/tags/list");
+    assert_eq!(registry.api().get(&*list).expect(200).await.texts("tags"), TAGS);
+    origin.fail(Fault::Gone);
+    assert_eq!(get(&registry, &list).await.status, 404);
+    origin.switch_off();
+    registry.stop();
+    registry.resume();
+    assert!(get(&registry, &list).await.status >= 500);
 }
 
 fn digests(answer: &crate::harness::Answer) -> Vec<String> {

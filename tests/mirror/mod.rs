@@ -3,6 +3,7 @@
 mod clients;
 mod copies;
 mod evict;
+mod fault;
 mod hostile;
 mod lists;
 mod lost;
@@ -10,6 +11,7 @@ mod many;
 mod names;
 mod origin;
 mod redirects;
+mod refused;
 mod tls;
 mod tls_listener;
 

@@ -3,7 +3,7 @@
 use super::caching;
 use super::origin::Origin;
 use crate::harness::http::{blob, manifest, uploads};
-use crate::harness::image::Image;
+use crate::harness::image::{Blob, Image};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn namespaces_rules_and_pushes() {
@@ -52,4 +52,18 @@ async fn what_the_upstream_does_not_have_is_unknown() {
     let size = api.head(blob("up/library/app", &image.blobs[0].digest)).expect(200).await;
     assert_eq!(size.header("content-length"), image.blobs[0].bytes.len().to_string());
     assert_eq!(origin.count("GET /v2/library/app/blobs"), 0, "asking for a length fetches nothing");
+}
+
+/// Some upstreams serve manifests under `/blobs/` too: clients would keep them as bytes of no type.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manifest_is_no_blob_whatever_the_upstream_says() {
+    let mut image = Image::layered("both", 1);
+    let root = image.root().clone();
+    image.blobs.push(Blob { digest: root.digest, bytes: root.bytes.clone() });
+    let origin = Origin::with(&image, "1").await;
+    let Some(registry) = caching(&origin, "").await else { return };
+    let api = registry.api();
+    api.get(manifest("up/library/app", "1")).expect(200).await;
+    api.get(blob("up/library/app", &root.digest)).refused(404, "BLOB_UNKNOWN").await;
+    api.head(blob("up/library/app", &root.digest)).expect(404).await;
 }

@@ -20,11 +20,15 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+pub(super) use super::fault::Fault;
 use super::tls_listener::TlsListener;
+use crate::harness::http::base64;
 use crate::harness::image::{Image, Stored};
 
 /// Repository name of everything that the origin has.
 pub(super) const REPOSITORY: &str = "library/app";
+/// Another repository with the same content.
+pub(super) const OTHER: &str = "library/other";
 
 /// The account that may read, in an upstream's entry, and as it is shown to the token endpoint.
 pub(super) const ACCOUNT: &str = r#", username="user", password="hush""#;
@@ -32,49 +36,6 @@ const BASIC: &str = "Basic dXNlcjpodXNo";
 
 /// Tags in one page.
 const TAGS: usize = 3;
-
-/// What the origin does wrong.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) enum Fault {
-    #[default]
-    None,
-    /// In small pieces with pauses, but right.
-    Slow,
-    /// No answer at all.
-    Silent,
-    /// Half of the body, then silence.
-    Stall,
-    /// Right, but so slowly that it never ends.
-    Trickle,
-    /// Half of the body, then the connection breaks.
-    Reset,
-    /// Half of the body, well-formed to the end.
-    Truncate,
-    /// The last byte is another one.
-    WrongDigest,
-    /// One byte more than it should be, announced and sent.
-    WrongLength,
-    /// One byte less than it should be, announced so.
-    Short,
-    /// A body without end, of unannounced length.
-    Endless,
-    /// This status for everything.
-    Status(u16),
-    /// This status for each HEAD of a manifest; else right.
-    Head(u16),
-    /// No manifest is known any more, in the registry's own words.
-    Gone,
-    /// This status, and `Retry-After: 60`.
-    Busy(u16),
-    /// Elsewhere, for everything; the path is appended.
-    Redirect(String),
-    /// Right, for those who answer a Basic challenge.
-    Challenge,
-    /// Right, for those with a token, which the account of [`ACCOUNT`] gets.
-    Token,
-    /// A challenge that names this token realm.
-    Realm(String),
-}
 
 #[derive(Default)]
 struct Content {
@@ -254,6 +215,19 @@ fn instead(fault: &Fault, request: &Parts) -> Option<Response> {
                 }
             }
         }
+        Fault::Password(password) => {
+            let expected = format!("Basic {}", base64(format!("AWS:{password}").as_bytes()));
+            let shown = request.headers.get("authorization").map(|it| it.to_str().unwrap());
+            if shown != Some(&expected) {
+                return Some(challenge("Basic realm=origin"));
+            }
+        }
+        Fault::OfOther(status) if path.contains(OTHER) => return Some(plain(*status)),
+        Fault::Optional(status)
+            if request.method == Method::HEAD || path.contains("/tags/") || path.contains("/referrers/") =>
+        {
+            return Some(plain(*status));
+        }
         Fault::Realm(realm) if !request.headers.contains_key("authorization") => {
             return Some(challenge(&format!("Bearer realm=\"{realm}\",service=\"origin\"")));
         }
@@ -279,15 +253,17 @@ async fn answer(content: &Mutex<Content>, request: &Parts) -> Response {
         Fault::Head(status) if request.method == Method::HEAD && path.contains("/manifests/") => {
             return plain(status);
         }
-        Fault::Gone if path.contains("/manifests/") => {
-            let body = r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
+        Fault::Gone => {
+            let of_manifest = path.contains("/manifests/");
+            let code = if of_manifest { "MANIFEST_UNKNOWN" } else { "NAME_UNKNOWN" };
+            let body = json!({"errors": [{"code": code, "message": "unknown"}]}).to_string();
             let answer = Response::builder().status(404).header("content-type", "application/json");
             return answer.body(Body::from(body)).unwrap();
         }
         _ => {}
     }
     let Some((kind, reference)) =
-        path.strip_prefix(&format!("/v2/{REPOSITORY}/")).and_then(|rest| rest.split_once('/'))
+        [REPOSITORY, OTHER].iter().find_map(|it| path.strip_prefix(&format!("/v2/{it}/"))?.split_once('/'))
     else {
         return plain(404);
     };
@@ -331,7 +307,15 @@ fn respond(
     let head = request.method == Method::HEAD;
     let broken = !matches!(
         fault,
-        Fault::None | Fault::Slow | Fault::Challenge | Fault::Token | Fault::Realm(_) | Fault::Head(_)
+        Fault::None
+            | Fault::Slow
+            | Fault::Challenge
+            | Fault::Token
+            | Fault::Realm(_)
+            | Fault::Head(_)
+            | Fault::Password(_)
+            | Fault::OfOther(_)
+            | Fault::Optional(_)
     );
     // A tag that seems to have moved has to be fetched, and then the body is what goes wrong.
     let named = if head && broken { Bytes::from_static(b"moved") } else { bytes.clone() };

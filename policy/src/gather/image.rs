@@ -131,8 +131,13 @@ struct Seen {
 impl Seen {
     fn of(manifest: &Manifest, config: Option<ConfigFacts>) -> Self {
         let blobs = manifest.config.iter().chain(&manifest.layers);
+        // A copy may say nothing of a length, which is fetched all the same.
+        let says_no_size =
+            |layer: &Descriptor| layer.size == 0 && layer.digest != Digest::of(layer.digest.algorithm(), b"");
         let is_elsewhere = |layer: &&Descriptor| {
-            layer.is_external() || layer.urls.as_ref().is_some_and(|urls| !urls.is_empty())
+            layer.is_external()
+                || layer.urls.as_ref().is_some_and(|urls| !urls.is_empty())
+                || says_no_size(layer)
         };
         Self {
             configs: config.into_iter().collect(),

@@ -17,6 +17,16 @@ use super::{RegistryClient, body};
 /// A download that came this far since its last failure counts as working again, in bytes.
 const PROGRESS: u64 = 1 << 20;
 
+/// What a header says of the body's length; an answer to HEAD has no body that could tell.
+fn stated_length(response: &Response) -> Option<u64> {
+    response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The length of the whole of which a part came.
+fn whole_length(response: &Response) -> Option<u64> {
+    response.headers().get(CONTENT_RANGE)?.to_str().ok()?.rsplit_once('/')?.1.trim().parse().ok()
+}
+
 impl RegistryClient {
     /// Whether the repository has the blob.
     ///
@@ -43,10 +53,25 @@ impl RegistryClient {
     pub async fn blob_size(&self, repository: &RepositoryName, digest: &Digest) -> Result<u64, ClientError> {
         let operation = Operation::BlobHead { repository: repository.clone(), digest: *digest };
         let request = self.request(operation)?;
-        let response = self.expect(&request, self.send(&request).await?, &[200]).await?;
-        let length = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
-        let length = length.and_then(|text| text.parse().ok());
-        let unknown = || ErrorKind::Protocol("HEAD of a blob without Content-Length".into());
+        let response = self.send(&request).await?;
+        let is_empty = *digest == Digest::of(digest.algorithm(), b"");
+        let stated = stated_length(&response).filter(|length| *length > 0 || is_empty);
+        if let (StatusCode::OK, Some(length)) = (response.status(), stated) {
+            return Ok(length);
+        }
+        if response.status() == StatusCode::NOT_FOUND {
+            return Err(self.refusal(&request.operation, response).await);
+        }
+        // HEAD may be refused, or its length left out or nothing, where GET says it.
+        let operation = Operation::BlobGet { repository: repository.clone(), digest: *digest };
+        let request = self.request(operation)?.header(RANGE, "bytes=0-0");
+        let response = self.send(&request).await?;
+        let response = self.expect(&request, response, &[200, 206]).await?;
+        let length = match response.status() {
+            StatusCode::PARTIAL_CONTENT => whole_length(&response),
+            _ => stated_length(&response),
+        };
+        let unknown = || ErrorKind::Protocol("it does not say how long the blob is".into());
         length.ok_or_else(|| self.error(&request.operation, unknown()))
     }
 

@@ -49,6 +49,8 @@ pub struct ClientError {
     pub part: Option<String>,
     /// The address that was asked, scheme and host; unknown where nothing was.
     pub address: Option<String>,
+    /// Whether it happened at another server, where a redirect of the registry led.
+    pub elsewhere: bool,
     /// What happened.
     #[source]
     pub kind: Box<ErrorKind>,
@@ -158,6 +160,7 @@ impl ClientError {
             doing: words::doing(operation),
             part: words::part(operation),
             address: None,
+            elsewhere: false,
             kind: Box::new(kind),
         }
     }

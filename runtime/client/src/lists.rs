@@ -1,5 +1,7 @@
 //! Lists in pages: tags and repositories.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::LINK;
@@ -17,12 +19,22 @@ const PAGE: u64 = 1000;
 /// One page and where the next one is.
 pub(crate) struct PageOf<T> {
     pub(crate) body: T,
-    pub(crate) next: Option<Request>,
+    pub(crate) next: Next,
+}
+
+/// What a page says of the next one.
+pub(crate) enum Next {
+    /// Nothing: it is the last.
+    None,
+    Page(Box<Request>),
+    /// That it is this page again.
+    Same,
 }
 
 #[derive(Deserialize)]
 struct Names {
-    #[serde(alias = "repositories", alias = "tags", default)]
+    /// `null` is none. An answer without the field is no list.
+    #[serde(alias = "repositories", alias = "tags", deserialize_with = "Option::deserialize")]
     names: Option<Vec<String>>,
 }
 
@@ -45,16 +57,43 @@ impl RegistryClient {
     }
 
     async fn names(&self, operation: Operation) -> Result<Vec<String>, ClientError> {
-        let mut names = Vec::new();
+        let (mut names, mut seen) = (Vec::new(), HashSet::new());
         let mut next = Some(self.request(operation)?);
         let (mut pages, mut left) = (0, self.0.limits.list);
+        let mut is_by_name = false;
         while let Some(request) = next {
             self.count_page(&request, &mut pages)?;
             let page = self.page::<Names>(&request, &mut left).await?;
-            names.extend(page.body.names.unwrap_or_default());
-            next = page.next;
+            let found = page.body.names.unwrap_or_default();
+            let (before, is_empty, is_full) = (names.len(), found.is_empty(), found.len() as u64 == PAGE);
+            names.extend(found.into_iter().filter(|name| seen.insert(name.clone())));
+            let has_more = names.len() > before;
+            // Some registries name the wrong page, others none though they gave no more than they were asked for.
+            let goes_on = match page.next {
+                Next::Page(next) if has_more || is_empty => {
+                    is_by_name = false;
+                    Some(*next)
+                }
+                Next::Page(_) | Next::Same if is_by_name && !has_more => {
+                    return Err(self.leads_back(&request));
+                }
+                Next::None if !(has_more && is_full) => None,
+                _ => match names.last() {
+                    Some(last) => {
+                        is_by_name = true;
+                        Some(after(&request, last))
+                    }
+                    None => return Err(self.leads_back(&request)),
+                },
+            };
+            next = goes_on;
         }
         Ok(names)
+    }
+
+    pub(crate) fn leads_back(&self, request: &Request) -> ClientError {
+        let why = "the Link header leads back to the same page".into();
+        self.error(&request.operation, ErrorKind::Protocol(why))
     }
 
     /// Fails once a list has more pages than allowed.
@@ -105,27 +144,36 @@ impl RegistryClient {
         let body =
             serde_json::from_slice(bytes).map_err(|e| protocol(format!("the list is not JSON: {e}")))?;
         let next = match next_link(headers) {
-            None => None,
-            Some(link) => Some(self.next_page(request, link).map_err(protocol)?),
+            None => Next::None,
+            Some(link) => self.next_page(request, link).map_err(protocol)?,
         };
         Ok(PageOf { body, next })
     }
 
     /// Only the registry itself is asked for further pages, and never twice for the same one in a row.
-    fn next_page(&self, request: &Request, link: &str) -> Result<Request, String> {
+    fn next_page(&self, request: &Request, link: &str) -> Result<Next, String> {
         let url: Url = request.url.join(link).map_err(|e| format!("the Link header is no URL: {e}"))?;
-        // Proxies that end TLS often leave http in links; the path is what counts.
-        let (mut moved, base) = (request.url.clone(), &self.0.base);
+        let base = &self.0.base;
         if url.host() != base.host() && !endpoint::same_origin(&url, base) {
             return Err("the Link header leads to another host".into());
         }
-        moved.set_path(url.path());
+        // Registries behind proxies name the scheme, port and path by which the proxy knows them; what counts is where to go
+        // on.
+        let mut moved = request.url.clone();
         moved.set_query(url.query());
-        if moved == request.url {
-            return Err("the Link header leads back to the same page".into());
-        }
-        Ok(Request { url: moved, ..request.clone() })
+        Ok(if moved == request.url {
+            Next::Same
+        } else {
+            Next::Page(Box::new(Request { url: moved, ..request.clone() }))
+        })
     }
+}
+
+/// The page after `last` (distribution-spec, "Content Discovery").
+fn after(request: &Request, last: &str) -> Request {
+    let mut url = request.url.clone();
+    url.query_pairs_mut().clear().append_pair("n", &PAGE.to_string()).append_pair("last", last);
+    Request { url, ..request.clone() }
 }
 
 /// The target of `Link: <target>; rel="next"` (RFC 8288).

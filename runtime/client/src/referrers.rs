@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use rreg_oci::{Descriptor, Digest, Operation, Page, Reference, RepositoryName, Tag, media_type};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::RegistryClient;
 use super::error::{ClientError, ErrorKind};
+use super::lists::Next;
 use super::manifests::FetchedManifest;
 
 /// The part of an image index that lists.
@@ -18,8 +19,13 @@ struct Index {
     schema_version: u32,
     #[serde(default = "index_type")]
     media_type: String,
-    #[serde(default)]
+    /// `null` is none. An answer without the field is no list.
+    #[serde(deserialize_with = "nullable")]
     manifests: Vec<Descriptor>,
+}
+
+fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Descriptor>, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 fn schema_version() -> u32 {
@@ -122,7 +128,11 @@ impl RegistryClient {
             let bytes = self.read_page(&request, response, &mut left).await?;
             let page = self.parse_page::<Index>(&request, &headers, &bytes)?;
             found.extend(page.body.manifests);
-            next = page.next;
+            next = match page.next {
+                Next::None => None,
+                Next::Page(next) => Some(*next),
+                Next::Same => return Err(self.leads_back(&request)),
+            };
         }
         Ok(Some(found))
     }

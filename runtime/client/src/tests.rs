@@ -3,5 +3,6 @@
 mod documents;
 mod harness;
 mod reads;
+mod rotation;
 mod tokens;
 mod uploads;

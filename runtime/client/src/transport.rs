@@ -135,12 +135,21 @@ impl RegistryClient {
         if !endpoint::same_origin(&request.url, &self.0.base) {
             return self.follow(request, None).await;
         }
-        let header = self.0.auth.header(&request.operation).await.map_err(failed)?;
+        let mut header = self.0.auth.header(&request.operation).await.map_err(failed)?;
         let mut response = self.follow(request, header.as_ref()).await?;
         let is_own = |response: &Response| endpoint::same_origin(response.url(), &self.0.base);
         if response.status() == StatusCode::UNAUTHORIZED && is_own(&response) {
             let better = self.0.auth.challenged(&request.operation, header.as_ref(), response.headers());
-            match better.await.map_err(failed)? {
+            if let Some(better) = better.await.map_err(failed)? {
+                response = self.follow(request, Some(&better)).await?;
+                header = Some(better);
+            }
+        }
+        // Credentials change while we run; some registries say of an old one that it is forbidden.
+        if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) && is_own(&response)
+        {
+            let renewed = self.0.auth.refused(&request.operation, header.as_ref());
+            match renewed.await.map_err(failed)? {
                 Some(header) => response = self.follow(request, Some(&header)).await?,
                 None => return Ok(response),
             }
@@ -203,11 +212,17 @@ impl RegistryClient {
         let sending = self.0.http.request(request.method.clone(), url.clone()).headers(headers);
         let sending = sending.body(request.body.clone()).send();
         let idle = self.0.limits.idle;
-        match tokio::time::timeout(idle, sending).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(e)) => Err(self.error(&request.operation, broken(&e))),
-            Err(_) => Err(self.error(&request.operation, ErrorKind::Timeout(idle.as_secs()))),
+        let kind = match tokio::time::timeout(idle, sending).await {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(e)) => broken(&e),
+            Err(_) => ErrorKind::Timeout(idle.as_secs()),
+        };
+        let mut error = self.error(&request.operation, kind);
+        if !endpoint::same_origin(url, &self.0.base) {
+            error = error.at(endpoint::origin(url).0.as_str());
+            error.elsewhere = true;
         }
+        Err(error)
     }
 
     /// Sends a body that can be sent once only: no retries and no second answer to a challenge. `moved` counts

@@ -136,7 +136,7 @@ impl Stored {
     ) -> Result<Option<ManifestContent>, ReadError> {
         match self.app.mirror.manifest(&self.app, copy, reference).await {
             Ok(found) => Ok(Some(content(&found.manifest))),
-            Err(error) if error.is_unknown() => Ok(None),
+            Err(error) if error.is_absent() => Ok(None),
             Err(error) => Err(unreadable(reference, error)),
         }
     }

@@ -36,9 +36,10 @@ section! {
         username: Option<String> = None,
         /// The account's password or token.
         password: Option<Secret> = None,
-        /// File that holds `password`.
+        /// File that holds `password`. It is read again when the upstream refuses it, and from time to time.
         password_file: Option<PathBuf> = None,
-        /// Docker's `config.json` or podman's `auth.json`, instead of username and password.
+        /// Docker's `config.json` or podman's `auth.json`, instead of username and password. It and the credential helpers
+        /// that it names are read again as `password_file` is.
         credentials_file: Option<PathBuf> = None,
         /// Hosts of token services that the account's password may go to, beside the upstream's own host and those that are
         /// known to belong to it, such as Docker Hub's.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::header::WARNING;
 use http::{HeaderMap, HeaderValue};
 use rreg_auth::Permit;
-use rreg_oci::{Descriptor, Digest, Operation};
-use rreg_storage::{Referrer, ReferrerPage, TagPage};
+use rreg_oci::{Descriptor, Digest, Operation, Reference};
+use rreg_storage::{Referrer, ReferrerPage, StorageError, TagPage};
 
 use super::{Answer, blobs, manifests};
 use crate::app::App;
@@ -101,6 +101,11 @@ pub(super) async fn blob(
     headers: &HeaderMap,
     with_body: bool,
 ) -> Answer {
+    // Some upstreams serve manifests as blobs too; clients would keep one as bytes of no type.
+    let known = app.storage.metadata().manifest(&copy.local, &Reference::Digest(*digest)).await;
+    if known.is_ok() {
+        return Err(StorageError::UnknownBlob { repository: copy.local, digest: *digest }.into());
+    }
     let text: Bytes = digest.to_string().into();
     let etag = blobs::quoted(&text);
     if !with_body {

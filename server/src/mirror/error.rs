@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use rreg_client::{ClientError, ErrorClass};
+use rreg_client::{AuthError, ClientError, ErrorClass, ErrorKind};
 use rreg_oci::{ManifestError, Reference, RepositoryName};
 use rreg_storage::StorageError;
+
+use super::breaker::Extent;
 
 /// Why something could not be had from an upstream. How each becomes HTTP is in `crate::error`.
 #[derive(Debug, thiserror::Error)]
@@ -24,11 +26,14 @@ pub(crate) enum MirrorError {
     /// Not allowed by `allow` and `deny`.
     #[error("{repository} is not served: upstream {upstream} is limited by {rule}")]
     Rule { repository: RepositoryName, upstream: String, rule: String },
-    /// The upstream has failed too often, or has asked to be left alone.
-    #[error("upstream {upstream} is left alone for {} more seconds after: {why}", wait.as_secs().max(1))]
-    Open { upstream: String, wait: Duration, why: String },
+    /// The upstream, or only its `repository`, has failed too often or has asked to be left alone.
+    #[error(
+        "upstream {upstream}{} is left alone for {} more seconds after: {why}",
+        repository.as_ref().map(|it| format!(" ({it})")).unwrap_or_default(), wait.as_secs().max(1)
+    )]
+    Open { upstream: String, repository: Option<RepositoryName>, wait: Duration, why: String },
     /// The upstream's answer, or that there was none.
-    #[error("upstream {upstream}: {error}")]
+    #[error("upstream {upstream} {}: {error}", said(error))]
     Upstream { upstream: String, error: Box<ClientError> },
     /// The upstream took too long, retries included.
     #[error("upstream {upstream} did not answer within {} seconds", .within.as_secs())]
@@ -50,33 +55,131 @@ pub(crate) enum MirrorError {
     Ended,
 }
 
-impl MirrorError {
-    /// Whether the upstream itself seems to be unwell, as opposed to this one request.
-    pub(crate) fn counts_against_upstream(&self) -> bool {
+/// What a failure says of what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// The upstream does not have it.
+    Absent,
+    /// The upstream does not give it to us.
+    Refused,
+    /// Nothing is known: nobody answered, or nobody who could.
+    Unreachable,
+    /// There was an answer that cannot be used.
+    Odd,
+    /// The upstream was not asked: something is wrong here.
+    Local,
+}
+
+impl Meaning {
+    /// In one word, for programs.
+    pub(crate) fn word(self) -> &'static str {
         match self {
-            Self::Upstream { error, .. } => error.class() == ErrorClass::Unreachable,
-            Self::Slow { .. } => true,
-            _ => false,
+            Self::Absent => "absent",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Odd => "odd",
+            Self::Local => "local",
         }
     }
 
-    /// Whether the upstream says that there is none: not found, and not for us.
-    pub(crate) fn is_unknown(&self) -> bool {
-        match self {
-            Self::Upstream { error, .. } => {
-                matches!(error.class(), ErrorClass::NotFound | ErrorClass::Denied)
-            }
-            _ => false,
+    fn of(error: &ClientError) -> Self {
+        match (&*error.kind, error.class()) {
+            // Refused here: what the upstream asks for is not done.
+            (ErrorKind::Auth(AuthError::Realm { .. }), _) => Self::Odd,
+            (ErrorKind::Auth(AuthError::Unsendable(_)), _) => Self::Local,
+            (ErrorKind::Protocol(_), _) => Self::Odd,
+            (_, class) => Self::of_class(class),
         }
+    }
+
+    fn of_class(class: ErrorClass) -> Self {
+        match class {
+            ErrorClass::NotFound => Self::Absent,
+            ErrorClass::Denied => Self::Refused,
+            ErrorClass::Unreachable => Self::Unreachable,
+            ErrorClass::Refused => Self::Odd,
+            ErrorClass::Local => Self::Local,
+        }
+    }
+}
+
+/// The same in words that the failure itself follows.
+fn said(error: &ClientError) -> &'static str {
+    match Meaning::of(error) {
+        Meaning::Absent => "does not have it",
+        Meaning::Refused => "refuses it",
+        Meaning::Unreachable if error.status().is_some() => "cannot answer now",
+        Meaning::Unreachable => "cannot be reached",
+        Meaning::Odd => "gave no usable answer",
+        Meaning::Local => "cannot be asked",
+    }
+}
+
+impl MirrorError {
+    /// What it says of what was asked for, if it is about that and an upstream.
+    pub(crate) fn meaning(&self) -> Option<Meaning> {
+        match self {
+            Self::Upstream { error, .. } => Some(Meaning::of(error)),
+            Self::Open { .. } | Self::Slow { .. } => Some(Meaning::Unreachable),
+            Self::Manifest { .. } | Self::TooLarge { .. } => Some(Meaning::Odd),
+            _ => None,
+        }
+    }
+
+    /// The upstream that it is about, if it is about one.
+    pub(crate) fn upstream(&self) -> Option<&str> {
+        match self {
+            Self::Upstream { upstream, .. }
+            | Self::Open { upstream, .. }
+            | Self::Slow { upstream, .. }
+            | Self::Manifest { upstream, .. }
+            | Self::TooLarge { upstream, .. } => Some(upstream),
+            _ => None,
+        }
+    }
+
+    /// What is unwell, if this is more than an answer to one request.
+    pub(super) fn extent(&self) -> Option<Extent> {
+        let error = match self {
+            Self::Slow { .. } => return Some(Extent::Silence),
+            Self::Upstream { error, .. } if error.class() == ErrorClass::Unreachable => error,
+            _ => return None,
+        };
+        match &*error.kind {
+            // Where a redirect leads is one repository's storage, or one blob's.
+            _ if error.elsewhere => Some(Extent::Repository),
+            ErrorKind::Transport(_) | ErrorKind::Certificate(_) => Some(Extent::Upstream),
+            ErrorKind::Timeout(_) => Some(Extent::Silence),
+            _ => Some(Extent::Repository),
+        }
+    }
+
+    /// Whether the upstream says that there is none.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.meaning() == Some(Meaning::Absent)
+    }
+
+    /// Whether the upstream says that there is none for us: it may not tell the two apart.
+    pub(crate) fn is_unknown(&self) -> bool {
+        matches!(self.meaning(), Some(Meaning::Absent | Meaning::Refused))
     }
 
     /// Whether nobody answered at all.
     pub(crate) fn is_out_of_reach(&self) -> bool {
         match self {
-            Self::Open { .. } | Self::Slow { .. } => true,
+            Self::Open { repository, .. } => repository.is_none(),
+            Self::Slow { .. } => true,
             Self::Upstream { error, .. } => {
-                error.status().is_none() && error.class() == ErrorClass::Unreachable
+                Meaning::of(error) == Meaning::Unreachable && error.status().is_none()
             }
+            _ => false,
+        }
+    }
+
+    /// Whether somebody answered, whatever it was.
+    pub(super) fn is_answer(&self) -> bool {
+        match self {
+            Self::Upstream { error, .. } => Meaning::of(error) != Meaning::Local && !self.is_out_of_reach(),
             _ => false,
         }
     }
@@ -92,16 +195,12 @@ impl MirrorError {
 
     /// Whether an older copy of a tag may be served instead. Where the upstream says that it is gone, it is.
     pub(crate) fn allows_stale_tag(&self) -> bool {
-        let is_gone = matches!(self, Self::Upstream { error, .. } if error.says_unknown());
-        self.allows_stale() && !is_gone
+        self.allows_stale() && !self.is_gone()
     }
 
-    /// Whether an answer to HEAD says nothing: upstreams, and what stands before them, refuse it where they answer GET.
-    pub(crate) fn may_be_of_head_alone(&self) -> bool {
-        let Self::Upstream { error, .. } = self else { return false };
-        error
-            .status()
-            .is_some_and(|status| matches!(status.as_u16(), 400 | 403 | 404 | 405 | 406 | 500 | 501))
+    /// Whether the upstream says in its own words that there is no such manifest or repository.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::Upstream { error, .. } if error.says_unknown())
     }
 
     /// Whether an older list may be served instead. What is wrong here is no reason to.

@@ -89,13 +89,16 @@ impl super::Mirror {
         digest: &Digest,
     ) -> Result<u64, Arc<MirrorError>> {
         copy.upstream.permits(&copy.remote)?;
+        if *digest == Digest::of(digest.algorithm(), b"") {
+            return Ok(0);
+        }
         let known = app.storage.metadata().awaited_size(&copy.local, digest).await;
         match known.map_err(MirrorError::from)? {
             Some(size) => Ok(size),
             None => {
                 let upstream = &copy.upstream;
                 let size = upstream.client.blob_size(&copy.remote, digest);
-                Ok(upstream.ask(Some(upstream.patience), size).await?)
+                Ok(upstream.ask(&copy.remote, Some(upstream.patience), size).await?)
             }
         }
     }
@@ -210,7 +213,7 @@ impl Running {
         app.metrics.mirror.fills.inc();
         let descriptor = Descriptor::new("application/octet-stream", digest, size);
         let reader = copy.upstream.client.read_blob(&copy.remote, &descriptor);
-        let reader = copy.upstream.begin(None, reader).await?;
+        let reader = copy.upstream.begin(&copy.remote, None, reader).await?;
         let writer = SpoolWriter::new(app.mirror.spool(), size);
         let growing = Growing { size, spool: writer.reader() };
         self.sender.send_replace(State::Growing(growing.clone(), 0));
@@ -226,12 +229,11 @@ impl Running {
                 Cause::Upstream(error) => copy.upstream.failure(error),
                 Cause::Spool(error) => error.into(),
             };
-            copy.upstream.judge(&error);
+            copy.upstream.judge_body(&copy.remote, &error);
             return Err(Arc::new(error));
         }
-        copy.upstream.succeeded();
+        copy.upstream.succeeded(&copy.remote);
         stored.map_err(MirrorError::from)?;
-        app.storage.metadata().blob_arrived(&copy.local, &digest).await.map_err(MirrorError::from)?;
         Ok(growing)
     }
 }

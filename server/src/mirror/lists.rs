@@ -1,5 +1,6 @@
 //! Tags and referrers as the upstream lists them: asked for once in a while, kept in memory, and served when the
-//! upstream does not answer. Where nothing is remembered either, nothing is known of them.
+//! upstream does not answer. Lists of tags are kept in the database too, for the time after a restart. Where nothing is
+//! remembered either, nothing is known of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,6 +66,16 @@ impl Lists {
         known.get(key).map(|known| (known.list.clone(), known.asked_at.elapsed()))
     }
 
+    fn forget(&self, key: &Key) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// Whether it is what is remembered already.
+    fn is_known(&self, key: &Key, tags: &[String]) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(known.get(key), Some(Known { list: List::Tags(known), .. }) if **known == *tags)
+    }
+
     fn keep(&self, key: Key, list: List) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let cost = list.cost();
@@ -123,6 +134,10 @@ impl Mirror {
         {
             return Ok((list.clone(), None));
         }
+        let known = match known {
+            Some((list, _)) => Some(list),
+            None => kept(app, copy, &key).await?,
+        };
         let within = if known.is_some() { copy.upstream.revalidate } else { copy.upstream.patience };
         let work = || {
             let (app, copy, key) = (app.clone(), copy.clone(), key.clone());
@@ -131,9 +146,16 @@ impl Mirror {
         let result = self.lists.asking.join(&app.tasks, key.clone(), work).await;
         match result.unwrap_or_else(|| Err(Arc::new(MirrorError::Ended))) {
             Ok(list) => Ok((list, None)),
+            Err(error) if error.is_gone() => {
+                self.lists.forget(&key);
+                if let Key::Tags(repository) = &key {
+                    app.storage.metadata().forget_tag_list(repository).await.map_err(MirrorError::from)?;
+                }
+                Err(error)
+            }
             // What is cached is a part of what there is, and would be taken for all.
             Err(error) => match known.filter(|_| error.allows_stale()) {
-                Some((list, _)) => {
+                Some(list) => {
                     app.metrics.mirror.stale.inc();
                     tracing::warn!(repository = %copy.local, %error, "served an unconfirmed list");
                     Ok((list, Some(error)))
@@ -144,18 +166,38 @@ impl Mirror {
     }
 }
 
+/// What the database has of a list.
+async fn kept(app: &App, copy: &Copy, key: &Key) -> Result<Option<List>, MirrorError> {
+    let Key::Tags(repository) = key else { return Ok(None) };
+    let tags = app.storage.metadata().kept_tag_list(repository, &source(copy)).await?;
+    Ok(tags.map(|tags| List::Tags(tags.into())))
+}
+
+/// What is asked for the tags of a copy.
+fn source(copy: &Copy) -> String {
+    format!("{}/{}", copy.upstream.host(), copy.remote)
+}
+
 async fn ask(app: &Arc<App>, copy: &Copy, key: Key, within: Duration) -> Result<List, MirrorError> {
     let upstream = &copy.upstream;
     let (client, within) = (&upstream.client, Some(within));
     let list = match &key {
         Key::Tags(_) => {
-            let mut tags = upstream.ask(within, client.tags(&copy.remote)).await?;
+            let mut tags = upstream.ask_for_more(&copy.remote, within, client.tags(&copy.remote)).await?;
             tags.sort_unstable();
             tags.dedup();
+            if !app.mirror.lists.is_known(&key, &tags) {
+                let source = source(copy);
+                let keep = app.storage.metadata().keep_tag_list(&copy.local, &source, &tags);
+                if let Err(error) = keep.await {
+                    tracing::warn!(repository = %copy.local, %error, "a list of tags is not kept for a restart");
+                }
+            }
             List::Tags(tags.into())
         }
         Key::Referrers(_, subject) => {
-            let asked = upstream.ask_for_more(within, client.referrers(&copy.remote, subject, None));
+            let asked = client.referrers(&copy.remote, subject, None);
+            let asked = upstream.ask_for_more(&copy.remote, within, asked);
             List::Referrers(asked.await?.into())
         }
     };

@@ -125,11 +125,11 @@ async fn refresh(app: &Arc<App>, copy: &Copy, reference: &Reference) -> Result<F
         return Ok(Found { manifest: known.clone(), stale: None });
     }
     if let (Some(known), Reference::Tag(tag)) = (&known, reference) {
-        let within = Some(upstream.revalidate);
-        let there = match upstream.ask(within, upstream.client.resolve(&copy.remote, reference)).await {
+        let asked = upstream.client.resolve(&copy.remote, reference);
+        let there = match upstream.ask_by_head(&copy.remote, upstream.revalidate, asked).await {
             Ok(there) => Some(there),
-            // GET says what is so.
-            Err(error) if error.may_be_of_head_alone() => None,
+            // Upstreams, and what stands before them, refuse HEAD where they answer GET: that says what is so.
+            Err(error) if error.is_answer() => None,
             Err(error) => return Err(error),
         };
         if there.is_some_and(|there| there.digest == known.digest) {
@@ -139,7 +139,8 @@ async fn refresh(app: &Arc<App>, copy: &Copy, reference: &Reference) -> Result<F
         }
     }
     let within = Some(if known.is_some() { upstream.revalidate } else { upstream.patience });
-    let fetched = upstream.ask(within, upstream.client.fetch_manifest(&copy.remote, reference)).await?;
+    let fetched = upstream.client.fetch_manifest(&copy.remote, reference);
+    let fetched = upstream.ask(&copy.remote, within, fetched).await?;
     keep(app, copy, reference, fetched).await
 }
 

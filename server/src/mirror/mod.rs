@@ -9,6 +9,7 @@
 //! in a long time is evicted when there is more than a limit allows ([`uses`]).
 
 mod breaker;
+mod credential;
 mod error;
 mod fill;
 mod flights;
@@ -27,7 +28,7 @@ use rreg_client::ClientError;
 use rreg_oci::{Digest, Operation, Reference, RepositoryName};
 use rreg_storage::StorageError;
 
-pub(crate) use error::MirrorError;
+pub(crate) use error::{Meaning, MirrorError};
 pub(crate) use flights::Flights;
 pub(crate) use manifests::Found;
 

@@ -4,11 +4,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rreg_client::{ClientError, ClientOptions, Credential, Keychain, Limits, RegistryClient, RetryPolicy};
+use rreg_client::{ClientError, ClientOptions, Limits, RegistryClient, RetryPolicy};
 use rreg_oci::{Glob, RepositoryName};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::breaker::Breaker;
+use super::breaker::{Breaker, Extent};
+use super::credential::UpstreamCredential;
 use super::error::MirrorError;
 use crate::{config, hosts};
 
@@ -33,27 +34,21 @@ pub(crate) struct Upstream {
     pub(super) patience: Duration,
     pub(super) client: RegistryClient,
     breaker: Breaker,
+    credential: UpstreamCredential,
     /// A slot for each blob that is fetched.
     fills: Semaphore,
 }
 
 impl Upstream {
     pub(super) fn new(config: &config::Upstream) -> Result<Self, ClientError> {
-        let keychain = match (&config.username, &config.password, &config.credentials_file) {
-            (Some(user), Some(password), _) => {
-                let password = password.expose().to_owned();
-                Keychain::fixed(Credential::Password { user: user.clone(), password })
-            }
-            (_, _, Some(file)) => Keychain::from_files(vec![file.clone()]),
-            _ => Keychain::empty(),
-        };
+        let credential = UpstreamCredential::new(config);
         let options = ClientOptions {
             evidence: false,
             on_warning: None,
             plain_http: false,
             ca_file: config.ca_file.clone(),
             insecure_skip_tls_verify: config.insecure_skip_tls_verify,
-            keychain: Arc::new(keychain),
+            keychain: Arc::new(credential.keychain(config)),
             guard_local: !config.allow_local_redirects,
             token_realms: config.token_realms.clone(),
             limits: Limits {
@@ -76,6 +71,7 @@ impl Upstream {
             patience: config.timeout.0.saturating_mul(PATIENCE),
             client: RegistryClient::new(config.url.as_deref().unwrap_or_default(), &options)?,
             breaker: Breaker::default(),
+            credential,
             fills: Semaphore::new(usize::try_from(config.max_fills).unwrap_or(1).max(1)),
         })
     }
@@ -147,15 +143,16 @@ impl Upstream {
         Err(refused(format!("allow {:?}", self.allow)))
     }
 
-    /// Asks the upstream, unless it is being left alone, and draws the breaker's conclusions.
+    /// Asks the upstream about its `repository`, unless it is being left alone, and draws the breaker's conclusions.
     pub(super) async fn ask<T>(
         &self,
+        repository: &RepositoryName,
         within: Option<Duration>,
         request: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, MirrorError> {
-        let result = self.begin(within, request).await;
+        let result = self.begin(repository, within, request).await;
         if result.is_ok() {
-            self.succeeded();
+            self.succeeded(repository);
         }
         result
     }
@@ -163,11 +160,33 @@ impl Upstream {
     /// The same of what an upstream need not have: that it fails there says nothing of the rest.
     pub(super) async fn ask_for_more<T>(
         &self,
+        repository: &RepositoryName,
         within: Option<Duration>,
         request: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, MirrorError> {
-        self.admit()?;
-        self.answered(within, request).await
+        self.admit(repository)?;
+        let result = self.answered(within, request).await;
+        if result.as_ref().err().is_none_or(MirrorError::is_answer) {
+            self.breaker.lives();
+        }
+        result
+    }
+
+    /// The same by HEAD, which upstreams and what stands before them refuse where they answer GET. Where nothing answers, GET
+    /// would not be answered either.
+    pub(super) async fn ask_by_head<T>(
+        &self,
+        repository: &RepositoryName,
+        within: Duration,
+        request: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, MirrorError> {
+        let result = self.ask_for_more(repository, Some(within), request).await;
+        if let Err(error) = &result
+            && error.is_out_of_reach()
+        {
+            self.judge(repository, error);
+        }
+        result
     }
 
     async fn answered<T>(
@@ -188,27 +207,30 @@ impl Upstream {
     /// [`Self::judge`]).
     pub(super) async fn begin<T>(
         &self,
+        repository: &RepositoryName,
         within: Option<Duration>,
         request: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, MirrorError> {
-        self.admit()?;
+        self.admit(repository)?;
         let result = self.answered(within, request).await;
         if let Err(error) = &result {
-            self.judge(error);
+            self.judge(repository, error);
+            self.credential.tell(&self.name, error);
         }
         result
     }
 
-    /// The upstream has answered as it should, to the end.
-    pub(super) fn succeeded(&self) {
-        self.breaker.succeeded();
+    /// The upstream has answered about `repository` as it should, to the end.
+    pub(super) fn succeeded(&self, repository: &RepositoryName) {
+        self.breaker.succeeded(repository);
     }
 
-    fn admit(&self) -> Result<(), MirrorError> {
-        self.breaker.admit(Instant::now()).map_err(|(wait, why)| MirrorError::Open {
+    fn admit(&self, repository: &RepositoryName) -> Result<(), MirrorError> {
+        self.breaker.admit(Instant::now(), repository).map_err(|closed| MirrorError::Open {
             upstream: self.name.clone(),
-            wait,
-            why,
+            repository: (!closed.is_all).then(|| repository.clone()),
+            wait: closed.wait,
+            why: closed.why,
         })
     }
 
@@ -216,16 +238,28 @@ impl Upstream {
         MirrorError::Upstream { upstream: self.name.clone(), error: Box::new(error) }
     }
 
-    /// Counts a failure against the upstream, if it is one of the upstream's; any other answer shows that it lives.
-    pub(super) fn judge(&self, error: &MirrorError) {
-        if error.counts_against_upstream() {
-            let asked = match error {
-                MirrorError::Upstream { error, .. } => error.retry_after(),
-                _ => None,
-            };
-            self.breaker.failed(Instant::now(), asked, &error.to_string());
-        } else {
-            self.breaker.succeeded();
+    /// Counts a failure against the upstream or its repository, if it is one of theirs; any other answer shows that they
+    /// live.
+    pub(super) fn judge(&self, repository: &RepositoryName, error: &MirrorError) {
+        self.judge_as(repository, error, error.extent());
+    }
+
+    /// The same of a blob that has begun to come: how it ends says nothing of the other repositories.
+    pub(super) fn judge_body(&self, repository: &RepositoryName, error: &MirrorError) {
+        self.judge_as(repository, error, error.extent().map(|_| Extent::Repository));
+    }
+
+    fn judge_as(&self, repository: &RepositoryName, error: &MirrorError, extent: Option<Extent>) {
+        match extent {
+            Some(extent) => {
+                let asked = match error {
+                    MirrorError::Upstream { error, .. } => error.retry_after(),
+                    _ => None,
+                };
+                self.breaker.failed(Instant::now(), repository, extent, (asked, &error.to_string()));
+            }
+            None if error.is_answer() => self.breaker.succeeded(repository),
+            None => {}
         }
     }
 }

@@ -313,6 +313,11 @@ impl Manifest {
     pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         self.config.iter().chain(&self.layers).filter(|d| !d.is_external())
     }
+
+    /// Members of an index that are no manifests, as its author says: BuildKit keeps the layers of its cache so.
+    pub fn member_blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        self.manifests.iter().filter(|d| !media_type::is_manifest(&d.media_type))
+    }
 }
 
 /// Whether it is the digest of `{}`.

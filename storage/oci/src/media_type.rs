@@ -31,6 +31,13 @@ pub fn essence(value: &str) -> &str {
 /// Docker image configuration.
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
+/// Whether it is a type of manifests, of old ones too.
+pub fn is_manifest(media_type: &str) -> bool {
+    let essence = essence(media_type);
+    let known = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST];
+    known.contains(&essence) || DOCKER_SCHEMA1.contains(&essence)
+}
+
 /// Whether a config says that it is an image's, whatever the parameters of its type.
 pub fn is_image_config(media_type: &str) -> bool {
     matches!(essence(media_type), OCI_CONFIG | DOCKER_CONFIG)

@@ -23,6 +23,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (9, "tag_rules", include_str!("../../../migrations/0009_tag_rules.sql")),
     (10, "decisions", include_str!("../../../migrations/0010_decisions.sql")),
     (11, "growth", include_str!("../../../migrations/0011_growth.sql")),
+    (15, "tag_lists", include_str!("../../../migrations/0015_tag_lists.sql")),
     (17, "forms", include_str!("../../../migrations/0017_forms.sql")),
     (18, "installation", include_str!("../../../migrations/0018_installation.sql")),
     (19, "copies", include_str!("../../../migrations/0019_copies.sql")),

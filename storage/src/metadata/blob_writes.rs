@@ -5,6 +5,7 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 
 use super::blobs::{BlobContent, NewBlob};
+use super::cached::blob_came;
 use super::reviews::{ReviewKind, queue};
 use super::unrecorded::queue_users_of;
 use super::{digest_column, ensure_repository, find_repository, to_sql};
@@ -92,8 +93,9 @@ pub(super) async fn insert_blob(
     )
     .bind(repository)
     .bind(id)
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    blob_came(conn, repository, (id, &blob.digest)).await?;
     Ok(healed)
 }
 
@@ -197,9 +199,9 @@ pub(super) async fn mount_blob(
     )
     .bind(repository)
     .bind(blob)
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(())
+    blob_came(conn, repository, (blob, digest)).await
 }
 
 pub(super) async fn delete_blob(

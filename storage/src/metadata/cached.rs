@@ -12,8 +12,8 @@ use sqlx::Row as _;
 
 use super::changed_facts::manifest_changed;
 use super::evictions::{note_copy, note_use};
-use super::manifests::{BLOB_MEMBER, Origin, insert_manifest, member, tell_decisions};
-use super::references::{await_content, blob_members, link_blobs, link_children, manifest_members, unique};
+use super::manifests::{Origin, insert_manifest, tell_decisions};
+use super::references::{Members, await_content, blob_members, link_blobs, link_children};
 use super::reviews::{ReviewKind, queue};
 use super::tags::{Scope, set_tag};
 use super::{MetadataStore, NewManifest, ensure_repository, find_repository, size_column};
@@ -94,7 +94,7 @@ impl MetadataStore {
             .await
     }
 
-    /// The length of a blob that a cached manifest of `repository` waits for.
+    /// The length of a blob that a cached manifest of `repository` waits for, where one says it: 0 says nothing.
     ///
     /// # Errors
     /// When the database fails.
@@ -105,31 +105,13 @@ impl MetadataStore {
     ) -> Result<Option<u64>, StorageError> {
         let row = sqlx::query(
             "SELECT a.size FROM repositories r JOIN awaited_content a ON a.repository_id = r.id \
-             WHERE r.name = $1 AND a.digest = $2 ORDER BY a.manifest_id LIMIT 1",
+             WHERE r.name = $1 AND a.digest = $2 AND a.size > 0 ORDER BY a.manifest_id LIMIT 1",
         )
         .bind(repository.as_str())
         .bind(digest.to_string())
         .fetch_optional(&mut *self.db.read().await?)
         .await?;
         row.map(|row| size_column(&row, 0)).transpose()
-    }
-
-    /// Links a blob that has arrived to the manifests that wait for it.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn blob_arrived(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<(), StorageError> {
-        self.db
-            .write(
-                (repository.clone(), *digest),
-                |conn, (repository, digest)| Box::pin(blob_arrived(conn, repository, digest)),
-                |_, ()| {},
-            )
-            .await
     }
 }
 
@@ -144,24 +126,18 @@ async fn cache_manifest(
         queue(conn, repository, ReviewKind::Manifest, &new.digest).await?;
     }
     let id = insert_manifest(conn, repository, new, Origin::Copied).await?;
-    if new.manifest.blobs().next().is_some() {
+    if new.manifest.blobs().chain(new.manifest.member_blobs()).next().is_some() {
         note_copy(conn, id, upstream).await?;
     }
     let stated: BTreeMap<Digest, u64> = new.manifest.blobs().map(|d| (d.digest, d.size)).collect();
-    let children = unique(new.manifest.manifests.iter().map(|d| d.digest));
     let blobs = blob_members(conn, Some(repository), &stated.keys().copied().collect::<Vec<_>>()).await?;
-    let found = manifest_members(conn, Some(repository), &children).await?;
-    let ids: Vec<i64> = blobs.values().map(|(id, _)| *id).collect();
-    link_blobs(conn, repository, id, &ids).await?;
-    link_children(conn, id, &found.values().copied().collect::<Vec<_>>()).await?;
+    let members = Members::find(conn, Some(repository), &new.manifest).await?;
+    let ids = blobs.values().map(|(id, _)| *id).chain(members.blobs.into_values());
+    link_blobs(conn, repository, id, &ids.collect::<Vec<_>>()).await?;
+    link_children(conn, id, &members.children.into_values().collect::<Vec<_>>()).await?;
     let awaited = stated.into_iter().filter(|(digest, _)| !blobs.contains_key(digest));
-    let awaited = awaited.chain(children.into_iter().filter(|d| !found.contains_key(d)).map(|d| (d, 0)));
-    await_content(conn, repository, id, &awaited.collect::<Vec<_>>()).await?;
-    for parent in waiting_for(conn, repository, &new.digest).await? {
-        link_children(conn, parent, &[id]).await?;
-        manifest_changed(conn, parent).await?;
-    }
-    arrived(conn, repository, &new.digest).await?;
+    await_content(conn, repository, id, &awaited.chain(members.missing).collect::<Vec<_>>()).await?;
+    manifest_came(conn, repository, (id, &new.digest)).await?;
     tell_decisions(conn, repository, new).await?;
     // What a tag of a copy means is the upstream's decision; rules of immutability are for what is pushed here.
     let rules = TagRules::default();
@@ -175,15 +151,34 @@ async fn cache_manifest(
     Ok(())
 }
 
-async fn blob_arrived(
+/// Links a manifest that has come to the indexes that wait for it.
+pub(super) async fn manifest_came(
     conn: &mut AnyConnection,
-    repository: &RepositoryName,
-    digest: &Digest,
+    repository: i64,
+    (id, digest): (i64, &Digest),
 ) -> Result<(), StorageError> {
-    let Some(repository) = find_repository(conn, repository).await? else { return Ok(()) };
-    // Gone again already: whoever asks next fetches it again.
-    let Some(blob) = member(conn, Some(repository), BLOB_MEMBER, digest).await? else { return Ok(()) };
-    for manifest in waiting_for(conn, repository, digest).await? {
+    let waiting = waiting_for(conn, repository, digest).await?;
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    for parent in waiting {
+        link_children(conn, parent, &[id]).await?;
+        manifest_changed(conn, parent).await?;
+    }
+    arrived(conn, repository, digest).await
+}
+
+/// Links a blob that has come to the manifests that wait for it.
+pub(super) async fn blob_came(
+    conn: &mut AnyConnection,
+    repository: i64,
+    (blob, digest): (i64, &Digest),
+) -> Result<(), StorageError> {
+    let waiting = waiting_for(conn, repository, digest).await?;
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    for manifest in waiting {
         link_blobs(conn, repository, manifest, &[blob]).await?;
         note_use(conn, manifest).await?;
     }

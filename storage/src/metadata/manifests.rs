@@ -9,6 +9,7 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::audit::{AuditEvent, note};
+use super::cached::manifest_came;
 use super::changed_facts::{evidence_changed, names_changed};
 use super::manifest_deletes::{delete_by_digest, delete_tag};
 use super::promises::Promised;
@@ -280,7 +281,8 @@ async fn put_manifest(
     if is_new {
         super::sbom_jobs::queue(conn, id).await?;
     }
-    references.link(conn, id).await?;
+    references.link(conn, repository, id).await?;
+    manifest_came(conn, repository, (id, &new.digest)).await?;
     tell_decisions(conn, repository, new).await?;
     for tag in &new.tags {
         let before = tags::set_tag(conn, scope, repository, tag, (id, &new.digest)).await?;
@@ -308,8 +310,6 @@ pub(super) async fn tell_decisions(
     }
 }
 
-pub(super) const BLOB_MEMBER: &str = "SELECT b.id, b.size FROM blobs b JOIN repository_blobs rb ON rb.blob_id = b.id \
-     WHERE b.digest = $2 AND rb.repository_id = $1 AND b.quarantined = 0";
 pub(super) const MANIFEST_MEMBER: &str = "SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2";
 
 pub(super) async fn member(

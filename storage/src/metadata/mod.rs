@@ -34,6 +34,7 @@ mod sbom_jobs;
 mod sessions;
 mod settle_blobs;
 mod signing_keys;
+mod tag_lists;
 mod tags;
 mod unrecorded;
 mod uploads;

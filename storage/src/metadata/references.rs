@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use rreg_oci::{Digest, RepositoryName};
+use rreg_oci::{Digest, Manifest, RepositoryName};
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
 use super::{
@@ -21,6 +21,40 @@ pub(super) struct References {
     repository: Option<i64>,
     blobs: Vec<i64>,
     children: Vec<i64>,
+    /// Members of an index that are not there, where that is allowed. They are linked when they come.
+    awaited: Vec<(Digest, u64)>,
+}
+
+/// What an index refers to, by what the repository has.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    pub(super) children: HashMap<Digest, i64>,
+    /// Members that are there as blobs only.
+    pub(super) blobs: HashMap<Digest, i64>,
+    /// Members that are not there, and their lengths where they are known, else 0. What the index calls a manifest and is
+    /// there as a blob only is one of them: nobody could pull it.
+    pub(super) missing: Vec<(Digest, u64)>,
+}
+
+impl Members {
+    pub(super) async fn find(
+        conn: &mut AnyConnection,
+        repository: Option<i64>,
+        manifest: &Manifest,
+    ) -> Result<Self, StorageError> {
+        let all = unique(manifest.manifests.iter().map(|d| d.digest));
+        let children = manifest_members(conn, repository, &all).await?;
+        let others: Vec<Digest> = all.into_iter().filter(|digest| !children.contains_key(digest)).collect();
+        let known = blob_members(conn, repository, &others).await?;
+        let stated: HashMap<Digest, u64> = manifest.member_blobs().map(|d| (d.digest, d.size)).collect();
+        let lacks = |digest: &&Digest| !(known.contains_key(digest) && stated.contains_key(digest));
+        let missing = others.iter().filter(lacks);
+        Ok(Self {
+            missing: missing.map(|digest| (*digest, stated.get(digest).copied().unwrap_or(0))).collect(),
+            blobs: known.into_iter().map(|(digest, (id, _))| (digest, id)).collect(),
+            children,
+        })
+    }
 }
 
 impl References {
@@ -32,7 +66,6 @@ impl References {
         let mut stated: Vec<(Digest, u64)> = new.manifest.blobs().map(|d| (d.digest, d.size)).collect();
         stated.sort_unstable();
         stated.dedup();
-        let children = unique(new.manifest.manifests.iter().map(|d| d.digest));
         let repository = find_repository(conn, &new.repository).await?;
         let digests = unique(stated.iter().map(|(digest, _)| *digest));
         let known = blob_members(conn, repository, &digests).await?;
@@ -48,24 +81,34 @@ impl References {
             }
         }
         missing.dedup();
-        let found = manifest_members(conn, repository, &children).await?;
-        if !new.allow_sparse {
-            missing.extend(children.iter().filter(|child| !found.contains_key(child)));
-        }
+        let members = Members::find(conn, repository, &new.manifest).await?;
+        let awaited = match new.allow_sparse {
+            true => members.missing,
+            false => {
+                missing.extend(members.missing.iter().map(|(digest, _)| *digest));
+                Vec::new()
+            }
+        };
         if !missing.is_empty() {
             return Err(StorageError::MissingReferences(missing));
         }
         // In one order for all, so that two pushes do not wait for each other's locks.
-        let mut blobs: Vec<i64> = known.into_values().map(|(id, _)| id).collect();
-        let mut children: Vec<i64> = found.into_values().collect();
+        let blobs = known.into_values().map(|(id, _)| id).chain(members.blobs.into_values());
+        let mut blobs: Vec<i64> = blobs.collect();
+        let mut children: Vec<i64> = members.children.into_values().collect();
         blobs.sort_unstable();
         children.sort_unstable();
-        Ok(Self { repository, blobs, children })
+        Ok(Self { repository, blobs, children, awaited })
     }
 
-    /// Writes them down as what `manifest` needs.
-    pub(super) async fn link(&self, conn: &mut AnyConnection, manifest: i64) -> Result<(), StorageError> {
-        let Some(repository) = self.repository else { return Ok(()) };
+    /// Writes them down as what `manifest` of `repository` needs.
+    pub(super) async fn link(
+        &self,
+        conn: &mut AnyConnection,
+        repository: i64,
+        manifest: i64,
+    ) -> Result<(), StorageError> {
+        await_content(conn, repository, manifest, &self.awaited).await?;
         link_blobs(conn, repository, manifest, &self.blobs).await?;
         link_children(conn, manifest, &self.children).await
     }
@@ -102,7 +145,7 @@ impl References {
 }
 
 impl MetadataStore {
-    /// Has an index of `repository` keep those of `children` that are there. Gives the others.
+    /// Has an index of `repository` keep those of `children` that are there, as manifests or blobs. Gives the others.
     ///
     /// # Errors
     /// A database failure.
@@ -120,11 +163,16 @@ impl MetadataStore {
                         let repository = find_repository(conn, repository).await?;
                         let parent = manifest_members(conn, repository, &[*index]).await?;
                         let found = manifest_members(conn, repository, children).await?;
-                        if let Some(parent) = parent.get(index) {
+                        let lacks = |child: &Digest| !found.contains_key(child);
+                        let others: Vec<Digest> = children.iter().copied().filter(lacks).collect();
+                        let blobs = blob_members(conn, repository, &others).await?;
+                        if let (Some(repository), Some(parent)) = (repository, parent.get(index)) {
                             let ids: Vec<i64> = found.values().copied().collect();
                             self::link_children(conn, *parent, &ids).await?;
+                            let ids: Vec<i64> = blobs.values().map(|(id, _)| *id).collect();
+                            link_blobs(conn, repository, *parent, &ids).await?;
                         }
-                        Ok(children.iter().filter(|child| !found.contains_key(child)).copied().collect())
+                        Ok(others.into_iter().filter(|child| !blobs.contains_key(child)).collect())
                     })
                 },
                 |_, _| {},
@@ -220,7 +268,7 @@ pub(super) async fn link_children(
     Ok(())
 }
 
-/// Writes down which content, of which length, the copy `manifest` waits for.
+/// Writes down which content `manifest` waits for, and of which length; 0 where it is not known.
 pub(super) async fn await_content(
     conn: &mut AnyConnection,
     repository: i64,
@@ -248,72 +296,4 @@ fn filled(sql: &str, first: usize, count: usize) -> AssertSqlSafe<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use rreg_oci::Reference;
-
-    use super::*;
-    use crate::metadata::tests::{here, index, new_manifest, put, store};
-
-    #[tokio::test]
-    async fn what_has_gone_since_it_was_looked_up_is_noticed() {
-        let (_dir, store) = store().await;
-        let child = put(&store, &index(&[], None, "child"), &[]).await;
-        let new = new_manifest(&index(&[child], None, "parent"), &[]);
-        let references = References::find(&mut store.db.read().await.unwrap(), &new).await.unwrap();
-        let there = || async {
-            let mut conn = store.db.read().await.unwrap();
-            let repository = find_repository(&mut conn, &here()).await.unwrap();
-            references.confirm(&mut conn, repository).await
-        };
-        there().await.unwrap();
-        store.delete_manifest(&here(), &Reference::Digest(child), None).await.unwrap();
-        assert!(matches!(there().await, Err(StorageError::Conflict)));
-        // And a push says what is missing.
-        assert!(
-            matches!(store.put_manifest(new).await, Err(StorageError::MissingReferences(m)) if m == [child])
-        );
-    }
-
-    #[tokio::test]
-    async fn what_goes_after_it_was_confirmed_is_not_left_out() {
-        let (_dir, store) = store().await;
-        let child = put(&store, &index(&[], None, "child"), &[]).await;
-        let parent = put(&store, &index(&[], None, "parent"), &[]).await;
-        let new = new_manifest(&index(&[child], None, "new"), &[]);
-        let found = References::find(&mut store.db.read().await.unwrap(), &new).await.unwrap();
-        let blobs = References { blobs: vec![i64::MAX], children: Vec::new(), ..found };
-        let children = References { blobs: Vec::new(), children: vec![i64::MAX], ..found };
-        for gone in [blobs, children] {
-            let linked = store
-                .db
-                .write(
-                    (gone, parent),
-                    |conn, (gone, parent)| {
-                        Box::pin(async move {
-                            let repository = find_repository(conn, &here()).await?;
-                            let parent = manifest_members(conn, repository, &[*parent]).await?[parent];
-                            gone.link(conn, parent).await
-                        })
-                    },
-                    |_, ()| {},
-                )
-                .await;
-            // With one writer nothing goes meanwhile; here the foreign key stands for what goes with several.
-            assert!(linked.is_err(), "left out in silence");
-        }
-    }
-
-    #[tokio::test]
-    async fn more_references_than_one_statement_takes_are_all_kept() {
-        let (_dir, store) = store().await;
-        let mut children = Vec::new();
-        for number in 0..2 * BATCH + 1 {
-            children.push(put(&store, &index(&[], None, &number.to_string()), &[]).await);
-        }
-        put(&store, &index(&children, None, "parent"), &[]).await;
-        for child in children {
-            let refused = store.delete_manifest(&here(), &Reference::Digest(child), None).await;
-            assert!(matches!(refused, Err(StorageError::InUse { .. })), "{child}");
-        }
-    }
-}
+mod tests;

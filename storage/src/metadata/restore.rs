@@ -8,7 +8,7 @@ use sqlx::Row as _;
 use super::blob_writes::insert_blob;
 use super::blobs::{NewBlob, segments};
 use super::manifests::{MANIFEST_MEMBER, NewManifest, Origin, insert_manifest, member, tell_decisions};
-use super::references::{blob_members, link_blobs, unique};
+use super::references::{Members, blob_members, link_blobs, unique};
 use super::reviews::{ReviewKind, queue};
 use super::tags::{Scope, restore_tag};
 use super::{MetadataStore, ensure_repository, find_repository, size_column, unrecorded};
@@ -188,6 +188,8 @@ async fn restore_manifest(
     let id = insert_manifest(conn, repository, new, Origin::Pushed).await?;
     let blobs: Vec<i64> = found.into_values().map(|(id, _)| id).collect();
     link_blobs(conn, repository, id, &blobs).await?;
+    let members = Members::find(conn, Some(repository), &new.manifest).await?;
+    link_blobs(conn, repository, id, &members.blobs.into_values().collect::<Vec<_>>()).await?;
     tell_decisions(conn, repository, new).await?;
     Ok(restored)
 }

@@ -10,7 +10,7 @@ pub(crate) mod token;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,10 +20,15 @@ use rreg_oci::{Operation, RepositoryName};
 use tokio::sync::Mutex;
 
 use self::challenge::Challenge;
-use self::token::TokenRequest;
-use super::credentials::{Credential, Keychain};
+use self::token::{Token, TokenRequest};
+use super::credentials::{Credential, CredentialError, Keychain, Reading};
 use super::endpoint;
 use super::error::ErrorKind;
+
+/// Shortest time between two readings of files and helpers because of refusals: strangers can cause as many as they like.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Most tokens that are kept; what has expired goes first, then all.
+const TOKENS: usize = 10_000;
 
 /// Why authentication could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +93,23 @@ struct Cached {
 struct State {
     challenge: Option<Challenge>,
     tokens: HashMap<Vec<String>, Cached>,
-    credentials: HashMap<Option<RepositoryName>, Option<Credential>>,
+    /// What the keychain said last.
+    reading: Option<Reading>,
+    /// When it was last asked because of a refusal.
+    refused_at: Option<Instant>,
+}
+
+impl State {
+    fn keep(&mut self, scopes: Vec<String>, header: HeaderValue, expires: Instant) {
+        if self.tokens.len() >= TOKENS {
+            let now = Instant::now();
+            self.tokens.retain(|_, cached| cached.expires > now);
+        }
+        if self.tokens.len() >= TOKENS {
+            self.tokens.clear();
+        }
+        self.tokens.insert(scopes, Cached { header, expires });
+    }
 }
 
 /// Whom a registry's credentials may go to.
@@ -178,6 +199,24 @@ impl Authorizer {
         Ok(header.filter(|header| Some(header) != sent))
     }
 
+    /// The header to try where `sent` was refused although the challenge was answered: another credential may be stored
+    /// by now. `None` when there is nothing better.
+    pub(crate) async fn refused(
+        &self,
+        operation: &Operation,
+        sent: Option<&HeaderValue>,
+    ) -> Result<Option<HeaderValue>, ErrorKind> {
+        if self.keychain.is_constant() {
+            return Ok(None);
+        }
+        let mut state = self.state.lock().await;
+        let Some(challenge) = state.challenge.clone() else { return Ok(None) };
+        self.renew(&mut state, operation.repository()).await;
+        // Another task may have been first.
+        let header = self.answer(&mut state, operation, &challenge).await?;
+        Ok(header.filter(|header| Some(header) != sent))
+    }
+
     async fn answer(
         &self,
         state: &mut State,
@@ -191,40 +230,101 @@ impl Authorizer {
                 Ok(Some(header_value("Basic", &STANDARD.encode(format!("{user}:{password}")))?))
             }
             (Challenge::Basic, _) => Ok(None),
-            (Challenge::Bearer { realm, service, scope }, credential) => {
+            (Challenge::Bearer { .. }, credential) => {
                 let own = scope::of(operation);
                 if let Some(cached) = state.tokens.get(&own).filter(|c| c.expires > Instant::now()) {
                     return Ok(Some(cached.header.clone()));
                 }
-                let request = TokenRequest {
-                    realm: self.realm(realm, credential.is_some())?,
-                    service: service.clone(),
-                    scopes: match scope {
-                        Some(scope) if self.is_elsewhere => scope::merge(&[], Some(scope)),
-                        scope => scope::merge(&own, scope.as_deref()),
-                    },
-                    credential,
-                };
-                let token = request.fetch(&self.http, self.token_limit).await?;
+                let mut token = self.token(operation, challenge, credential).await;
+                if matches!(&token, Err(error) if error.is_denial())
+                    && let Some(renewed) = self.renew(state, operation.repository()).await
+                {
+                    token = self.token(operation, challenge, renewed).await;
+                }
+                let token = token?;
                 let header = header_value("Bearer", &token.value)?;
-                state.tokens.insert(own, Cached { header: header.clone(), expires: token.expires });
+                state.keep(own, header.clone(), token.expires);
                 Ok(Some(header))
             }
         }
     }
 
+    /// Asks the realm of a Bearer challenge for a token.
+    async fn token(
+        &self,
+        operation: &Operation,
+        challenge: &Challenge,
+        credential: Option<Credential>,
+    ) -> Result<Token, AuthError> {
+        let Challenge::Bearer { realm, service, scope } = challenge else {
+            return Err(AuthError::Unsendable("the registry asks for no token"));
+        };
+        let request = TokenRequest {
+            realm: self.realm(realm, credential.is_some())?,
+            service: service.clone(),
+            scopes: match scope {
+                Some(scope) if self.is_elsewhere => scope::merge(&[], Some(scope)),
+                scope => scope::merge(&scope::of(operation), scope.as_deref()),
+            },
+            credential,
+        };
+        request.fetch(&self.http, self.token_limit).await
+    }
+
+    /// What is stored for the repository, read again from time to time. Where that fails, what was read last stands until it is
+    /// refused.
     async fn credential(
         &self,
         state: &mut State,
         repository: Option<&RepositoryName>,
-    ) -> Result<Option<Credential>, ErrorKind> {
-        let key = repository.cloned();
-        if let Some(known) = state.credentials.get(&key) {
-            return Ok(known.clone());
+    ) -> Result<Option<Credential>, CredentialError> {
+        if state.reading.as_ref().is_none_or(Reading::is_old) {
+            // Also when whoever asks gives up because a helper takes too long.
+            if let Some(known) = &mut state.reading {
+                known.extend();
+            }
+            let mut fresh = Reading::default();
+            match (fresh.find(&self.keychain, &self.host, repository).await, &state.reading) {
+                (Err(error), Some(_)) => self.tell(&error),
+                (Err(error), None) => return Err(error),
+                (Ok(_), _) => state.reading = Some(fresh),
+            }
         }
-        let found = self.keychain.find(&self.host, repository).await?;
-        state.credentials.insert(key, found.clone());
-        Ok(found)
+        let reading = state.reading.get_or_insert_default();
+        reading.find(&self.keychain, &self.host, repository).await
+    }
+
+    /// Reads again what is stored, after a refusal. `Some` where it is something else now: what was made of the old is
+    /// forgotten.
+    async fn renew(
+        &self,
+        state: &mut State,
+        repository: Option<&RepositoryName>,
+    ) -> Option<Option<Credential>> {
+        let is_early = state.refused_at.is_some_and(|at| at.elapsed() < PAUSE);
+        if self.keychain.is_constant() || is_early {
+            return None;
+        }
+        state.refused_at = Some(Instant::now());
+        let known = self.credential(state, repository).await;
+        let mut fresh = Reading::default();
+        match fresh.find(&self.keychain, &self.host, repository).await {
+            Ok(found) => {
+                state.reading = Some(fresh);
+                (!known.is_ok_and(|known| known == found)).then(|| {
+                    state.tokens.clear();
+                    found
+                })
+            }
+            Err(error) => {
+                self.tell(&error);
+                None
+            }
+        }
+    }
+
+    fn tell(&self, error: &CredentialError) {
+        tracing::warn!(host = self.host, %error, "credentials could not be read again; those read before are used");
     }
 
     /// A realm must keep what the registry's own URL promises: no credentials in the clear that the user did

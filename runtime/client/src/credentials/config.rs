@@ -1,7 +1,6 @@
 //! Docker's `config.json`, the parts about registries.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -9,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use rreg_oci::RepositoryName;
 use serde::Deserialize;
 
-use super::{Credential, CredentialError, helper};
+use super::{Credential, CredentialError};
 use crate::endpoint::is_docker_hub;
 
 /// The name under which Docker keeps the credentials of Docker Hub.
@@ -34,19 +33,25 @@ pub(super) struct Entry {
     registrytoken: String,
 }
 
+/// What a file says about a registry.
+pub(super) enum Said<'a> {
+    /// This, or nothing.
+    Here(Option<Credential>),
+    /// That this helper knows.
+    Helper(&'a str),
+}
+
 impl ConfigFile {
     /// A helper named for the host first, then what the file holds, then the default helper.
-    pub(super) async fn find(
+    pub(super) fn find(
         &self,
         path: &Path,
-        host: &str,
+        server: &str,
         repository: Option<&RepositoryName>,
-        helper_path: Option<&OsStr>,
-    ) -> Result<Option<Credential>, CredentialError> {
-        let server = key_of(host);
+    ) -> Result<Said<'_>, CredentialError> {
         let named = self.cred_helpers.iter().find(|(key, _)| normalized(key) == normalized(server));
         if let Some((_, name)) = named {
-            return helper::get(name, server, helper_path).await;
+            return Ok(Said::Helper(name));
         }
         if let Some((key, entry)) = self.entry(server, repository) {
             let found = entry.credential().map_err(|why| CredentialError::Malformed {
@@ -54,14 +59,11 @@ impl ConfigFile {
                 why: format!("the entry {key:?}: {why}"),
             })?;
             if found.is_some() {
-                return Ok(found);
+                return Ok(Said::Here(found));
             }
         }
-        if self.creds_store.is_empty() {
-            Ok(None)
-        } else {
-            helper::get(&self.creds_store, server, helper_path).await
-        }
+        let default = Some(self.creds_store.as_str()).filter(|name| !name.is_empty());
+        Ok(default.map_or(Said::Here(None), Said::Helper))
     }
 
     /// Podman's files may name a repository or a prefix of one: the longest match wins.

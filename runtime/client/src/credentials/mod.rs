@@ -4,6 +4,7 @@
 mod config;
 mod helper;
 mod keep;
+mod reading;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use rreg_oci::RepositoryName;
 
 use self::config::ConfigFile;
 pub use self::keep::Kept;
+pub(crate) use self::reading::Reading;
 
 /// Longest credential file read, in bytes.
 const MAX_FILE: u64 = 4 << 20;
@@ -93,7 +95,16 @@ pub struct Keychain {
     /// `PATH` of the helpers; the process's own when `None`.
     helper_path: Option<OsString>,
     /// Comes before all files.
-    fixed: Option<Credential>,
+    fixed: Option<Fixed>,
+}
+
+/// The credential of the registry that a client is made for.
+#[derive(Clone, Debug)]
+enum Fixed {
+    /// As given.
+    Given(Credential),
+    /// The password of `user` is what `file` holds.
+    InFile { user: String, file: PathBuf },
 }
 
 impl Keychain {
@@ -110,7 +121,23 @@ impl Keychain {
     /// This credential for the registry that a client is made for.
     #[must_use]
     pub fn fixed(credential: Credential) -> Self {
-        Self { fixed: Some(credential), ..Self::default() }
+        Self { fixed: Some(Fixed::Given(credential)), ..Self::default() }
+    }
+
+    /// This account's password for the registry that a client is made for: the text of a file, without line ends after
+    /// it.
+    #[must_use]
+    pub fn password_file(user: String, file: PathBuf) -> Self {
+        Self { fixed: Some(Fixed::InFile { user, file }), ..Self::default() }
+    }
+
+    /// Whether it says the same for ever.
+    pub(crate) fn is_constant(&self) -> bool {
+        match &self.fixed {
+            Some(Fixed::Given(_)) => true,
+            Some(Fixed::InFile { .. }) => false,
+            None => self.files.is_empty(),
+        }
     }
 
     /// What there is for other registries than the one that this was made for.
@@ -148,16 +175,7 @@ impl Keychain {
         host: &str,
         repository: Option<&RepositoryName>,
     ) -> Result<Option<Credential>, CredentialError> {
-        if let Some(credential) = &self.fixed {
-            return Ok(Some(credential.clone()));
-        }
-        for path in &self.files {
-            let Some(config) = load(path).await? else { continue };
-            if let Some(found) = config.find(path, host, repository, self.helper_path.as_deref()).await? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
+        Reading::default().find(self, host, repository).await
     }
 }
 

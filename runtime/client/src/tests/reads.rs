@@ -120,6 +120,75 @@ async fn lists_follow_links_on_the_same_host_only() {
     }
 }
 
+/// Tags of a registry that has a few more than fit in a page, and says where the next page is by `link`, in which `LAST`
+/// stands for the last tag of a page.
+async fn listing(link: &'static str, honours_last: bool) -> Result<usize, crate::ClientError> {
+    let all: Vec<String> = (0..2_300).map(|n| format!("v{n:05}")).collect();
+    let server = Server::start(move |_, asked| {
+        if !asked.line.starts_with("GET /v2/team/a/tags/list?") {
+            return answer(404, &[], "no such page");
+        }
+        let last =
+            asked.line.split(['?', '&']).find_map(|pair| pair.strip_prefix("last=")).unwrap_or_default();
+        let last = if honours_last { last } else { "" };
+        let page: Vec<&String> = all.iter().filter(|tag| tag.as_str() > last).take(1000).collect();
+        let body = serde_json::json!({"tags": page}).to_string();
+        match page.last().filter(|last| **last != "v02299" && !link.is_empty()) {
+            Some(last) => answer(200, &[("link", &link.replace("LAST", last))], body),
+            None => answer(200, &[], body),
+        }
+    })
+    .await;
+    server.client().tags(&"team/a".parse().unwrap()).await.map(|tags| tags.len())
+}
+
+#[tokio::test]
+async fn a_list_is_whole_though_its_links_are_wrong() {
+    for link in [
+        r#"</v2/team/a/tags/list?n=1000&last=LAST>; rel="next""#,
+        // Nexus behind a connector, Artifactory without its prefix, a cursor that is none.
+        r#"<http://127.0.0.1:1/repository/hub/v2/team/a/tags/list?n=1000&last=LAST>; rel="next""#,
+        r#"</v2/a/tags/list?last=LAST&n=1000>; rel="next""#,
+        r#"</v2/team/a/tags/list?n=1000>; rel="next""#,
+        "",
+    ] {
+        assert_eq!(listing(link, true).await.unwrap(), 2_300, "{link}");
+    }
+    // One that gives the same page for ever has no end; one that says so ends.
+    assert!(listing(r#"</v2/team/a/tags/list?n=1000>; rel="next""#, false).await.is_err());
+    assert_eq!(listing("", false).await.unwrap(), 1000);
+}
+
+#[tokio::test]
+async fn what_is_no_list_is_not_taken_for_an_empty_one() {
+    for body in ["{}", r#"{"errors":[{"code":"DENIED"}]}"#, "<html></html>", "[]", ""] {
+        let server = Server::start(move |_, _| answer(200, &[], body)).await;
+        let error = server.client().tags(&"a".parse().unwrap()).await.unwrap_err();
+        assert!(matches!(*error.kind, ErrorKind::Protocol(_)), "{body}: {error}");
+    }
+    let server = Server::start(|_, _| answer(200, &[], r#"{"name":"a","tags":null}"#)).await;
+    assert!(server.client().tags(&"a".parse().unwrap()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_length_of_a_blob_is_what_any_answer_says() {
+    let blob = Digest::sha256(b"content");
+    let cases = [(200, true, true), (200, false, true), (405, false, true), (403, false, false)];
+    for (status, has_length, honours_range) in cases {
+        let server = Server::start(move |_, asked| match (asked.line.split(' ').next(), honours_range) {
+            (Some("HEAD"), _) if has_length => answer(status, &[("content-length", "7")], ""),
+            (Some("HEAD"), _) => answer(status, &[("transfer-encoding", "chunked")], ""),
+            (_, true) => answer(206, &[("content-range", "bytes 0-0/7")], "c"),
+            (_, false) => answer(200, &[], "content"),
+        })
+        .await;
+        let size = server.client().blob_size(&"a".parse().unwrap(), &blob).await;
+        assert_eq!(size.unwrap(), 7, "{status}");
+    }
+    let server = Server::start(|_, _| answer(404, &[], "")).await;
+    assert!(server.client().blob_size(&"a".parse().unwrap(), &blob).await.unwrap_err().is_not_found());
+}
+
 #[tokio::test]
 async fn referrers_are_filtered_here_when_the_registry_did_not() {
     let entry = |kind: &str| {
