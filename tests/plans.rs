@@ -45,7 +45,6 @@ const ALLOWED: &[(&str, &str)] = &[
       AND m.repository_id = r.id AND m.digest = $2 UNION SELECT mc.manifest_id",
         "sorts the indexes that hold one manifest, which are few",
     ),
-    ("WITH RECURSIVE below(id, form) AS", "sorts the forms of what one index has"),
     (
         "SELECT r.name, m.digest, j.attempts, COALESCE(j.error,",
         "reads an index of those that have been tried only",

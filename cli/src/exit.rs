@@ -236,6 +236,7 @@ mod tests {
             operation: "manifest_get",
             doing: "reading",
             part: Some(":1.0".into()),
+            elsewhere: false,
             address: None,
             host: "h:1".into(),
             repository: Some("team/app".parse().unwrap()),

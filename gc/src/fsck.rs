@@ -110,7 +110,7 @@ pub async fn fsck(
 ) -> Result<Inspection, StorageError> {
     let (inspection, damaged) = (Inspection::default(), HashSet::new());
     let wanted = HashSet::new();
-    let mut look = Look { storage, depth, extra, limit, inspection, damaged, wanted, has_objects: false };
+    let mut look = Look { storage, depth, extra, limit, inspection, damaged, wanted };
     look.blobs().await?;
     if depth == Depth::Deep {
         look.manifests().await?;
@@ -136,8 +136,6 @@ pub(crate) struct Look<'a> {
     /// Objects that records name and no row knows: of a database from an old backup they are all that is left of what was
     /// pushed since. Collected where extra objects are to be reclaimed.
     pub(crate) wanted: HashSet<String>,
-    /// Whether the database knows any objects.
-    has_objects: bool,
 }
 
 impl Look<'_> {
@@ -159,7 +157,6 @@ impl Look<'_> {
             let page = storage.metadata().stored_blobs(after, PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = last.row;
-            self.has_objects |= page.iter().any(|stored| matches!(stored.content, Content::Objects(_)));
             let mut checks =
                 stream::iter(&page).map(|stored| check(storage, stored, depth)).buffer_unordered(AT_ONCE);
             while let Some(finding) = checks.next().await {
@@ -215,12 +212,25 @@ impl Look<'_> {
                 }
             }
         }
-        if self.has_objects && self.inspection.objects == 0 && self.damaged.is_empty() {
+        if self.inspection.objects == 0 && self.damaged.is_empty() && self.knows_objects().await? {
             let why = "the object store lists nothing, though it has what the database knows: what else is in it cannot be \
                        told";
             return Err(StorageError::Setting(why.to_owned()));
         }
         Ok(())
+    }
+
+    /// Whether the database knows any objects now: those that it knew may have been reclaimed meanwhile.
+    async fn knows_objects(&self) -> Result<bool, StorageError> {
+        let mut after = -1;
+        loop {
+            let page = self.storage.metadata().stored_blobs(after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(false) };
+            after = last.row;
+            if page.iter().any(|stored| matches!(stored.content, Content::Objects(_))) {
+                return Ok(true);
+            }
+        }
     }
 
     /// Not every store lists them, and not everybody may: no reason to say nothing of the rest.
