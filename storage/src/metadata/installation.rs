@@ -13,23 +13,28 @@ use crate::error::StorageError;
 /// another registry's.
 const REBUILT: &str = "rebuilding ";
 
+/// Which registry a database is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Installation {
+    /// The registry's name for itself.
+    pub(crate) name: String,
+    /// Whether it was begun to restore the database from the object store, and that has not ended.
+    pub(crate) being_rebuilt: bool,
+}
+
 impl MetadataStore {
-    /// The registry's name for itself, if it has one yet.
-    pub(crate) async fn installation(&self) -> Result<Option<String>, StorageError> {
-        let name = self.installation_row().await?;
-        Ok(name.map(|name| name.strip_prefix(REBUILT).map(str::to_owned).unwrap_or(name)))
-    }
-
-    /// Whether it was begun to restore this database from the object store, and that has not ended.
-    pub(crate) async fn is_being_rebuilt(&self) -> Result<bool, StorageError> {
-        Ok(self.installation_row().await?.is_some_and(|name| name.starts_with(REBUILT)))
-    }
-
-    async fn installation_row(&self) -> Result<Option<String>, StorageError> {
+    /// What the registry is called, if it has a name yet.
+    pub(crate) async fn installation(&self) -> Result<Option<Installation>, StorageError> {
         let row = sqlx::query("SELECT name FROM installation WHERE id = 1")
             .fetch_optional(&mut *self.db.read().await?)
             .await?;
-        row.map(|row| Ok(row.try_get(0)?)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let text: String = row.try_get(0)?;
+        let (name, being_rebuilt) = match text.strip_prefix(REBUILT) {
+            Some(name) => (name.to_owned(), true),
+            None => (text, false),
+        };
+        Ok(Some(Installation { name, being_rebuilt }))
     }
 
     /// Notes that the database of the registry of this name is to be restored. Gives the name.
@@ -81,15 +86,16 @@ impl MetadataStore {
             .await
     }
 
-    /// Takes this name away again, if it is the registry's.
+    /// Takes this name away again, if it is the registry's or is to become it.
     pub(crate) async fn unname_installation(&self, name: String) -> Result<(), StorageError> {
         self.db
             .write(
                 name,
                 |conn, name| {
                     Box::pin(async move {
-                        sqlx::query("DELETE FROM installation WHERE id = 1 AND name = $1")
+                        sqlx::query("DELETE FROM installation WHERE id = 1 AND name IN ($1, $2)")
                             .bind(name.as_str())
+                            .bind(format!("{REBUILT}{name}"))
                             .execute(conn)
                             .await?;
                         Ok(())
