@@ -26,6 +26,7 @@ mod memberships;
 mod policies;
 mod principals;
 mod promises;
+mod reclaim;
 mod references;
 mod restore;
 mod reviews;
