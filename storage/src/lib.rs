@@ -43,7 +43,8 @@ pub use metadata::{
     Membership, MetadataStore, NewBlob, NewCredential, NewDecision, NewManifest, PolicyTexts, Presence,
     Principal, Referrer, ReferrerPage, Restored, Review, ReviewKind, SbomJob, Segment, Settled, SettledBlobs,
     Stored, StoredDecision, StoredKey, StoredManifest, StoredPolicy, StoredTrust, StoredVerification,
-    TagChange, TagPage, TakenManifest, Undecided, UploadProgress, UploadSession, Verdict, expiry_in,
+    TagChange, TagPage, TakenManifest, TextChange, Undecided, UploadProgress, UploadSession, Verdict,
+    expiry_in,
 };
 pub use records::{RecordedBlob, RecordedContent, RecordedManifest, RecordedTag, RecordsPage};
 pub use tag_rules::{TagRule, TagRules};

@@ -60,7 +60,7 @@ pub use leases::FillLease;
 pub use lists::{CatalogPage, Referrer, ReferrerPage, TagPage};
 pub use manifests::{NewManifest, StoredManifest};
 pub use memberships::Membership;
-pub use policies::{PolicyTexts, StoredPolicy, StoredTrust};
+pub use policies::{PolicyTexts, StoredPolicy, StoredTrust, TextChange};
 pub use principals::{NewCredential, Principal, expiry_in};
 pub use restore::Restored;
 pub use reviews::{Review, ReviewKind, Settled};
