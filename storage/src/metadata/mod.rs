@@ -26,6 +26,7 @@ mod memberships;
 mod policies;
 mod principals;
 mod promises;
+mod quarantine;
 mod reclaim;
 mod references;
 mod restore;
@@ -43,7 +44,7 @@ mod verifications;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::AnyConnection;
 use sqlx::Row as _;
@@ -100,8 +101,9 @@ pub struct MetadataStore {
     damaged: AtomicU64,
     /// [`Self::records_waiting`]
     records_waiting: AtomicU64,
-    /// Whether anything may be quarantined: only then is it asked for each manifest.
-    any_quarantined: AtomicBool,
+    /// How many quarantines were noted since nothing was found quarantined: only then is it asked for each manifest. More
+    /// than none before the first look.
+    quarantines: AtomicU64,
     /// The tags of all manifests of one form in a repository, as of a count of changes of names there.
     names_of_forms: quick_cache::sync::Cache<(i64, Digest), NamesOfForm>,
 }
@@ -152,7 +154,7 @@ impl MetadataStore {
             rules,
             damaged: AtomicU64::new(0),
             records_waiting: AtomicU64::new(0),
-            any_quarantined: AtomicBool::new(true),
+            quarantines: AtomicU64::new(1),
             names_of_forms: quick_cache::sync::Cache::new(NAMES_OF_FORMS),
         }
     }
