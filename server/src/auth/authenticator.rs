@@ -209,7 +209,7 @@ impl Authenticator {
             }
             None => {
                 self.trail.login_failed(context, name, "wrong name or secret").await;
-                self.passwords.failed(&Source::of_address(context.address), name).await;
+                self.passwords.failed(&Source::of_address(context.address), name.parse().ok()).await;
                 Err(Rejected::Wrong)
             }
         }
