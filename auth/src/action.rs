@@ -1,4 +1,4 @@
-//! What operations do, and which role each of it takes.
+//! What operations do, and which role each of them takes.
 
 use std::fmt;
 

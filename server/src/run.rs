@@ -216,16 +216,18 @@ async fn finish(
     {
         tracing::error!(%error, "the admission listener broke off");
     }
+    let patience = config.server.shutdown_timeout.0;
     // Uploads whose clients have left are still being made durable.
-    tasks.close();
-    if tokio::time::timeout(config.server.shutdown_timeout.0, tasks.wait()).await.is_err() {
-        tracing::warn!(left = tasks.len(), "uploads were cut at shutdown");
-    }
-    deciding.wait().await;
-    // A list in work is given back before the database closes.
-    listing.close();
-    if tokio::time::timeout(config.server.shutdown_timeout.0, listing.wait()).await.is_err() {
-        tracing::warn!("a list of packages was cut at shutdown; it will be made again");
+    for (tracker, cut) in [
+        (tasks, "uploads were cut at shutdown"),
+        (deciding, "decisions were cut at shutdown; they will be made again"),
+        // A list in work is given back before the database closes.
+        (listing, "a list of packages was cut at shutdown; it will be made again"),
+    ] {
+        tracker.close();
+        if tokio::time::timeout(patience, tracker.wait()).await.is_err() {
+            tracing::warn!(left = tracker.len(), "{cut}");
+        }
     }
 }
 

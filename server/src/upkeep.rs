@@ -38,8 +38,17 @@ const HEAL_AT_ONCE: usize = 1000;
 
 /// Serves again what was quarantined and is right: a store may have answered wrongly for a while.
 async fn heal(storage: Storage, shutdown: CancellationToken) {
+    let mut after = -1;
     loop {
-        if let Err(error) = storage.heal_all(HEAL_AT_ONCE).await {
+        // What stays quarantined must not keep what comes after it from being looked at: the next look goes on there.
+        let failure = match storage.heal_all(after, HEAL_AT_ONCE).await {
+            Ok((next, failure)) => {
+                after = next.unwrap_or(-1);
+                failure
+            }
+            Err(error) => Some(error),
+        };
+        if let Some(error) = failure {
             tracing::warn!(%error, "what is quarantined cannot be read");
         }
         tokio::select! {

@@ -33,7 +33,8 @@ impl Storage {
     /// rebuilt; a failure of either.
     pub async fn claimed(mut self, claim: Claim) -> Result<Self, StorageError> {
         let adopt = claim != Claim::Serve;
-        let unfinished = self.metadata.is_being_rebuilt().await?;
+        let installation = self.metadata.installation().await?;
+        let unfinished = installation.as_ref().is_some_and(|it| it.being_rebuilt);
         if unfinished && claim == Claim::Serve {
             return Err(StorageError::Setting(
                 "this database was to be rebuilt from the object store, and that has not ended: run `rreg fsck --rebuild` \
@@ -41,7 +42,7 @@ impl Storage {
                     .to_owned(),
             ));
         }
-        let (known, found) = (self.metadata.installation().await?, self.blobs.marker().await?);
+        let (known, found) = (installation.map(|it| it.name), self.blobs.marker().await?);
         let is_new = known.is_none();
         let name = match (known, found) {
             // Compared below.
@@ -122,7 +123,7 @@ impl Storage {
     /// When the database fails.
     pub async fn rebuilt(&self) -> Result<(), StorageError> {
         match self.metadata.installation().await? {
-            Some(name) => self.metadata.end_rebuild(name).await,
+            Some(known) => self.metadata.end_rebuild(known.name).await,
             None => Ok(()),
         }
     }
@@ -132,8 +133,8 @@ impl Storage {
     /// # Errors
     /// When the database fails.
     pub async fn as_named(mut self) -> Result<Self, StorageError> {
-        if let Some(name) = self.metadata.installation().await? {
-            self.blobs = self.blobs.of_installation(name);
+        if let Some(known) = self.metadata.installation().await? {
+            self.blobs = self.blobs.of_installation(known.name);
         }
         Ok(self)
     }

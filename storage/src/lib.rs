@@ -21,6 +21,7 @@ mod db;
 mod error;
 mod extra_records;
 mod fact_epochs;
+mod heal;
 mod metadata;
 mod records;
 mod room;
@@ -28,8 +29,6 @@ mod tag_rules;
 mod upload;
 
 use std::sync::Arc;
-
-use rreg_oci::Digest;
 
 pub use blob::{BlobReader, BlobStore, FoundObject, FoundUpload};
 pub use cache::CacheLimits;
@@ -43,7 +42,8 @@ pub use metadata::{
     Membership, MetadataStore, NewBlob, NewCredential, NewDecision, NewManifest, PolicyTexts, Presence,
     Principal, Referrer, ReferrerPage, Restored, Review, ReviewKind, SbomJob, Segment, Settled, SettledBlobs,
     Stored, StoredDecision, StoredKey, StoredManifest, StoredPolicy, StoredTrust, StoredVerification,
-    TagChange, TagPage, TakenManifest, Undecided, UploadProgress, UploadSession, Verdict, expiry_in,
+    TagChange, TagPage, TakenManifest, TextChange, Undecided, UploadProgress, UploadSession, Verdict,
+    expiry_in,
 };
 pub use records::{RecordedBlob, RecordedContent, RecordedManifest, RecordedTag, RecordsPage};
 pub use tag_rules::{TagRule, TagRules};
@@ -79,65 +79,6 @@ impl Storage {
         let metadata = Arc::new(metadata);
         let damage = damage::Damage::new(metadata.clone());
         Self { blobs, metadata, options, damage }
-    }
-
-    /// Quarantines content that was found damaged; [`Storage::open`] does it some time after it has answered so.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn set_aside(&self, record: &BlobRecord) -> Result<(), StorageError> {
-        self.metadata.quarantine(record.id, &record.content).await
-    }
-
-    /// Reads a quarantined blob. Where its bytes are right it is served again: `true`.
-    ///
-    /// # Errors
-    /// When the store or the database fails.
-    pub async fn heal(&self, digest: &Digest) -> Result<bool, StorageError> {
-        let Some(stored) = self.metadata.stored_blob(digest).await? else { return Ok(false) };
-        let good = match &stored.content {
-            Content::Row(_) => stored.is_good(),
-            Content::Objects(segments) => {
-                let mut whole = segments.iter().map(|segment| segment.size).sum::<u64>() == stored.size;
-                for segment in segments {
-                    whole = whole && self.blobs.size_of(&segment.key).await? == Some(segment.size);
-                }
-                let keys: Vec<&str> = segments.iter().map(|segment| segment.key.as_str()).collect();
-                whole && self.blobs.digest_of(&keys, digest.algorithm()).await? == Some(*digest)
-            }
-        };
-        if good {
-            self.metadata.end_quarantine(stored.row).await?;
-            tracing::info!(%digest, "the bytes are right again: no longer quarantined");
-        }
-        Ok(good)
-    }
-
-    /// Reads what is quarantined, up to `limit` blobs, and ends the quarantine of what is right. Gives how many those were,
-    /// and how many stay.
-    ///
-    /// # Errors
-    /// When the store or the database fails; the others are read all the same.
-    pub async fn heal_all(&self, limit: usize) -> Result<(usize, usize), StorageError> {
-        let (mut healed, mut left, mut after, mut failure) = (0, 0, -1, None);
-        while healed + left < limit {
-            let page = self.metadata.quarantined(after, 100).await?;
-            let Some((last, _)) = page.last() else { break };
-            after = *last;
-            for (_, digest) in &page {
-                match self.heal(digest).await {
-                    Ok(true) => healed += 1,
-                    Ok(false) => left += 1,
-                    // One that cannot be read must not keep the others from being served.
-                    Err(error) => {
-                        left += 1;
-                        failure = failure.or(Some(error));
-                    }
-                }
-            }
-        }
-        self.metadata.note_quarantine(left > 0);
-        failure.map_or(Ok((healed, left)), Err)
     }
 
     /// The rows.

@@ -86,17 +86,24 @@ async fn a_lost_database_is_not_named_anew() {
     // Read wrongly once, by one that may take the store's name.
     let other = tempfile::tempdir().unwrap();
     proxy.harm(Rule::new(Method::GET, MARKER, 1, Harm::Flip));
-    let adopt = |data: &Path| {
+    let over = |data: &Path, claim| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rreg"));
-        command.args(["fsck", "--adopt", "--data"]).arg(data).env_clear();
+        command.args(["fsck", claim, "--data"]).arg(data).env_clear();
         command.envs(settings.iter().map(|(name, value)| (name, value)));
         command.output().unwrap()
     };
-    assert!(!adopt(other.path()).status.success());
+    assert!(!over(other.path(), "--adopt").status.success());
     proxy.mend();
-    let output = adopt(other.path());
+    let output = over(other.path(), "--adopt");
     assert!(output.status.success(), "{output:?}");
     assert_eq!(refusal(&settings, other.path()), None);
+    // Or by one that is to be restored from it.
+    let other = tempfile::tempdir().unwrap();
+    proxy.harm(Rule::new(Method::GET, MARKER, 1, Harm::Flip));
+    assert!(!over(other.path(), "--rebuild").status.success());
+    proxy.mend();
+    let output = over(other.path(), "--rebuild");
+    assert!(output.status.success(), "{output:?}");
     // And the registry itself is not kept from starting.
     for harm in [Harm::Status(404), Harm::Flip] {
         proxy.harm(Rule::new(Method::GET, MARKER, 1, harm));

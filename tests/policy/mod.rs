@@ -2,6 +2,7 @@
 
 mod api;
 mod clients;
+mod disguise;
 mod evidence;
 mod keyless;
 mod pull;
@@ -18,6 +19,19 @@ use crate::clients::Home;
 use crate::harness::http::{Answer, manifest};
 use crate::harness::{Backend, Registry};
 use crate::trust::{key_pair, person, rreg};
+
+/// A policy that is asked at every point of a running image.
+const ANYWHERE: &str = r#"
+apiVersion: rreg/v1
+kind: Policy
+name: anywhere
+match: {repos: ["it/**"]}
+at: [pull, admit, run]
+mode: enforce
+onError: deny
+require:
+  - signature: {any: [{key: team.pub}]}
+"#;
 
 /// Somebody with a team's key, another key, and a directory of policies.
 struct Desk {

@@ -106,7 +106,9 @@ impl Fsck {
         let inspection = if self.reclaim_extra || self.heal {
             let opened = rreg_server::open(&config).await?;
             if self.heal {
-                opened.storage.heal_all(usize::MAX).await?;
+                if let (_, Some(error)) = opened.storage.heal_all(-1, usize::MAX).await? {
+                    return Err(error.into());
+                }
                 rreg_gc::heal_records(&opened.storage).await?;
             }
             inspect(&opened.storage, depth, extra, self.limit).await

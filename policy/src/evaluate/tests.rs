@@ -1,6 +1,8 @@
 //! What comes out: rules by tables, modes, exemptions, and time.
 
+mod attestations;
 mod documents;
+mod images;
 mod rules;
 mod scopes;
 mod time;

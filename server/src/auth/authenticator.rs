@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, Uri};
 use quick_cache::sync::Cache;
@@ -19,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::accounts::{access, caller_of};
 use super::challenge::{Challenge, scopes_of};
+use super::credentials::{Credentials, credentials};
 use super::keys::{Keys, now};
 use super::oidc::{WorkloadError, Workloads};
 use super::passwords::Passwords;
@@ -52,13 +51,6 @@ pub(crate) enum Rejected {
 struct Known {
     caller: Arc<Caller>,
     until: Instant,
-}
-
-/// A request's `Authorization`.
-enum Credentials<'a> {
-    None,
-    Bearer(&'a str),
-    Basic(String, String),
 }
 
 pub(crate) struct Authenticator {
@@ -217,7 +209,7 @@ impl Authenticator {
             }
             None => {
                 self.trail.login_failed(context, name, "wrong name or secret").await;
-                self.passwords.failed(&Source::of_address(context.address), name).await;
+                self.passwords.failed(&Source::of_address(context.address), name.parse().ok()).await;
                 Err(Rejected::Wrong)
             }
         }
@@ -381,24 +373,4 @@ impl From<StorageError> for Rejected {
     fn from(error: StorageError) -> Self {
         Self::Storage(error)
     }
-}
-
-/// Reads `Authorization` (RFC 9110, section 11.6.2; RFC 7617; RFC 6750).
-fn credentials(headers: &HeaderMap) -> Result<Credentials<'_>, Rejected> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return Ok(Credentials::None) };
-    if values.next().is_some() {
-        return Err(Rejected::Scheme);
-    }
-    let (scheme, rest) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Rejected::Scheme)?;
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return Ok(Credentials::Bearer(rest.trim()));
-    }
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return Err(Rejected::Scheme);
-    }
-    let decoded = STANDARD.decode(rest.trim()).map_err(|_| Rejected::Scheme)?;
-    let text = String::from_utf8(decoded).map_err(|_| Rejected::Wrong)?;
-    let (name, secret) = text.split_once(':').ok_or(Rejected::Wrong)?;
-    Ok(Credentials::Basic(name.to_owned(), secret.to_owned()))
 }

@@ -17,6 +17,7 @@ mod accounts;
 mod authenticator;
 mod bootstrap;
 mod challenge;
+mod credentials;
 mod denials;
 mod keys;
 mod oidc;

@@ -48,7 +48,14 @@ pub(super) struct Passwords {
     waiting: Semaphore,
     /// A queue for each network that has checks.
     queues: Mutex<HashMap<Source, Arc<Queue>>>,
-    failures: Cache<(Option<Source>, String), (u32, Instant)>,
+    failures: Cache<Failing, (u32, Instant)>,
+}
+
+/// Whose failures are counted. A name that nobody can have is not kept: it may be as long as a request's head.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Failing {
+    Network(Source),
+    Name(PrincipalName),
 }
 
 /// The checks of one network.
@@ -88,14 +95,15 @@ impl Passwords {
 
     /// Waits for as long as `name` and the network have earned by their failures, before the answer is given. A success
     /// elsewhere is not held up by it.
-    pub(super) async fn failed(&self, source: &Source, name: &str) {
-        let counted = |key: (Option<Source>, String)| {
+    pub(super) async fn failed(&self, source: &Source, name: Option<PrincipalName>) {
+        let counted = |key: Failing| {
             let (count, since) = self.failures.get(&key).unwrap_or((0, Instant::now()));
             let count = if since.elapsed() > FORGIVEN { 1 } else { count.saturating_add(1) };
             self.failures.insert(key, (count, Instant::now()));
             count
         };
-        let count = counted((Some(source.clone()), String::new())).max(counted((None, name.to_owned())));
+        let of_name = name.map_or(0, |name| counted(Failing::Name(name)));
+        let count = counted(Failing::Network(source.clone())).max(of_name);
         let Some(over) = count.checked_sub(FREE + 1) else { return };
         let pause = PAUSE.saturating_mul(1 << over.min(10)).min(LONGEST);
         // It waits in a place of its own network, not of all: one that keeps guessing fills its own queue, and where
@@ -216,7 +224,9 @@ mod tests {
         let guesser = Source::of_address(Some("192.0.2.1".parse().unwrap()));
         for guess in 0..=FREE as usize + WAITING + 100 {
             let (passwords, guesser) = (passwords.clone(), guesser.clone());
-            tokio::spawn(async move { passwords.failed(&guesser, &format!("user{guess}")).await });
+            tokio::spawn(
+                async move { passwords.failed(&guesser, format!("user{guess}").parse().ok()).await },
+            );
         }
         // The scheduler runs some of them at a time.
         for _ in 0..100 {
@@ -233,14 +243,14 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..20 {
             let begun = Instant::now();
-            passwords.failed(&Source::Nobody, "alice").await;
+            passwords.failed(&Source::Nobody, "alice".parse().ok()).await;
             waits.push(begun.elapsed());
         }
         assert_eq!(waits[..10], [Duration::ZERO; 10]);
         assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]) && waits[19] >= LONGEST, "{waits:?}");
         tokio::time::advance(FORGIVEN * 2).await;
         let begun = Instant::now();
-        passwords.failed(&Source::Nobody, "alice").await;
+        passwords.failed(&Source::Nobody, "alice".parse().ok()).await;
         assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 }

@@ -10,7 +10,7 @@ use http::StatusCode;
 use rreg_auth::Permit;
 use rreg_oci::{ErrorCode, Glob, Operation, Reference, RepositoryName, Tag};
 use rreg_policy::{Point, Policy};
-use rreg_storage::{AuditEvent, PolicyTexts};
+use rreg_storage::{AuditEvent, PolicyTexts, TextChange};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::SemaphorePermit;
@@ -133,14 +133,34 @@ fn few(texts: &PolicyTexts) -> Result<(), ApiError> {
 }
 
 /// Whether all policies can still be read with these texts: what would break one is refused.
-fn check(app: &App, texts: &PolicyTexts) -> Result<(), ApiError> {
-    few(texts)?;
+fn readable(app: &App, texts: &PolicyTexts) -> Result<(), ApiError> {
     let files = app.admission.active().of_directory();
     match Active::of(texts, files, Seen::default()) {
         Ok(_) => Ok(()),
         Err(LoadError::Storage(error)) => Err(error.into()),
         Err(error) => Err(bad(error.to_string())),
     }
+}
+
+/// Makes the change, if what it leaves is good. Tells whether there was anything to take away.
+async fn change(
+    app: &App,
+    mut texts: PolicyTexts,
+    change: TextChange,
+    audit: AuditEvent,
+) -> Result<bool, ApiError> {
+    texts.apply(&change);
+    match &change {
+        TextChange::PutPolicy(..) | TextChange::PutTrust(..) => {
+            few(&texts)?;
+            readable(app, &texts)?;
+        }
+        // Fewer are never too many, however many there were.
+        TextChange::DeleteTrust(_) => readable(app, &texts)?,
+        // Whatever else is wrong, taking a policy away breaks no other.
+        TextChange::DeletePolicy(_) => {}
+    }
+    Ok(app.storage.metadata().change_texts(change, texts.version, audit).await?)
 }
 
 /// What was changed holds when the answer is on its way, here at once and on other replicas after a second.
@@ -159,8 +179,7 @@ pub(super) async fn put(
     let Operation::PolicyPut { policy } = permit.operation() else { return Err(super::wrong_operation()) };
     let (document, _room) = body(app, (permit, context), request, MAX_POLICY).await?;
     let document = std::str::from_utf8(&document).map_err(|_| bad("a policy is YAML in UTF-8"))?;
-    let metadata = app.storage.metadata();
-    let (mut texts, _turn) = texts(app).await?;
+    let (texts, _turn) = texts(app).await?;
     let parsed =
         Policy::parse(document, &SetTrust::new(&texts.trust)).map_err(|errors| bad(errors.to_string()))?;
     match parsed.as_slice() {
@@ -168,22 +187,15 @@ pub(super) async fn put(
         [one] => return Err(bad(format!("the policy is called {:?} and not {policy}", one.name))),
         _ => return Err(bad("one policy is set at a time; send each document by itself")),
     }
-    texts.policies.retain(|text| text.name != policy.as_str());
-    texts.policies.push(rreg_storage::StoredPolicy {
-        name: policy.to_string(),
-        document: document.to_owned(),
-        changed_at: 0,
-        changed_by: String::new(),
-    });
-    check(app, &texts)?;
-    metadata.put_policy(policy.as_str(), document, texts.version, audit).await?;
+    let put = TextChange::PutPolicy(policy.to_string(), document.to_owned());
+    change(app, texts, put, audit).await?;
     changed(app, StatusCode::CREATED).await
 }
 
 pub(super) async fn delete(app: &App, permit: &Permit, audit: AuditEvent) -> Answer {
     let Operation::PolicyDelete { policy } = permit.operation() else { return Err(super::wrong_operation()) };
-    let version = app.storage.metadata().policies_version().await?;
-    if app.storage.metadata().delete_policy(policy.as_str(), version, audit).await? {
+    let (texts, _turn) = texts(app).await?;
+    if change(app, texts, TextChange::DeletePolicy(policy.to_string()), audit).await? {
         return changed(app, StatusCode::ACCEPTED).await;
     }
     Err(if app.admission.active().policies.iter().any(|it| it.name == policy.as_str()) {
@@ -228,16 +240,9 @@ pub(super) async fn put_trust(
     if content.windows(PRIVATE.len()).any(|part| part == PRIVATE) {
         return Err(bad("this is a private key; trust is given to its public half (`rreg key public`)"));
     }
-    let (mut texts, _turn) = texts(app).await?;
-    texts.trust.retain(|one| one.name != trust.as_str());
-    texts.trust.push(rreg_storage::StoredTrust {
-        name: trust.to_string(),
-        content: content.to_vec(),
-        changed_at: 0,
-        changed_by: String::new(),
-    });
-    check(app, &texts)?;
-    app.storage.metadata().put_trust(trust.as_str(), &content, texts.version, audit).await?;
+    let (texts, _turn) = texts(app).await?;
+    let put = TextChange::PutTrust(trust.to_string(), content.to_vec());
+    change(app, texts, put, audit).await?;
     changed(app, StatusCode::CREATED).await
 }
 
@@ -246,10 +251,8 @@ const PRIVATE: &[u8] = b"PRIVATE KEY-----";
 
 pub(super) async fn delete_trust(app: &App, permit: &Permit, audit: AuditEvent) -> Answer {
     let Operation::TrustDelete { trust } = permit.operation() else { return Err(super::wrong_operation()) };
-    let (mut texts, _turn) = texts(app).await?;
-    texts.trust.retain(|one| one.name != trust.as_str());
-    check(app, &texts)?;
-    if app.storage.metadata().delete_trust(trust.as_str(), texts.version, audit).await? {
+    let (texts, _turn) = texts(app).await?;
+    if change(app, texts, TextChange::DeleteTrust(trust.to_string()), audit).await? {
         return changed(app, StatusCode::ACCEPTED).await;
     }
     Err(unknown(format!("there is no trust material {trust}")))

@@ -117,7 +117,7 @@ async fn insert_segments(
 ) -> Result<(), StorageError> {
     let BlobContent::Segments(segments) = content else { return Ok(()) };
     for (position, segment) in (0i64..).zip(segments.iter()) {
-        super::uploads::not_reclaimed(&mut *conn, &segment.key).await?;
+        super::reclaim::not_reclaimed(&mut *conn, &segment.key).await?;
         sqlx::query(
             "INSERT INTO blob_segments (blob_id, position, object_key, size) VALUES ($1, $2, $3, $4)",
         )
@@ -152,7 +152,7 @@ async fn heal(
 async fn discard(conn: &mut AnyConnection, content: &BlobContent) -> Result<(), StorageError> {
     let BlobContent::Segments(segments) = content else { return Ok(()) };
     for segment in segments.iter() {
-        super::uploads::reclaim(conn, &segment.key, now_ms()).await?;
+        super::reclaim::reclaim(conn, &segment.key, now_ms()).await?;
     }
     Ok(())
 }

@@ -284,7 +284,7 @@ impl MetadataStore {
     /// # Errors
     /// A database failure.
     pub(crate) async fn quarantine(&self, id: i64, damaged: &BlobContent) -> Result<(), StorageError> {
-        self.note_quarantine(true);
+        self.note_quarantine();
         let cache = self.cache.clone();
         let first = match damaged {
             BlobContent::Inline(_) => None,
@@ -296,7 +296,10 @@ impl MetadataStore {
                 |conn, (id, first)| Box::pin(quarantine(conn, *id, first.as_deref())),
                 move |_, ()| cache.committed(|forget| forget.all_blobs()),
             )
-            .await
+            .await?;
+        // Whoever looked before the row was there has found nothing.
+        self.note_quarantine();
+        Ok(())
     }
 }
 

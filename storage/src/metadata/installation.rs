@@ -1,35 +1,37 @@
-//! Which registry this is, and what of it is quarantined.
+//! Which registry this is.
 
-use std::sync::atomic::Ordering;
-
-use rreg_oci::Digest;
 use sqlx::Row as _;
 
 use super::blobs::Segment;
-use super::{MetadataStore, digest_column, size_column, to_sql};
+use super::{MetadataStore, size_column, to_sql};
 use crate::error::StorageError;
 
 /// Before the name of a registry whose database is being restored. No older version serves such a database: to it, it is
 /// another registry's.
 const REBUILT: &str = "rebuilding ";
 
+/// Which registry a database is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Installation {
+    /// The registry's name for itself.
+    pub(crate) name: String,
+    /// Whether it was begun to restore the database from the object store, and that has not ended.
+    pub(crate) being_rebuilt: bool,
+}
+
 impl MetadataStore {
-    /// The registry's name for itself, if it has one yet.
-    pub(crate) async fn installation(&self) -> Result<Option<String>, StorageError> {
-        let name = self.installation_row().await?;
-        Ok(name.map(|name| name.strip_prefix(REBUILT).map(str::to_owned).unwrap_or(name)))
-    }
-
-    /// Whether it was begun to restore this database from the object store, and that has not ended.
-    pub(crate) async fn is_being_rebuilt(&self) -> Result<bool, StorageError> {
-        Ok(self.installation_row().await?.is_some_and(|name| name.starts_with(REBUILT)))
-    }
-
-    async fn installation_row(&self) -> Result<Option<String>, StorageError> {
+    /// What the registry is called, if it has a name yet.
+    pub(crate) async fn installation(&self) -> Result<Option<Installation>, StorageError> {
         let row = sqlx::query("SELECT name FROM installation WHERE id = 1")
             .fetch_optional(&mut *self.db.read().await?)
             .await?;
-        row.map(|row| Ok(row.try_get(0)?)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let text: String = row.try_get(0)?;
+        let (name, being_rebuilt) = match text.strip_prefix(REBUILT) {
+            Some(name) => (name.to_owned(), true),
+            None => (text, false),
+        };
+        Ok(Some(Installation { name, being_rebuilt }))
     }
 
     /// Notes that the database of the registry of this name is to be restored. Gives the name.
@@ -81,15 +83,16 @@ impl MetadataStore {
             .await
     }
 
-    /// Takes this name away again, if it is the registry's.
+    /// Takes this name away again, if it is the registry's or is to become it.
     pub(crate) async fn unname_installation(&self, name: String) -> Result<(), StorageError> {
         self.db
             .write(
                 name,
                 |conn, name| {
                     Box::pin(async move {
-                        sqlx::query("DELETE FROM installation WHERE id = 1 AND name = $1")
+                        sqlx::query("DELETE FROM installation WHERE id = 1 AND name IN ($1, $2)")
                             .bind(name.as_str())
+                            .bind(format!("{REBUILT}{name}"))
                             .execute(conn)
                             .await?;
                         Ok(())
@@ -107,77 +110,5 @@ impl MetadataStore {
             .fetch_all(&mut *self.db.read().await?)
             .await?;
         rows.iter().map(|row| Ok(Segment { key: row.try_get(0)?, size: size_column(row, 1)? })).collect()
-    }
-
-    /// Up to `limit` digests of quarantined blobs, with rows after `after`, and the rows.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn quarantined(&self, after: i64, limit: usize) -> Result<Vec<(i64, Digest)>, StorageError> {
-        let rows = sqlx::query(
-            "SELECT id, digest FROM blobs WHERE quarantined = 1 AND id > $1 ORDER BY id LIMIT $2",
-        )
-        .bind(after)
-        .bind(to_sql(limit as u64))
-        .fetch_all(&mut *self.db.read().await?)
-        .await?;
-        rows.iter().map(|row| Ok((row.try_get(0)?, digest_column(row, 1)?))).collect()
-    }
-
-    /// Whether anything may be quarantined, as of the last look at it.
-    pub fn may_lack_content(&self) -> bool {
-        self.any_quarantined.load(Ordering::Relaxed)
-    }
-
-    /// Something is quarantined, or nothing is.
-    pub(crate) fn note_quarantine(&self, any: bool) {
-        self.any_quarantined.store(any, Ordering::Relaxed);
-    }
-
-    /// The blob's bytes were read and are right: it is served again.
-    pub(crate) async fn end_quarantine(&self, id: i64) -> Result<(), StorageError> {
-        let cache = self.cache.clone();
-        self.db
-            .write(
-                id,
-                |conn, id| {
-                    Box::pin(async move {
-                        sqlx::query("UPDATE blobs SET quarantined = 0 WHERE id = $1")
-                            .bind(*id)
-                            .execute(conn)
-                            .await?;
-                        Ok(())
-                    })
-                },
-                move |_, ()| cache.committed(|forget| forget.all_blobs()),
-            )
-            .await
-    }
-
-    /// Whether content of this manifest, or of one that it holds, is quarantined: what cannot be pulled has to be pushed again, and clients push
-    /// only what they are told is not here.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn lacks_content(
-        &self,
-        repository: &rreg_oci::RepositoryName,
-        digest: &Digest,
-    ) -> Result<bool, StorageError> {
-        if !self.may_lack_content() {
-            return Ok(false);
-        }
-        let row = sqlx::query(
-            "WITH RECURSIVE below(id) AS (SELECT m.id FROM repositories r CROSS JOIN manifests m \
-             WHERE r.name = $1 AND m.repository_id = r.id AND m.digest = $2 \
-             UNION SELECT mc.child_id FROM below CROSS JOIN manifest_children mc WHERE mc.manifest_id = below.id) \
-             SELECT 1 FROM below WHERE (SELECT MAX(b.quarantined) FROM manifest_blobs mb CROSS JOIN blobs b \
-             WHERE mb.manifest_id = below.id AND b.id = mb.blob_id) = 1 LIMIT 1",
-        )
-        .bind(repository.as_str())
-        .bind(digest.to_string())
-        .fetch_optional(&mut *self.db.read().await?)
-        .await?;
-        Ok(row.is_some())
     }
 }

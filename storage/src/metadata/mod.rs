@@ -26,6 +26,8 @@ mod memberships;
 mod policies;
 mod principals;
 mod promises;
+mod quarantine;
+mod reclaim;
 mod references;
 mod restore;
 mod reviews;
@@ -42,7 +44,7 @@ mod verifications;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::AnyConnection;
 use sqlx::Row as _;
@@ -59,7 +61,7 @@ pub use leases::FillLease;
 pub use lists::{CatalogPage, Referrer, ReferrerPage, TagPage};
 pub use manifests::{NewManifest, StoredManifest};
 pub use memberships::Membership;
-pub use policies::{PolicyTexts, StoredPolicy, StoredTrust};
+pub use policies::{PolicyTexts, StoredPolicy, StoredTrust, TextChange};
 pub use principals::{NewCredential, Principal, expiry_in};
 pub use restore::Restored;
 pub use reviews::{Review, ReviewKind, Settled};
@@ -99,8 +101,9 @@ pub struct MetadataStore {
     damaged: AtomicU64,
     /// [`Self::records_waiting`]
     records_waiting: AtomicU64,
-    /// Whether anything may be quarantined: only then is it asked for each manifest.
-    any_quarantined: AtomicBool,
+    /// How many quarantines were noted since nothing was found quarantined: only then is it asked for each manifest. More
+    /// than none before the first look.
+    quarantines: AtomicU64,
     /// The tags of all manifests of one form in a repository, as of a count of changes of names there.
     names_of_forms: quick_cache::sync::Cache<(i64, Digest), NamesOfForm>,
 }
@@ -151,7 +154,7 @@ impl MetadataStore {
             rules,
             damaged: AtomicU64::new(0),
             records_waiting: AtomicU64::new(0),
-            any_quarantined: AtomicBool::new(true),
+            quarantines: AtomicU64::new(1),
             names_of_forms: quick_cache::sync::Cache::new(NAMES_OF_FORMS),
         }
     }

@@ -8,9 +8,6 @@ use super::audit::{AuditEvent, note};
 use crate::db::now_ms;
 use crate::error::StorageError;
 
-/// Most policies and most trust texts: all of them are asked about each image.
-const MAX_TEXTS: i64 = 10_000;
-
 /// A policy as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredPolicy {
@@ -46,6 +43,44 @@ pub struct PolicyTexts {
     pub policies: Vec<StoredPolicy>,
     /// By name.
     pub trust: Vec<StoredTrust>,
+}
+
+/// A change of one text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TextChange {
+    /// Sets the policy of this name to this YAML.
+    PutPolicy(String, String),
+    /// Takes the policy of this name away.
+    DeletePolicy(String),
+    /// Sets the trust material of this name to these bytes.
+    PutTrust(String, Vec<u8>),
+    /// Takes the trust material of this name away.
+    DeleteTrust(String),
+}
+
+impl PolicyTexts {
+    /// Makes the change here, so that it can be checked before it is made in the database. What it sets has no time and
+    /// nobody who has set it.
+    pub fn apply(&mut self, change: &TextChange) {
+        match change {
+            TextChange::PutPolicy(name, _) | TextChange::DeletePolicy(name) => {
+                self.policies.retain(|text| text.name != *name);
+            }
+            TextChange::PutTrust(name, _) | TextChange::DeleteTrust(name) => {
+                self.trust.retain(|text| text.name != *name);
+            }
+        }
+        let (changed_at, changed_by) = (0, String::new());
+        match change.clone() {
+            TextChange::PutPolicy(name, document) => {
+                self.policies.push(StoredPolicy { name, document, changed_at, changed_by });
+            }
+            TextChange::PutTrust(name, content) => {
+                self.trust.push(StoredTrust { name, content, changed_at, changed_by });
+            }
+            TextChange::DeletePolicy(_) | TextChange::DeleteTrust(_) => {}
+        }
+    }
 }
 
 impl MetadataStore {
@@ -101,64 +136,6 @@ impl MetadataStore {
         Err(StorageError::Conflict)
     }
 
-    /// Sets a policy, if nothing has changed since `version`: what it was checked against still holds then.
-    ///
-    /// # Errors
-    /// [`StorageError::Conflict`] if something has changed, or a database failure.
-    pub async fn put_policy(
-        &self,
-        name: &str,
-        document: &str,
-        version: i64,
-        audit: AuditEvent,
-    ) -> Result<(), StorageError> {
-        self.change_texts(Change::PutPolicy(name.to_owned(), document.to_owned()), version, audit)
-            .await
-            .map(|_| ())
-    }
-
-    /// Takes a policy away. Tells whether it was there.
-    ///
-    /// # Errors
-    /// [`StorageError::Conflict`] if something has changed since `version`, or a database failure.
-    pub async fn delete_policy(
-        &self,
-        name: &str,
-        version: i64,
-        audit: AuditEvent,
-    ) -> Result<bool, StorageError> {
-        self.change_texts(Change::DeletePolicy(name.to_owned()), version, audit).await
-    }
-
-    /// Sets trust material, if nothing has changed since `version`.
-    ///
-    /// # Errors
-    /// [`StorageError::Conflict`] if something has changed, or a database failure.
-    pub async fn put_trust(
-        &self,
-        name: &str,
-        content: &[u8],
-        version: i64,
-        audit: AuditEvent,
-    ) -> Result<(), StorageError> {
-        self.change_texts(Change::PutTrust(name.to_owned(), content.to_vec()), version, audit)
-            .await
-            .map(|_| ())
-    }
-
-    /// Takes trust material away. Tells whether it was there.
-    ///
-    /// # Errors
-    /// [`StorageError::Conflict`] if something has changed since `version`, or a database failure.
-    pub async fn delete_trust(
-        &self,
-        name: &str,
-        version: i64,
-        audit: AuditEvent,
-    ) -> Result<bool, StorageError> {
-        self.change_texts(Change::DeleteTrust(name.to_owned()), version, audit).await
-    }
-
     /// Every text that a policy had, the latest first, with when and by whom. `None`: it was taken away.
     ///
     /// # Errors
@@ -178,9 +155,14 @@ impl MetadataStore {
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
     }
 
-    async fn change_texts(
+    /// Makes the change, if nothing has changed since `version`: what it was checked against still holds then. Tells
+    /// whether there was anything to take away.
+    ///
+    /// # Errors
+    /// [`StorageError::Conflict`] if something has changed, or a database failure.
+    pub async fn change_texts(
         &self,
-        change: Change,
+        change: TextChange,
         version: i64,
         audit: AuditEvent,
     ) -> Result<bool, StorageError> {
@@ -210,18 +192,10 @@ impl MetadataStore {
     }
 }
 
-enum Change {
-    PutPolicy(String, String),
-    DeletePolicy(String),
-    PutTrust(String, Vec<u8>),
-    DeleteTrust(String),
-}
-
-impl Change {
+impl TextChange {
     async fn make(&self, conn: &mut AnyConnection, actor: &str) -> Result<bool, StorageError> {
         match self {
             Self::PutPolicy(name, document) => {
-                room(conn, "SELECT COUNT(*) FROM policies WHERE name <> $1", name).await?;
                 sqlx::query(
                     "INSERT INTO policies (name, document, changed_at, changed_by) VALUES ($1, $2, $3, $4) \
                      ON CONFLICT (name) DO UPDATE SET document = excluded.document, \
@@ -246,7 +220,6 @@ impl Change {
                 Ok(gone)
             }
             Self::PutTrust(name, content) => {
-                room(conn, "SELECT COUNT(*) FROM trust_material WHERE name <> $1", name).await?;
                 sqlx::query(
                     "INSERT INTO trust_material (name, content, changed_at, changed_by) VALUES ($1, $2, $3, $4) \
                      ON CONFLICT (name) DO UPDATE SET content = excluded.content, \
@@ -266,14 +239,6 @@ impl Change {
             }
         }
     }
-}
-
-async fn room(conn: &mut AnyConnection, count: &'static str, name: &str) -> Result<(), StorageError> {
-    let others: i64 = sqlx::query(count).bind(name).fetch_one(conn).await?.try_get(0)?;
-    if others >= MAX_TEXTS {
-        return Err(StorageError::Setting(format!("there are {MAX_TEXTS} already; remove one first")));
-    }
-    Ok(())
 }
 
 async fn remember(
