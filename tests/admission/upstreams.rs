@@ -190,3 +190,26 @@ async fn a_silent_upstream_is_not_waited_for() {
     }
     assert!(*upstream.asked.borrow() > 0);
 }
+
+/// People in a cluster are no clients of the registry: they are not told where its upstreams are, nor what those say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_an_upstream_is_stays_here() {
+    for (code, expected) in [(404, 200), (403, 200), (500, 502)] {
+        let upstream = Upstream::start_with(&Image::layered("where", 1), false, Some(code)).await;
+        let Some((registry, _policies)) = upstream.registry(&[("RREG_POLICY__TIMEOUT", "60s")]).await else {
+            return;
+        };
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        let url = format!("http://{}/admission/v1/validate", registry.address());
+        // Once more, when it may be left alone for a while.
+        for _ in 0..8 {
+            let review = pod(&[&format!("{HOST}/up/team/app:none")]);
+            let answer = client.post(&url).body(review.to_string()).send().await.unwrap();
+            let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+            assert!(text.contains("upstream up"), "{text}");
+            assert!(status == expected || status == 503, "{status} {text}");
+            let port = upstream.address.rsplit_once(':').unwrap().1;
+            assert!(!text.contains(port) && !text.contains("127.0.0.1"), "{text}");
+        }
+    }
+}

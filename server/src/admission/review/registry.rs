@@ -89,9 +89,15 @@ impl Judge for OfRegistry {
         match timeout_at(self.deadline, app.mirror.manifest(app, &copy, &reference)).await {
             Ok(Ok(found)) => Ok(Resolved::Digest(found.manifest.digest)),
             Ok(Err(error)) if error.is_unknown() || error.is_of_content() => {
-                Ok(Resolved::Unknown(error.to_string()))
+                tracing::debug!(%repository, %error, "an image of a review cannot be had");
+                Ok(Resolved::Unknown(error.briefly().unwrap_or_else(|| error.to_string())))
             }
-            Ok(Err(error)) => Err(ApiError::from_shared(error)),
+            Ok(Err(error)) => {
+                tracing::debug!(%repository, %error, "an image of a review cannot be asked for");
+                let brief = error.briefly();
+                let error = ApiError::from_shared(error);
+                Err(if let Some(brief) = brief { error.saying(brief) } else { error })
+            }
             // As when the upstream fails: what it said last, if it ever did.
             Err(_) => match here {
                 Resolved::Unknown(_) => Err(ApiError::unavailable(format!(
