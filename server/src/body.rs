@@ -20,6 +20,8 @@ use crate::shares::{Share, Shares, Source};
 
 /// After a refusal so much of the rest is read and thrown away, so that the client gets to see the answer.
 const DRAINED: usize = 16 << 20;
+/// So much is kept of the beginning of a body that there is no room for.
+const BEGINNING: usize = 4 << 10;
 /// So much of each body asks for no room: most manifests have less.
 const FREE: usize = 64 << 10;
 /// Room is taken by so many bytes.
@@ -97,7 +99,7 @@ impl IncomingBody {
 
     /// The whole body, of at most `limit` bytes. For a small `limit`.
     pub(crate) async fn collect(self, limit: usize) -> Result<Bytes, ApiError> {
-        let body = self.collect_if(limit, |_| Ok(())).await?;
+        let body = self.collect_if(limit, |_| Ok(())).await.map_err(|unread| unread.error)?;
         within(limit, &body)?;
         Ok(body)
     }
@@ -110,6 +112,16 @@ impl IncomingBody {
         room: &Shares,
         source: &Source,
     ) -> Result<(Bytes, Vec<Share>), ApiError> {
+        self.collect_or_begin_in(limit, room, source).await.map_err(|unread| unread.error)
+    }
+
+    /// The same, with the beginning of a body that there is no room for.
+    pub(crate) async fn collect_or_begin_in(
+        self,
+        limit: usize,
+        room: &Shares,
+        source: &Source,
+    ) -> Result<(Bytes, Vec<Share>), Unread> {
         let (mut held, mut holds) = (Vec::new(), FREE);
         let body = self.collect_if(limit, |length| {
             while length > holds {
@@ -129,17 +141,20 @@ impl IncomingBody {
         mut self,
         limit: usize,
         mut fits: impl FnMut(usize) -> Result<(), ApiError>,
-    ) -> Result<Bytes, ApiError> {
+    ) -> Result<Bytes, Unread> {
         let mut all = Vec::new();
         while let Some(piece) = self.next().await {
             let piece = piece.map_err(|error| {
                 let message = format!("the request body ended early: {error}");
-                ApiError::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, message)
+                let error = ApiError::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, message);
+                Unread { error, beginning: Bytes::new() }
             })?;
             if let Err(error) = fits(all.len() + piece.len()) {
-                drop(all);
+                all.extend_from_slice(piece.get(..BEGINNING).unwrap_or(&piece));
+                all.truncate(BEGINNING);
+                all.shrink_to_fit();
                 self.drain().await;
-                return Err(error);
+                return Err(Unread { error, beginning: all.into() });
             }
             all.extend_from_slice(&piece);
             if all.len() > limit {
@@ -160,6 +175,14 @@ impl IncomingBody {
             }
         }
     }
+}
+
+/// Why a body was not read.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    pub(crate) error: ApiError,
+    /// How it begins, if it arrived and there was no room for it.
+    pub(crate) beginning: Bytes,
 }
 
 /// Refuses a body of which so much was read that it shows to be larger than `limit`.

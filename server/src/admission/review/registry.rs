@@ -108,14 +108,34 @@ impl Judge for OfRegistry {
         }
     }
 
-    async fn decide(&self, image: &ImageReference, digest: &Digest) -> Result<Decided, ApiError> {
+    async fn decide(
+        &self,
+        image: &ImageReference,
+        digest: &Digest,
+    ) -> Result<Result<Decided, String>, ApiError> {
+        match self.decided(image, digest).await {
+            Ok(decided) => Ok(Ok(decided)),
+            // Whoever may push there can keep an image changing, or delete it: that is no failure, which the webhook may
+            // ignore.
+            Err(
+                error @ (StorageError::Conflict
+                | StorageError::UnknownManifest { .. }
+                | StorageError::DamagedManifest { .. }),
+            ) => Ok(Err(error.to_string())),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl OfRegistry {
+    async fn decided(&self, image: &ImageReference, digest: &Digest) -> Result<Decided, StorageError> {
         let (app, repository) = (&self.app, &image.repository);
         // To decide about a copy is to ask its upstream for signatures.
         let waits = !matches!(self.asker, Asker::Anybody) || app.mirror.covering(repository).is_none();
         let deadline = if waits { self.deadline } else { Instant::now() };
         let decisions = app.admission.decisions_by(app, repository, digest, deadline).await?;
         let decision = decisions.at(Point::Admit, image.digest.is_some()).cloned();
-        let none = || ApiError::unavailable("there is no decision about running this image");
+        let none = || StorageError::Undecided("there is none about running it".to_owned());
         let mut decision = decision.ok_or_else(none)?;
         // Beside a digest, the tag says what the image is meant to be, though it may have moved on, or never have meant it.
         if let (Some(_), Some(tag)) = (&image.digest, &image.tag) {
