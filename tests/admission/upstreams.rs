@@ -49,20 +49,26 @@ impl Upstream {
         Self::start_with(image, is_silent, None).await
     }
 
-    /// With an answer to what asks for no manifest.
+    /// With an answer to what asks neither for the manifest nor for its blobs, which are there.
     pub(super) async fn start_with(image: &Image, is_silent: bool, other: Option<u16>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let root = image.root().clone();
+        let (root, blobs) = (image.root().clone(), Arc::new(image.blobs.clone()));
         let (count, asked) = watch::channel(0);
         let paths: Arc<Mutex<BTreeSet<String>>> = Arc::default();
         let seen = paths.clone();
         let handler = move |request: Request| {
-            let root = root.clone();
+            let (root, blobs) = (root.clone(), blobs.clone());
             count.send_modify(|count| *count += 1);
             seen.lock().unwrap().insert(request.uri().path().to_owned());
             async move {
-                let is_other = !request.uri().path().contains("/manifests/v");
+                let path = request.uri().path();
+                if let (Some(_), Some(blob)) =
+                    (other, blobs.iter().find(|blob| path.ends_with(&blob.digest.to_string())))
+                {
+                    return Response::new(Body::from(blob.bytes.clone()));
+                }
+                let is_other = !path.contains("/manifests/v");
                 match other.filter(|_| is_other) {
                     Some(code) => return Response::builder().status(code).body(Body::empty()).unwrap(),
                     None if is_silent || !request.uri().path().contains("/manifests/") => {
