@@ -12,7 +12,8 @@ use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use prometheus::IntCounter;
 use rreg_oci::ErrorCode;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::error::ApiError;
@@ -20,7 +21,7 @@ use crate::shares::{Share, Shares, Source};
 
 /// After a refusal so much of the rest is read and thrown away, so that the client gets to see the answer.
 const DRAINED: usize = 16 << 20;
-/// So much is kept of the beginning of a body that there is no room for.
+/// So much is kept of the beginning of a body that there is no room or no time for.
 const BEGINNING: usize = 4 << 10;
 /// So much of each body asks for no room: most manifests have less.
 const FREE: usize = 64 << 10;
@@ -99,7 +100,7 @@ impl IncomingBody {
 
     /// The whole body, of at most `limit` bytes. For a small `limit`.
     pub(crate) async fn collect(self, limit: usize) -> Result<Bytes, ApiError> {
-        let body = self.collect_if(limit, |_| Ok(())).await.map_err(|unread| unread.error)?;
+        let body = self.collect_if(limit, None, |_| Ok(())).await.map_err(|unread| unread.error)?;
         within(limit, &body)?;
         Ok(body)
     }
@@ -112,18 +113,18 @@ impl IncomingBody {
         room: &Shares,
         source: &Source,
     ) -> Result<(Bytes, Vec<Share>), ApiError> {
-        self.collect_or_begin_in(limit, room, source).await.map_err(|unread| unread.error)
+        self.collect_or_begin(limit, (room, source), None).await.map_err(|unread| unread.error)
     }
 
-    /// The same, with the beginning of a body that there is no room for.
-    pub(crate) async fn collect_or_begin_in(
+    /// The same `until` then at the latest, with the beginning of a body that there is no room or no time for.
+    pub(crate) async fn collect_or_begin(
         self,
         limit: usize,
-        room: &Shares,
-        source: &Source,
+        (room, source): (&Shares, &Source),
+        until: Option<Instant>,
     ) -> Result<(Bytes, Vec<Share>), Unread> {
         let (mut held, mut holds) = (Vec::new(), FREE);
-        let body = self.collect_if(limit, |length| {
+        let body = self.collect_if(limit, until, |length| {
             while length > holds {
                 let share = room.take_many(source.clone(), STEP).map_err(|_| {
                     ApiError::busy("too much is arriving at once that has to be held in memory; try again", 1)
@@ -140,10 +141,18 @@ impl IncomingBody {
     async fn collect_if(
         mut self,
         limit: usize,
+        until: Option<Instant>,
         mut fits: impl FnMut(usize) -> Result<(), ApiError>,
     ) -> Result<Bytes, Unread> {
         let mut all = Vec::new();
-        while let Some(piece) = self.next().await {
+        loop {
+            let Ok(piece) = by(until, self.next()).await else {
+                let why = "the request did not arrive in the time that there is for its answer";
+                let error = ApiError::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::SizeInvalid, why);
+                all.truncate(BEGINNING);
+                return Err(Unread { error, beginning: all.into() });
+            };
+            let Some(piece) = piece else { break };
             let piece = piece.map_err(|error| {
                 let message = format!("the request body ended early: {error}");
                 let error = ApiError::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, message);
@@ -153,12 +162,12 @@ impl IncomingBody {
                 all.extend_from_slice(piece.get(..BEGINNING).unwrap_or(&piece));
                 all.truncate(BEGINNING);
                 all.shrink_to_fit();
-                self.drain().await;
+                let _ = by(until, self.drain()).await;
                 return Err(Unread { error, beginning: all.into() });
             }
             all.extend_from_slice(&piece);
             if all.len() > limit {
-                self.drain().await;
+                let _ = by(until, self.drain()).await;
                 break;
             }
         }
@@ -177,11 +186,19 @@ impl IncomingBody {
     }
 }
 
+/// What is done until then, if that is in time.
+async fn by<T>(until: Option<Instant>, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+    match until {
+        Some(until) => timeout_at(until, work).await,
+        None => Ok(work.await),
+    }
+}
+
 /// Why a body was not read.
 #[derive(Debug)]
 pub(crate) struct Unread {
     pub(crate) error: ApiError,
-    /// How it begins, if it arrived and there was no room for it.
+    /// How it begins, if there was no room or no time for it.
     pub(crate) beginning: Bytes,
 }
 

@@ -203,3 +203,24 @@ async fn what_there_is_no_room_for_is_refused_and_no_failure() {
     }
     drop(held);
 }
+
+/// Who makes large objects, and many at once, chooses how late they arrive.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_arrive_in_time_is_refused_and_no_failure() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let settings = [("RREG_POLICY__TIMEOUT", "500ms")];
+    let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &settings).await else { return };
+    for (question, said) in [("validate", "\"allowed\":false"), ("mutate", "no image was pinned")] {
+        let mut stream = tokio::net::TcpStream::connect(registry.address()).await.unwrap();
+        let begins = format!(
+            "POST /admission/v1/{question} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 1000\r\n\r\n{}",
+            r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"705a-b","#
+        );
+        stream.write_all(begins.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("705a-b"), "{answer}");
+        assert!(answer.contains(said) && answer.contains("did not arrive in the time"), "{answer}");
+    }
+}

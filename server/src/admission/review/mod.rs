@@ -106,12 +106,8 @@ async fn answer(
     // Reviews are answered to the end of the server, and longer than slow uploads are waited for.
     let pace = Pace { stopping: CancellationToken::new(), ..app.pace.clone() };
     let body = IncomingBody::new(body, &pace, app.metrics.request_bytes.clone());
-    let arriving = body.collect_or_begin_in(MAX_BODY, &app.reviews.bytes, &network);
-    let arrived = timeout_at(times.decide, arriving).await.map_err(|_| {
-        let why = "the review did not arrive in the time that there is for its answer (policy.timeout)";
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::SizeInvalid, why)
-    })?;
-    let (body, _room) = match arrived {
+    let room = (&app.reviews.bytes, &network);
+    let (body, _room) = match body.collect_or_begin(MAX_BODY, room, Some(times.decide)).await {
         Ok(arrived) => arrived,
         Err(Unread { error, beginning }) => {
             return match request::uid_of(&beginning) {
