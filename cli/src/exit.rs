@@ -240,7 +240,6 @@ mod tests {
             address: None,
             host: "h:1".into(),
             repository: Some("team/app".parse().unwrap()),
-            elsewhere: false,
             kind: Box::new(kind),
         }
         .into()
