@@ -12,7 +12,8 @@ use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use prometheus::IntCounter;
 use rreg_oci::ErrorCode;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::error::ApiError;
@@ -20,6 +21,8 @@ use crate::shares::{Share, Shares, Source};
 
 /// After a refusal so much of the rest is read and thrown away, so that the client gets to see the answer.
 const DRAINED: usize = 16 << 20;
+/// So much is kept of the beginning of a body that there is no room or no time for.
+const BEGINNING: usize = 4 << 10;
 /// So much of each body asks for no room: most manifests have less.
 const FREE: usize = 64 << 10;
 /// Room is taken by so many bytes.
@@ -97,7 +100,7 @@ impl IncomingBody {
 
     /// The whole body, of at most `limit` bytes. For a small `limit`.
     pub(crate) async fn collect(self, limit: usize) -> Result<Bytes, ApiError> {
-        let body = self.collect_if(limit, |_| Ok(())).await?;
+        let body = self.collect_if(limit, None, |_| Ok(())).await.map_err(|unread| unread.error)?;
         within(limit, &body)?;
         Ok(body)
     }
@@ -110,8 +113,18 @@ impl IncomingBody {
         room: &Shares,
         source: &Source,
     ) -> Result<(Bytes, Vec<Share>), ApiError> {
+        self.collect_or_begin(limit, (room, source), None).await.map_err(|unread| unread.error)
+    }
+
+    /// The same `until` then at the latest, with the beginning of a body that there is no room or no time for.
+    pub(crate) async fn collect_or_begin(
+        self,
+        limit: usize,
+        (room, source): (&Shares, &Source),
+        until: Option<Instant>,
+    ) -> Result<(Bytes, Vec<Share>), Unread> {
         let (mut held, mut holds) = (Vec::new(), FREE);
-        let body = self.collect_if(limit, |length| {
+        let body = self.collect_if(limit, until, |length| {
             while length > holds {
                 let share = room.take_many(source.clone(), STEP).map_err(|_| {
                     ApiError::busy("too much is arriving at once that has to be held in memory; try again", 1)
@@ -128,22 +141,33 @@ impl IncomingBody {
     async fn collect_if(
         mut self,
         limit: usize,
+        until: Option<Instant>,
         mut fits: impl FnMut(usize) -> Result<(), ApiError>,
-    ) -> Result<Bytes, ApiError> {
+    ) -> Result<Bytes, Unread> {
         let mut all = Vec::new();
-        while let Some(piece) = self.next().await {
+        loop {
+            let Ok(piece) = by(until, self.next()).await else {
+                let why = "the request did not arrive in the time that there is for its answer";
+                let error = ApiError::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::SizeInvalid, why);
+                all.truncate(BEGINNING);
+                return Err(Unread { error, beginning: all.into() });
+            };
+            let Some(piece) = piece else { break };
             let piece = piece.map_err(|error| {
                 let message = format!("the request body ended early: {error}");
-                ApiError::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, message)
+                let error = ApiError::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, message);
+                Unread { error, beginning: Bytes::new() }
             })?;
             if let Err(error) = fits(all.len() + piece.len()) {
-                drop(all);
-                self.drain().await;
-                return Err(error);
+                all.extend_from_slice(piece.get(..BEGINNING).unwrap_or(&piece));
+                all.truncate(BEGINNING);
+                all.shrink_to_fit();
+                let _ = by(until, self.drain()).await;
+                return Err(Unread { error, beginning: all.into() });
             }
             all.extend_from_slice(&piece);
             if all.len() > limit {
-                self.drain().await;
+                let _ = by(until, self.drain()).await;
                 break;
             }
         }
@@ -160,6 +184,22 @@ impl IncomingBody {
             }
         }
     }
+}
+
+/// What is done until then, if that is in time.
+async fn by<T>(until: Option<Instant>, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+    match until {
+        Some(until) => timeout_at(until, work).await,
+        None => Ok(work.await),
+    }
+}
+
+/// Why a body was not read.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    pub(crate) error: ApiError,
+    /// How it begins, if there was no room or no time for it.
+    pub(crate) beginning: Bytes,
 }
 
 /// Refuses a body of which so much was read that it shows to be larger than `limit`.

@@ -52,6 +52,11 @@ impl ApiError {
         self
     }
 
+    /// The same with another message.
+    pub(crate) fn saying(self, message: String) -> Self {
+        Self { message, ..self }
+    }
+
     /// The same with a message that begins so.
     pub(crate) fn after(mut self, beginning: &str) -> Self {
         self.message.insert_str(0, beginning);
@@ -64,11 +69,13 @@ impl ApiError {
     }
 
     /// As Kubernetes says it (`Status` of `v1`): API servers show the message of one to whoever waits, and of nothing else.
-    /// Without `Retry-After`, which they would sleep out instead of telling anybody.
+    /// Without `Retry-After`, which they would sleep out instead of telling anybody, and without digests, which not all of
+    /// those may know.
     pub(crate) fn into_kubernetes(self) -> Response {
+        let message = rreg_policy::without_digests(&self.message);
         let status = json!({
             "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": "InternalError", "code": self.status.as_u16(),
+            "message": message, "reason": "InternalError", "code": self.status.as_u16(),
         });
         let mut response = (self.status, status.to_string()).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

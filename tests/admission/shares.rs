@@ -122,7 +122,7 @@ async fn made_up_tags_are_few() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_gathered_anew_for_a_made_up_tag() {
     let image = Image::layered("anew", 1);
-    let upstream = Upstream::start_with(&image, false, Some(500)).await;
+    let upstream = Upstream::start_with(&image, false, Some(400)).await;
     let Some((registry, policies)) = upstream.registry(&[("RREG_POLICY__TIMEOUT", "60s")]).await else {
         return;
     };
@@ -136,4 +136,91 @@ async fn nothing_is_gathered_anew_for_a_made_up_tag() {
         assert_eq!(cluster.validate(&review).await["allowed"], true);
     }
     assert_eq!(upstream.asked(), before);
+}
+
+/// Whoever has too much asked at once is refused: a failure would be let in where the webhook's `failurePolicy` is `Ignore`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_much_at_once_is_refused_and_no_failure() {
+    let upstream = Upstream::start(&Image::layered("at-once", 1), true).await;
+    let Some((registry, policies)) = upstream.registry(&[("RREG_POLICY__TIMEOUT", "60s")]).await else {
+        return;
+    };
+    let url = format!("http://{}/admission/v1/validate", registry.address());
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+    let mut waiting = tokio::task::JoinSet::new();
+    // Each waits for an upstream that says nothing.
+    for n in 0..80 {
+        let review = by("mallory", pod(&[&format!("{HOST}/up/team/app{n}:v1")]), "web");
+        let post = client.post(&url).body(review.to_string());
+        waiting.spawn(async move {
+            let answer = post.send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        });
+    }
+    for _ in 64..80 {
+        let (status, text) = waiting.join_next().await.unwrap().unwrap();
+        assert!(status == 200 && text.contains("too much of what this user asks for is waiting"), "{text}");
+        assert!(text.contains("\"allowed\":false"), "{text}");
+    }
+    // Nobody else waits behind them.
+    let cluster = Cluster { registry, policies };
+    message(&cluster.validate(&by("alice", pod(&["nginx:1"]), "web")).await);
+    waiting.abort_all();
+}
+
+/// The same where there is no room in memory for what comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_there_is_no_room_for_is_refused_and_no_failure() {
+    use std::io::Write as _;
+
+    let settings = [("RREG_POLICY__TIMEOUT", "60s")];
+    let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &settings).await else { return };
+    let head = "POST /admission/v1/validate HTTP/1.1\r\nhost: x\r\ncontent-length: 8000000\r\n\r\n";
+    let held: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(registry.address()).unwrap();
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(&vec![b' '; 7_900_000]).unwrap();
+            stream
+        })
+        .collect();
+    let mut review = pod(&["nginx:1"]);
+    review["request"]["object"]["metadata"] = json!({"annotations": {"a": "x".repeat(3_000_000)}});
+    // As API servers write it.
+    let text = review.to_string();
+    let uid = review["request"]["uid"].as_str().unwrap();
+    let text = text.replacen(&format!("\"uid\":\"{uid}\""), "\"x\":1", 1);
+    let text = text.replacen("\"request\":{", &format!("\"request\":{{\"uid\":\"{uid}\","), 1);
+    let api = registry.api();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let answer = api.post("/admission/v1/validate").body(text.clone()).expect(200).await.json();
+        let why = message(&response(&answer, &review)).to_owned();
+        if why.contains("too much is arriving at once") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{why}");
+    }
+    drop(held);
+}
+
+/// Who makes large objects, and many at once, chooses how late they arrive.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_arrive_in_time_is_refused_and_no_failure() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let settings = [("RREG_POLICY__TIMEOUT", "500ms")];
+    let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &settings).await else { return };
+    for (question, said) in [("validate", "\"allowed\":false"), ("mutate", "no image was pinned")] {
+        let mut stream = tokio::net::TcpStream::connect(registry.address()).await.unwrap();
+        let begins = format!(
+            "POST /admission/v1/{question} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 1000\r\n\r\n{}",
+            r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"705a-b","#
+        );
+        stream.write_all(begins.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("705a-b"), "{answer}");
+        assert!(answer.contains(said) && answer.contains("did not arrive in the time"), "{answer}");
+    }
 }

@@ -49,20 +49,26 @@ impl Upstream {
         Self::start_with(image, is_silent, None).await
     }
 
-    /// With an answer to what asks for no manifest.
+    /// With an answer to what asks neither for the manifest nor for its blobs, which are there.
     pub(super) async fn start_with(image: &Image, is_silent: bool, other: Option<u16>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let root = image.root().clone();
+        let (root, blobs) = (image.root().clone(), Arc::new(image.blobs.clone()));
         let (count, asked) = watch::channel(0);
         let paths: Arc<Mutex<BTreeSet<String>>> = Arc::default();
         let seen = paths.clone();
         let handler = move |request: Request| {
-            let root = root.clone();
+            let (root, blobs) = (root.clone(), blobs.clone());
             count.send_modify(|count| *count += 1);
             seen.lock().unwrap().insert(request.uri().path().to_owned());
             async move {
-                let is_other = !request.uri().path().contains("/manifests/v");
+                let path = request.uri().path();
+                if let (Some(_), Some(blob)) =
+                    (other, blobs.iter().find(|blob| path.ends_with(&blob.digest.to_string())))
+                {
+                    return Response::new(Body::from(blob.bytes.clone()));
+                }
+                let is_other = !path.contains("/manifests/v");
                 match other.filter(|_| is_other) {
                     Some(code) => return Response::builder().status(code).body(Body::empty()).unwrap(),
                     None if is_silent || !request.uri().path().contains("/manifests/") => {
@@ -189,4 +195,27 @@ async fn a_silent_upstream_is_not_waited_for() {
         assert!(status == expected && text.contains("policy.timeout"), "{status} {text}");
     }
     assert!(*upstream.asked.borrow() > 0);
+}
+
+/// People in a cluster are no clients of the registry: they are not told where its upstreams are, nor what those say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_an_upstream_is_stays_here() {
+    for (code, expected) in [(404, 200), (403, 200), (500, 502)] {
+        let upstream = Upstream::start_with(&Image::layered("where", 1), false, Some(code)).await;
+        let Some((registry, _policies)) = upstream.registry(&[("RREG_POLICY__TIMEOUT", "60s")]).await else {
+            return;
+        };
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        let url = format!("http://{}/admission/v1/validate", registry.address());
+        // Once more, when it may be left alone for a while.
+        for _ in 0..8 {
+            let review = pod(&[&format!("{HOST}/up/team/app:none")]);
+            let answer = client.post(&url).body(review.to_string()).send().await.unwrap();
+            let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+            assert!(text.contains("upstream up"), "{text}");
+            assert!(status == expected || status == 503, "{status} {text}");
+            let port = upstream.address.rsplit_once(':').unwrap().1;
+            assert!(!text.contains(port) && !text.contains("127.0.0.1"), "{text}");
+        }
+    }
 }

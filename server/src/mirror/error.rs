@@ -116,6 +116,22 @@ fn said(error: &ClientError) -> &'static str {
 }
 
 impl MirrorError {
+    /// For people who are no clients of this registry, such as those of a cluster that asks it: what is wrong at the upstream,
+    /// without where that is and without its words. `None`: the error's own text has none of these.
+    pub(crate) fn briefly(&self) -> Option<String> {
+        match self {
+            Self::Open { upstream, wait, .. } => {
+                let seconds = wait.as_secs().max(1);
+                Some(format!("upstream {upstream} has failed, and is left alone for {seconds} more seconds"))
+            }
+            Self::Upstream { upstream, error } => {
+                let status = error.status().map(|status| format!(" ({status})")).unwrap_or_default();
+                Some(format!("upstream {upstream} {}{status}", said(error)))
+            }
+            _ => None,
+        }
+    }
+
     /// What it says of what was asked for, if it is about that and an upstream.
     pub(crate) fn meaning(&self) -> Option<Meaning> {
         match self {

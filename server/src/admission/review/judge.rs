@@ -31,12 +31,12 @@ pub(crate) trait Judge: Sync {
     fn resolve(&self, image: &ImageReference)
     -> impl Future<Output = Result<Resolved, Self::Failure>> + Send;
 
-    /// What is decided about a manifest that was resolved from `image`.
+    /// What is decided about a manifest that was resolved from `image`, or why it is nothing to be let in.
     fn decide(
         &self,
         image: &ImageReference,
         digest: &Digest,
-    ) -> impl Future<Output = Result<Decided, Self::Failure>> + Send;
+    ) -> impl Future<Output = Result<Result<Decided, String>, Self::Failure>> + Send;
 }
 
 /// What an image's name means.
@@ -281,7 +281,7 @@ async fn decide<J: Judge>(
 ) -> Result<Result<Decided, String>, J::Failure> {
     Ok(match resolved? {
         Resolved::Unknown(why) => Err(why),
-        Resolved::Digest(digest) => Ok(judge.decide(image, &digest).await?),
+        Resolved::Digest(digest) => judge.decide(image, &digest).await?,
     })
 }
 

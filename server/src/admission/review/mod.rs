@@ -44,10 +44,11 @@ use self::person::Person;
 use self::registry::OfRegistry;
 use self::request::{MAX_BODY, Request, ReviewError};
 pub(crate) use self::rooms::Rooms;
+use self::rooms::TooMany;
 use self::time::Times;
 use crate::app::App;
 use crate::auth::{Context, NotAdmitted, printable};
-use crate::body::{IncomingBody, Pace};
+use crate::body::{IncomingBody, Pace, Unread};
 use crate::error::ApiError;
 use crate::shares::Source;
 
@@ -105,22 +106,33 @@ async fn answer(
     // Reviews are answered to the end of the server, and longer than slow uploads are waited for.
     let pace = Pace { stopping: CancellationToken::new(), ..app.pace.clone() };
     let body = IncomingBody::new(body, &pace, app.metrics.request_bytes.clone());
-    let arriving = timeout_at(times.decide, body.collect_in(MAX_BODY, &app.reviews.bytes, &network));
-    let (body, _room) = arriving.await.map_err(|_| {
-        let why = "the review did not arrive in the time that there is for its answer (policy.timeout)";
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::SizeInvalid, why)
-    })??;
+    let room = (&app.reviews.bytes, &network);
+    let (body, _room) = match body.collect_or_begin(MAX_BODY, room, Some(times.decide)).await {
+        Ok(arrived) => arrived,
+        Err(Unread { error, beginning }) => {
+            return match request::uid_of(&beginning) {
+                Some(uid) => Ok(refusal(question, error.message()).into_response(&uid)),
+                None => Err(error),
+            };
+        }
+    };
     if body.len() > MAX_BODY
         && let Some(uid) = request::uid_of(&body)
     {
-        return Ok(too_large(question).into_response(&uid));
+        return Ok(refusal(question, &ReviewError::TooLarge.to_string()).into_response(&uid));
     }
     let request = Request::parse(&body)?;
     let person = Person::of(&request, &asker, network);
-    let place = app.reviews.place(&person.within, &person.source);
-    let _place = timeout_at(times.decide, place).await.map_err(|_| {
-        ApiError::unavailable("too many reviews are being answered; none got free in time (policy.timeout)")
-    })??;
+    let place = timeout_at(times.decide, app.reviews.place(&person.within, &person.source)).await;
+    let _place = match place {
+        Ok(Ok(place)) => place,
+        Ok(Err(TooMany(why))) => return Ok(refusal(question, why).into_response(&request.uid)),
+        Err(_) => {
+            let why =
+                "too many reviews are being answered; none got free in time (policy.timeout); try again";
+            return Ok(refusal(question, why).into_response(&request.uid));
+        }
+    };
     let answer = judge(app, &request, (asker, &person), (question, times)).await?;
     if !answer.is_allowed() {
         // Its row is on its way, whether or not it is waited for.
@@ -129,12 +141,13 @@ async fn answer(
     Ok(answer.into_response(&request.uid))
 }
 
-/// Whoever makes an object chooses how large it is: that is no failure, which the webhook may ignore.
-fn too_large(question: Question) -> Answer {
+/// What is not looked at for its size, or for how much comes at once. Whoever asks the cluster chooses both: that is no
+/// failure, which the webhook may ignore.
+fn refusal(question: Question, why: &str) -> Answer {
     let mut answer = Answer::default();
     match question {
-        Question::Validate => answer.refuse(ReviewError::TooLarge.to_string()),
-        Question::Mutate => answer.warn(format!("no image was pinned: {}", ReviewError::TooLarge)),
+        Question::Validate => answer.refuse(why),
+        Question::Mutate => answer.warn(format!("no image was pinned: {why}")),
     }
     answer
 }

@@ -89,9 +89,15 @@ impl Judge for OfRegistry {
         match timeout_at(self.deadline, app.mirror.manifest(app, &copy, &reference)).await {
             Ok(Ok(found)) => Ok(Resolved::Digest(found.manifest.digest)),
             Ok(Err(error)) if error.is_unknown() || error.is_of_content() => {
-                Ok(Resolved::Unknown(error.to_string()))
+                tracing::debug!(%repository, %error, "an image of a review cannot be had");
+                Ok(Resolved::Unknown(error.briefly().unwrap_or_else(|| error.to_string())))
             }
-            Ok(Err(error)) => Err(ApiError::from_shared(error)),
+            Ok(Err(error)) => {
+                tracing::debug!(%repository, %error, "an image of a review cannot be asked for");
+                let brief = error.briefly();
+                let error = ApiError::from_shared(error);
+                Err(if let Some(brief) = brief { error.saying(brief) } else { error })
+            }
             // As when the upstream fails: what it said last, if it ever did.
             Err(_) => match here {
                 Resolved::Unknown(_) => Err(ApiError::unavailable(format!(
@@ -102,14 +108,34 @@ impl Judge for OfRegistry {
         }
     }
 
-    async fn decide(&self, image: &ImageReference, digest: &Digest) -> Result<Decided, ApiError> {
+    async fn decide(
+        &self,
+        image: &ImageReference,
+        digest: &Digest,
+    ) -> Result<Result<Decided, String>, ApiError> {
+        match self.decided(image, digest).await {
+            Ok(decided) => Ok(Ok(decided)),
+            // Whoever may push there can keep an image changing, or delete it: that is no failure, which the webhook may
+            // ignore.
+            Err(
+                error @ (StorageError::Conflict
+                | StorageError::UnknownManifest { .. }
+                | StorageError::DamagedManifest { .. }),
+            ) => Ok(Err(error.to_string())),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl OfRegistry {
+    async fn decided(&self, image: &ImageReference, digest: &Digest) -> Result<Decided, StorageError> {
         let (app, repository) = (&self.app, &image.repository);
         // To decide about a copy is to ask its upstream for signatures.
         let waits = !matches!(self.asker, Asker::Anybody) || app.mirror.covering(repository).is_none();
         let deadline = if waits { self.deadline } else { Instant::now() };
         let decisions = app.admission.decisions_by(app, repository, digest, deadline).await?;
         let decision = decisions.at(Point::Admit, image.digest.is_some()).cloned();
-        let none = || ApiError::unavailable("there is no decision about running this image");
+        let none = || StorageError::Undecided("there is none about running it".to_owned());
         let mut decision = decision.ok_or_else(none)?;
         // Beside a digest, the tag says what the image is meant to be, though it may have moved on, or never have meant it.
         if let (Some(_), Some(tag)) = (&image.digest, &image.tag) {

@@ -64,6 +64,10 @@ struct Fetches {
     left: [Budget; 2],
 }
 
+/// Why a review gets no place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TooMany(pub(super) &'static str);
+
 /// A place at which a review is answered.
 pub(super) struct Place<'a> {
     _waits: OwnedSemaphorePermit,
@@ -93,13 +97,16 @@ impl Rooms {
 
     /// Waits for a place for a review that has arrived. Nobody waits behind more than a few of each other user, and of each
     /// other network or account that names users.
-    pub(super) async fn place(&self, within: &Source, user: &Source) -> Result<Place<'_>, ApiError> {
+    ///
+    /// # Errors
+    /// Too many reviews of the user wait.
+    pub(super) async fn place(&self, within: &Source, user: &Source) -> Result<Place<'_>, TooMany> {
         let within = (within != user).then(|| self.user(within, (TURNS_WITHIN, IN_ALL)));
         let user = self.user(user, (TURNS, WAITING));
-        let waits = user.waiting.try_acquire_owned().map_err(|_| {
-            ApiError::unavailable("too many reviews of what this user of the cluster asks for are waiting")
-        })?;
-        let closed = |_| ApiError::unavailable("the server is stopping");
+        let waits = user.waiting.try_acquire_owned();
+        let waits =
+            waits.map_err(|_| TooMany("too much of what this user asks for is waiting; try again"))?;
+        let closed = |_| TooMany("the registry is stopping; try again");
         let own = user.turns.acquire_owned().await.map_err(closed)?;
         let shared = match within {
             Some(within) => Some(within.turns.acquire_owned().await.map_err(closed)?),
