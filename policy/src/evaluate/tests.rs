@@ -1,6 +1,8 @@
 //! What comes out: rules by tables, modes, exemptions, and time.
 
 mod documents;
+mod index;
+mod latest;
 mod rules;
 mod scopes;
 mod time;

@@ -36,6 +36,9 @@ async fn facts_of_an_image_and_of_an_index() {
         "{incomplete:?}"
     );
     assert_eq!(of_index.incomplete, incomplete);
+    // As if it were asked for by its digest.
+    let child = of_index.child(&of_index.images[0]);
+    assert_eq!(child, ImageFacts { parents: vec![index.digest], ..of_image });
 
     memory.broken.insert(Digest::sha256(b"no config").to_string());
     let config = json!(Descriptor::new(media_type::OCI_CONFIG, Digest::sha256(b"no config"), 9));
