@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chrono::{DateTime, Utc};
-use rreg_oci::{Descriptor, Digest, Manifest, ManifestKind, Reference, names_rootfs};
+use rreg_oci::{Descriptor, Digest, Manifest, ManifestKind, Reference, media_type, names_rootfs};
 use serde::Deserialize;
 
 use super::index::{attestation_of, is_for_nobody};
@@ -199,7 +199,8 @@ async fn children(
     let (mut configs, mut children) = (Vec::new(), Vec::new());
     for (digest, one) in read {
         match one {
-            Ok((config, mut child)) => {
+            Ok(None) => {}
+            Ok(Some((config, mut child))) => {
                 child.config = child.config.map(|_| configs.len());
                 configs.push(config);
                 children.push(child);
@@ -213,11 +214,16 @@ async fn children(
     (configs, children)
 }
 
-/// One image of an index. A runtime may run one without a known config too, so that one has an empty config here.
-async fn child(from: &Source<'_>, entry: &Descriptor) -> Result<(ConfigFacts, ChildFacts), Unseen> {
-    let failed = |why: String| ReadError::new(format!("the manifest {}", entry.digest), why);
-    let read = from.content.manifest(&Reference::Digest(entry.digest)).await?;
-    let read = read.ok_or_else(|| failed("it is not there".to_owned()))?;
+/// One image of an index. A runtime may run one without a known config too, so that one has an empty config here. `None`:
+/// it is a blob, as its type says; what is there as a manifest is one, whatever that says.
+async fn child(from: &Source<'_>, entry: &Descriptor) -> Result<Option<(ConfigFacts, ChildFacts)>, Unseen> {
+    let read = match from.content.manifest(&Reference::Digest(entry.digest)).await? {
+        Some(read) => read,
+        None if !media_type::is_manifest(&entry.media_type) => return Ok(None),
+        None => {
+            return Err(ReadError::new(format!("the manifest {}", entry.digest), "it is not there").into());
+        }
+    };
     from.take(read.body.len()).map_err(Unseen::Unreadable)?;
     let manifest = parse(&read).map_err(Unseen::Unreadable)?;
     if manifest.kind == ManifestKind::Index {
@@ -234,7 +240,7 @@ async fn child(from: &Source<'_>, entry: &Descriptor) -> Result<(ConfigFacts, Ch
         Some(_) => said.or(named).unwrap_or_else(|| platform([""; 3])),
         None => named.unwrap_or_default(),
     };
-    Ok((ConfigFacts { platform, ..config.unwrap_or_default() }, child))
+    Ok(Some((ConfigFacts { platform, ..config.unwrap_or_default() }, child)))
 }
 
 /// The config of what runtimes take for an image. That of an artifact may be anything and says nothing here.
