@@ -9,7 +9,7 @@
 //! - nothing that a runtime unpacks (a tar, a compressed stream, a file system) could begin where a layer begins.
 
 use bytes::Bytes;
-use rreg_oci::{Descriptor, ManifestKind, media_type};
+use rreg_oci::{Descriptor, Manifest, ManifestKind, media_type};
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
@@ -54,10 +54,7 @@ pub async fn is_evidence(
 ) -> Result<bool, ReadError> {
     // One that readers may understand differently is none.
     let Ok(manifest) = gather::parse(manifest) else { return Ok(false) };
-    let layers = &manifest.layers;
-    let may_be = |layer: &Descriptor| is_evidence_type(&layer.media_type) && layer.size <= MAX_DOCUMENT;
-    let is_image = manifest.kind == ManifestKind::Image;
-    if !is_image || layers.is_empty() || layers.len() > limits.max_layers || !layers.iter().all(may_be) {
+    if !may_be_evidence(&manifest, limits) {
         return Ok(false);
     }
     if let Some(config) = &manifest.config {
@@ -69,13 +66,28 @@ pub async fn is_evidence(
             return Ok(false);
         }
     }
-    for layer in layers {
+    for layer in &manifest.layers {
         let Some(bytes) = whole(content, layer).await? else { return Ok(false) };
         if !is_evidence_content(&layer.media_type, &bytes) {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Bytes of the largest piece that [`is_evidence`] reads of a manifest, one after the other.
+pub fn evidence_size(manifest: &ManifestContent, limits: &Limits) -> u64 {
+    let parsed = gather::parse(manifest).ok().filter(|manifest| may_be_evidence(manifest, limits));
+    parsed.and_then(|manifest| manifest.layers.iter().map(|layer| layer.size).max()).unwrap_or_default()
+}
+
+/// Whether a manifest says that all in it is evidence.
+fn may_be_evidence(manifest: &Manifest, limits: &Limits) -> bool {
+    let layers = &manifest.layers;
+    let may_be = |layer: &Descriptor| is_evidence_type(&layer.media_type) && layer.size <= MAX_DOCUMENT;
+    manifest.kind == ManifestKind::Image
+        && (1..=limits.max_layers).contains(&layers.len())
+        && layers.iter().all(may_be)
 }
 
 /// What a manifest names; `None` where it is longer than the manifest says, which no evidence is.

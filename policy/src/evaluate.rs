@@ -183,7 +183,8 @@ impl Inquiry<'_> {
     }
 
     fn scope<'s>(&'s self, predicate: Option<&'s serde_json::Value>) -> Scope<'s> {
-        Scope { facts: self.facts, policy: self.policy, now: self.now, predicate }
+        let (facts, image) = (self.facts, &self.facts.image);
+        Scope { facts, image, policy: self.policy, now: self.now, predicate }
     }
 
     /// Notes when the values that an expression sees change by time alone.
@@ -206,7 +207,35 @@ impl Inquiry<'_> {
         if let Some(finding) = self.missing(expression, &expected) {
             return finding;
         }
-        match expression.run(&self.scope(None)) {
+        let whole = self.answered(&expected, expression, expression.run(&self.scope(None)));
+        if whole.result == Outturn::Pass
+            && let Some(child) = self.of_children(expression, &expected)
+        {
+            return child;
+        }
+        whole
+    }
+
+    /// The worst that an expression says of one image of an index, as it would be if that were asked for by its digest.
+    /// At a pull it is, later; elsewhere nobody comes back to ask.
+    fn of_children(&self, expression: &Expression, expected: &str) -> Option<Finding> {
+        let index = &self.facts.image;
+        if self.at == Point::Pull || !expression.uses("image") {
+            return None;
+        }
+        let findings = index.images.iter().map(|of| {
+            let image = index.child(of);
+            let scope = Scope { image: &image, ..self.scope(None) };
+            let answer = expression.run_share(&scope, index.images.len());
+            let mut finding = self.answered(expected, expression, answer);
+            finding.found = format!("of {} in the index: {}", of.digest, finding.found);
+            finding
+        });
+        findings.filter(|finding| finding.result != Outturn::Pass).max_by_key(|finding| finding.result)
+    }
+
+    fn answered(&self, expected: &str, expression: &Expression, answer: Result<bool, CelError>) -> Finding {
+        match answer {
             Ok(true) => Finding::pass(expected, "it is true"),
             Ok(false) => Finding::fail(expected, "it is false", "see the policy's expression"),
             // Anybody can attach what takes too much.

@@ -11,6 +11,9 @@ use crate::evidence::{EvidenceKind, Found};
 use crate::statement::Statement;
 use crate::verdict::Verification;
 
+/// Name of the image below (image-spec, annotations).
+pub(crate) const BASE_NAME: &str = "org.opencontainers.image.base.name";
+
 /// A fact that may not be there. The two ways of not being there are told apart: a rule on what was not gathered is
 /// an error, never a pass.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -173,6 +176,10 @@ pub struct ImageFacts {
     /// The configs: one for an image, one for each child of an index, none for an artifact.
     #[serde(default)]
     pub configs: Vec<ConfigFacts>,
+    /// Of an index its images, those that could be looked at. What is asked of an image is asked of each of them, where
+    /// nobody asks for them one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<ChildFacts>,
     /// Name of the image that it is built on (`org.opencontainers.image.base.name`), where it says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_name: Option<String>,
@@ -202,8 +209,33 @@ impl ImageFacts {
             size: 0,
             layers: Vec::new(),
             configs: Vec::new(),
+            images: Vec::new(),
             base_name: None,
             base_digest: None,
+        }
+    }
+
+    /// An image of this index, as it would be if it were asked for by its digest.
+    pub fn child(&self, of: &ChildFacts) -> Self {
+        let mut parents = vec![self.digest];
+        parents.extend(&self.parents);
+        Self {
+            registry: self.registry.clone(),
+            tags: self.tags.clone(),
+            parents,
+            pinned: self.pinned,
+            unknown: false,
+            elsewhere: of.elsewhere.clone(),
+            media_type: of.media_type.clone(),
+            artifact_type: of.artifact_type.clone(),
+            platforms: of.platforms.clone(),
+            annotations: of.annotations.clone(),
+            size: of.size,
+            layers: of.layers.clone(),
+            configs: of.config.and_then(|place| self.configs.get(place)).cloned().into_iter().collect(),
+            base_name: of.base_name.clone(),
+            base_digest: of.base_digest,
+            ..Self::bare(&self.repository, of.digest)
         }
     }
 
@@ -211,6 +243,43 @@ impl ImageFacts {
     pub fn is_covered_by(&self, subject: &Digest) -> bool {
         *subject == self.digest || self.parents.contains(subject)
     }
+}
+
+/// An image of an index: what it says of itself, as in [`ImageFacts`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChildFacts {
+    /// Its digest.
+    pub digest: Digest,
+    /// Media type of the manifest.
+    pub media_type: String,
+    /// Artifact type, where it is no image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// Its config's place in [`ImageFacts::configs`], where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<usize>,
+    /// What its config and the index say.
+    #[serde(default)]
+    pub platforms: Vec<String>,
+    /// Annotations of the manifest.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// Bytes of config and layers together.
+    #[serde(default)]
+    pub size: u64,
+    /// Layers' digests.
+    #[serde(default)]
+    pub layers: Vec<Digest>,
+    /// Those that are fetched from elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<Digest>,
+    /// Name of the image that it is built on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_name: Option<String>,
+    /// Digest of the image that it is built on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_digest: Option<Digest>,
 }
 
 /// An image's config.

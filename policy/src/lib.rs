@@ -39,10 +39,12 @@ pub use content::{Content, ManifestContent, ReadError};
 pub use contents::{SbomsRead, sbom_facts};
 pub use context::VerifyContext;
 pub use decision::{Decision, Mode, Outcome, Outturn, Point, PolicyResult, Reason, without_digests};
-pub use disguise::is_evidence;
+pub use disguise::{evidence_size, is_evidence};
 pub use evaluate::{EvaluateContext, evaluate};
 pub use evidence::{Evidence, EvidenceKind, Found, is_evidence_type};
-pub use facts::{ConfigFacts, EvidenceFact, Fact, Facts, FindingFact, ImageFacts, SbomFacts, UnreadSbom};
+pub use facts::{
+    ChildFacts, ConfigFacts, EvidenceFact, Fact, Facts, FindingFact, ImageFacts, SbomFacts, UnreadSbom,
+};
 pub use gather::{
     Attached, Attachment, Gathered, attached, attestation_of, evidence_kind, evidence_of, form_of, gather,
     image_facts,

@@ -44,6 +44,10 @@ fn what_could_be_unpacked_is_no_evidence_whatever_it_is_called() {
         b"\xfd7zXZ\0".to_vec(),
         Vec::new(),
         b"[]".to_vec(),
+        b" []".to_vec(),
+        b"{} {}".to_vec(),
+        b"{\"a\": [}".to_vec(),
+        b"{\"a\": \"\xff\"}".to_vec(),
         b"null".to_vec(),
         tar(b"etc/passwd"),
         tar(b"{}"),
@@ -61,6 +65,9 @@ fn what_could_be_unpacked_is_no_evidence_whatever_it_is_called() {
         }
     }
     assert!(is_evidence_content(types[0], br#"{"_type": "https://in-toto.io/Statement/v1"}"#));
+    // Whatever is in it, it takes no more memory than it has bytes.
+    let deep = format!("{{\"a\": {}{}}}", "[".repeat(1 << 20), "]".repeat(1 << 20));
+    assert!(is_evidence_content(types[7], deep.as_bytes()));
     assert!(is_evidence_content("text/spdx+json", b"SPDXVersion: SPDX-2.3\nDataLicense: CC0-1.0\n"));
     assert!(!is_evidence_content("application/vnd.oci.image.layer.v1.tar", b"{}"));
 }

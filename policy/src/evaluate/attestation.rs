@@ -27,28 +27,58 @@ pub(super) enum Came {
 }
 
 /// An attestation of the type that is asked for; without a statement where nobody can read what it says.
-#[derive(Clone, Copy)]
 struct Meant<'f> {
     fact: &'f EvidenceFact,
     statement: Option<&'f Statement>,
-    /// When it was signed at the latest, as far as that is proved under the policy's roots.
+    /// What is known of its age.
+    age: Age,
+}
+
+/// When a statement came: of all that say the same of the same subject what is known of the oldest. Whoever attaches one
+/// again, or has it stamped again, makes it no newer, and needs no key for that.
+#[derive(Clone, Default)]
+struct Age {
+    /// Its place among those that were found in each way. Registries list what came last first.
+    places: BTreeMap<Found, usize>,
+    /// When it was signed at the latest, as far as that is proved under the policy's roots of all that are valid.
     signed_at: Option<DateTime<Utc>>,
-    /// Its place among those that were found. Registries list what came last first. Whoever attaches the same statement
-    /// again makes it no newer.
-    place: usize,
+    /// Whether one of them is valid: its time is in [`Self::signed_at`] then, or none is.
+    is_signed: bool,
+}
+
+impl Age {
+    fn of(fact: &EvidenceFact, place: usize, signed_at: Option<DateTime<Utc>>, is_signed: bool) -> Self {
+        Self { places: fact.found.iter().map(|way| (*way, place)).collect(), signed_at, is_signed }
+    }
+
+    /// The age of what says the same.
+    fn join(&mut self, other: &Self) {
+        for (way, place) in &other.places {
+            let known = self.places.entry(*way).or_insert(*place);
+            *known = (*known).max(*place);
+        }
+        if self.is_signed && other.is_signed {
+            // One that is valid without a time may have been there before all the others.
+            self.signed_at = self.signed_at.min(other.signed_at);
+        } else if other.is_signed {
+            (self.signed_at, self.is_signed) = (other.signed_at, true);
+        }
+    }
 }
 
 impl Meant<'_> {
-    /// Whether this is known to have come after the other one. Of one without a proved time only the list says anything,
-    /// and nothing says that it came after one that has a time: both may be the latest then.
+    /// Whether this is known to have come after the other one. Of one without a proved time only the lists say anything,
+    /// all of those that have both, and nothing says that it came after one that has a time: both may be the latest then.
     fn is_newer(&self, than: &Self) -> bool {
-        match (self.signed_at, than.signed_at) {
+        match (self.age.signed_at, than.age.signed_at) {
             (Some(this), Some(other)) if this != other => this > other,
             (None, Some(_)) => false,
             _ => {
+                let places = self.age.places.iter();
+                let mut both = places.filter_map(|(way, place)| Some((*place, *than.age.places.get(way)?)));
                 self.fact.subject == than.fact.subject
-                    && self.fact.found.iter().any(|way| than.fact.found.contains(way))
-                    && self.place < than.place
+                    && both.clone().next().is_some()
+                    && both.all(|(this, other)| this < other)
             }
         }
     }
@@ -129,10 +159,13 @@ impl Inquiry<'_> {
         }
     }
 
-    /// When it was signed at the latest, as far as that is proved under the policy's roots.
-    fn signed_at(&self, fact: &EvidenceFact) -> Option<DateTime<Utc>> {
+    /// What is known of the age of one piece by itself.
+    fn age_of(&self, fact: &EvidenceFact, place: usize) -> Age {
         let roots = self.policy.trust_roots_about(&self.facts.image);
-        roots.filter_map(|root| fact.under(&root.id())?.signed_at).max()
+        let found: Vec<_> = roots.filter_map(|root| fact.under(&root.id())).collect();
+        let signed_at = found.iter().filter_map(|found| found.signed_at).max();
+        let is_signed = signed_at.is_some() || found.iter().any(|found| found.valid_signer().is_some());
+        Age::of(fact, place, signed_at, is_signed)
     }
 
     /// Attestations with this predicate type, and those of which nobody can read the type.
@@ -142,25 +175,26 @@ impl Inquiry<'_> {
             .map(|(place, fact)| Meant {
                 fact,
                 statement: fact.statement.as_ref(),
-                signed_at: self.signed_at(fact),
-                place,
+                age: self.age_of(fact, place),
             })
             .filter(|one| match one.statement {
                 Some(said) => crate::rules::words::is_predicate(predicate, &said.predicate_type),
                 None => one.fact.unread.is_some(),
             })
             .collect();
-        let mut last = BTreeMap::new();
         let named = |one: &Meant<'_>| {
             let text = serde_json::to_vec(one.statement?).ok()?;
-            Some((Digest::sha256(&text), one.fact.subject, one.fact.found.clone()))
+            Some((Digest::sha256(&text), one.fact.subject))
         };
         let names: Vec<_> = meant.iter().map(named).collect();
-        for (one, name) in meant.iter().zip(&names) {
-            last.insert(name.as_ref(), one.place);
+        let mut ages = BTreeMap::<_, Age>::new();
+        for (one, name) in meant.iter().zip(&names).filter_map(|(one, name)| Some((one, (*name)?))) {
+            ages.entry(name).and_modify(|age| age.join(&one.age)).or_insert_with(|| one.age.clone());
         }
-        for (one, name) in meant.iter_mut().zip(&names).filter(|(_, name)| name.is_some()) {
-            one.place = last.get(&name.as_ref()).copied().unwrap_or(one.place);
+        for (one, name) in meant.iter_mut().zip(&names) {
+            if let Some(age) = name.and_then(|name| ages.get(&name)) {
+                one.age = age.clone();
+            }
         }
         meant
     }

@@ -1,11 +1,13 @@
 //! What the image itself is like: one answer for each part of an `image` rule.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Duration, Utc};
 
 use super::reason::{Finding, few};
 use super::{ALL_LAYERS, Inquiry};
 use crate::decision::{Outturn, Point};
-use crate::facts::{ConfigFacts, Fact};
+use crate::facts::{BASE_NAME, ConfigFacts, Fact};
 use crate::rules::words::age_text;
 use crate::rules::{ImageRule, Pattern, PlatformPattern};
 
@@ -112,6 +114,10 @@ impl Inquiry<'_> {
         let expected = format!("made less than {} ago", age_text(age));
         let wrong = |config: &ConfigFacts| match config.created {
             None => Some("it does not say when it was made".into()),
+            // It would never be too old.
+            Some(made) if self.horizon.is_before(made.checked_sub_signed(Duration::days(1))) => {
+                Some(format!("made on {}, which is to come", made.format("%Y-%m-%d")))
+            }
             Some(made) if self.is_young(made, age) => None,
             Some(made) => Some(format!("made on {}", made.format("%Y-%m-%d"))),
         };
@@ -143,17 +149,41 @@ impl Inquiry<'_> {
 
     fn base(&self, allowed: &[Pattern]) -> Finding {
         let expected = format!("built on {}", any_of(allowed));
-        match &self.facts.image.base_name {
-            Some(name) => {
-                let allowed = allowed.iter().any(|pattern| pattern.matches(name));
-                Finding::of(allowed, expected, format!("built on {name}"), "build it on one of these images")
-            }
-            None => Finding::fail(
+        let bases = self.bases();
+        if bases.iter().any(BTreeSet::is_empty) {
+            return Finding::fail(
                 expected,
                 "it does not say what it is built on",
                 "set the annotation org.opencontainers.image.base.name",
-            ),
+            );
         }
+        let named: BTreeSet<&str> = bases.into_iter().flatten().collect();
+        let is_other = |name: &&&str| !allowed.iter().any(|pattern| pattern.matches(name));
+        let others: Vec<String> = named.iter().filter(is_other).map(|name| (*name).to_owned()).collect();
+        let is_allowed = others.is_empty();
+        let told = if is_allowed { named.into_iter().map(str::to_owned).collect() } else { others };
+        let found = format!("built on {}", few(told));
+        Finding::of(is_allowed, expected, found, "build it on one of these images")
+    }
+
+    /// What is said of the image below, in annotation and label, by each image: two statements that differ are both held
+    /// to the rule. Where an image of an index says nothing, the index speaks for it.
+    fn bases(&self) -> Vec<BTreeSet<&str>> {
+        let image = &self.facts.image;
+        let some = |name: &&str| !name.is_empty();
+        if image.images.is_empty() {
+            let labels = image.configs.iter().filter_map(base_label);
+            return vec![image.base_name.as_deref().into_iter().chain(labels).filter(some).collect()];
+        }
+        let of_index = image.annotations.get(BASE_NAME).map(String::as_str).filter(some);
+        let mut bases = Vec::with_capacity(image.images.len());
+        for child in &image.images {
+            let label = child.config.and_then(|place| base_label(image.configs.get(place)?));
+            let own: BTreeSet<&str> =
+                child.base_name.as_deref().into_iter().chain(label).filter(some).collect();
+            bases.push(if own.is_empty() { of_index.into_iter().collect() } else { own });
+        }
+        bases
     }
 
     fn registry(&self, allowed: &[Pattern]) -> Finding {
@@ -237,6 +267,10 @@ impl Inquiry<'_> {
         let expected = format!("none of the ports {}", named.join(", "));
         self.configs(&expected, "take EXPOSE out of the Dockerfile", wrong)
     }
+}
+
+fn base_label(config: &ConfigFacts) -> Option<&str> {
+    config.labels.get(BASE_NAME).map(String::as_str)
 }
 
 /// Why a user may be root. As with Kubernetes' `runAsNonRoot`, only a number says that it is not: what a name stands for

@@ -3,6 +3,8 @@
 mod attestations;
 mod documents;
 mod images;
+mod index;
+mod latest;
 mod rules;
 mod scopes;
 mod time;

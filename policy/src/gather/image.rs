@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chrono::{DateTime, Utc};
-use rreg_oci::{Descriptor, Digest, Manifest, ManifestKind, Reference, names_rootfs};
+use rreg_oci::{Descriptor, Digest, Manifest, ManifestKind, Reference, media_type, names_rootfs};
 use serde::Deserialize;
 
 use super::index::{attestation_of, is_for_nobody};
 use super::{in_turn, names, parse};
 use crate::content::{Content, ManifestContent, ReadError};
-use crate::facts::{ConfigFacts, ImageFacts};
+use crate::facts::{BASE_NAME, ChildFacts, ConfigFacts, ImageFacts};
 use crate::limits::Limits;
 
-/// Name and digest of the image below (image-spec, annotations).
-const BASE_NAME: &str = "org.opencontainers.image.base.name";
+/// Digest of the image below (image-spec, annotations).
 const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 
 /// The facts that the image itself states: of its config, or of those of an index's children. Why they are not whole is
@@ -46,52 +45,77 @@ pub async fn image_facts(
     };
     let mut missed = Missed::default();
     let from = Source { content, limits, left: AtomicUsize::new(limits.max_total) };
-    let Seen { configs, size, elsewhere } = match manifest.kind {
+    let (configs, images) = match manifest.kind {
         ManifestKind::Image => match config(&from, &manifest).await {
-            Ok(config) => Seen::of(&manifest, config),
+            Ok(config) => (config.into_iter().collect(), Vec::new()),
             Err(Unseen::Unread(error)) => return Err(error),
             Err(Unseen::Unreadable(why)) => {
                 missed.for_good.push(why);
-                Seen::of(&manifest, None)
+                (Vec::new(), Vec::new())
             }
         },
         ManifestKind::Index => children(&from, &manifest, &mut missed).await,
     };
     let mut platforms: Vec<String> = match manifest.kind {
         ManifestKind::Image => Vec::new(),
-        ManifestKind::Index => images(&manifest).filter_map(platform_of).collect(),
+        ManifestKind::Index => self::images(&manifest).filter_map(platform_of).collect(),
     };
     platforms.extend(configs.iter().map(|config| config.platform.clone()).filter(|text| !text.is_empty()));
     platforms.sort();
     platforms.dedup();
-    let stated = |name: &str| {
-        let labels = || configs.iter().find_map(|config| config.labels.get(name));
-        manifest.annotations.get(name).or_else(labels).filter(|text| !text.is_empty()).cloned()
-    };
-    // One that says nothing of an artifact but its config's type has none, and an image is none whatever it says.
-    let is_image = manifest.is_image() == Some(true) || !configs.is_empty();
+    let own = own(manifest, image.digest, &configs);
+    let (mut size, mut elsewhere) = (own.size, own.elsewhere);
+    for child in &images {
+        size = size.max(child.size);
+        elsewhere.extend(child.elsewhere.first());
+    }
     let facts = ImageFacts {
         registry: registry.to_owned(),
-        repository: repository.to_owned(),
         unknown: false,
         incomplete: missed.unread.clone(),
         unread: missed.for_good,
         elsewhere,
         tags: tags.to_vec(),
-        digest: image.digest,
         parents: parents.to_vec(),
-        media_type: manifest.media_type.clone(),
-        artifact_type: manifest.artifact_type.filter(|_| !is_image),
-        pinned: None,
+        media_type: own.media_type,
+        artifact_type: own.artifact_type,
         platforms,
         size,
-        layers: manifest.layers.iter().map(|layer| layer.digest).collect(),
-        base_name: stated(BASE_NAME),
-        base_digest: stated(BASE_DIGEST).and_then(|text| text.parse().ok()),
-        annotations: manifest.annotations,
+        layers: own.layers,
+        base_name: own.base_name,
+        base_digest: own.base_digest,
+        annotations: own.annotations,
         configs,
+        images,
+        ..ImageFacts::bare(repository, image.digest)
     };
     Ok((facts, missed.unread))
+}
+
+/// What a manifest says of itself, and its configs.
+fn own(manifest: Manifest, digest: Digest, configs: &[ConfigFacts]) -> ChildFacts {
+    // One that says nothing of an artifact but its config's type has none, and an image is none whatever it says.
+    let is_image = manifest.is_image() == Some(true) || !configs.is_empty();
+    let stated = |name: &str| {
+        let labels = || configs.iter().find_map(|config| config.labels.get(name));
+        manifest.annotations.get(name).or_else(labels).filter(|text| !text.is_empty()).cloned()
+    };
+    let is_elsewhere =
+        |layer: &&Descriptor| layer.is_external() || layer.urls.as_ref().is_some_and(|urls| !urls.is_empty());
+    let blobs = manifest.config.iter().chain(&manifest.layers);
+    ChildFacts {
+        digest,
+        config: None,
+        platforms: Vec::new(),
+        size: blobs.map(|blob| blob.size).fold(0, u64::saturating_add),
+        layers: manifest.layers.iter().map(|layer| layer.digest).collect(),
+        elsewhere: manifest.layers.iter().filter(is_elsewhere).map(|layer| layer.digest).collect(),
+        base_name: stated(BASE_NAME),
+        base_digest: stated(BASE_DIGEST).and_then(|text| text.parse().ok()),
+        media_type: manifest.media_type,
+        artifact_type: manifest.artifact_type.filter(|_| !is_image),
+        annotations: manifest.annotations,
+    }
 }
 
 /// The entries of an index that are images, not attestations about them.
@@ -118,35 +142,6 @@ fn platform([os, architecture, variant]: [&str; 3]) -> String {
     if variant.is_empty() { text } else { format!("{text}/{variant}") }
 }
 
-/// What was seen of an image, or of those of an index.
-#[derive(Default)]
-struct Seen {
-    configs: Vec<ConfigFacts>,
-    /// Of the largest, in bytes.
-    size: u64,
-    /// Layers that are fetched from elsewhere.
-    elsewhere: Vec<Digest>,
-}
-
-impl Seen {
-    fn of(manifest: &Manifest, config: Option<ConfigFacts>) -> Self {
-        let blobs = manifest.config.iter().chain(&manifest.layers);
-        // A copy may say nothing of a length, which is fetched all the same.
-        let says_no_size =
-            |layer: &Descriptor| layer.size == 0 && layer.digest != Digest::of(layer.digest.algorithm(), b"");
-        let is_elsewhere = |layer: &&Descriptor| {
-            layer.is_external()
-                || layer.urls.as_ref().is_some_and(|urls| !urls.is_empty())
-                || says_no_size(layer)
-        };
-        Self {
-            configs: config.into_iter().collect(),
-            size: blobs.map(|blob| blob.size).fold(0, u64::saturating_add),
-            elsewhere: manifest.layers.iter().filter(is_elsewhere).map(|layer| layer.digest).collect(),
-        }
-    }
-}
-
 /// What of an index was not looked at.
 #[derive(Default)]
 struct Missed {
@@ -156,12 +151,23 @@ struct Missed {
     for_good: Vec<String>,
 }
 
-/// Where configs are read from, and how much more of them.
+/// Where manifests and configs are read from, and how much more of them.
 struct Source<'a> {
     content: &'a dyn Content,
     limits: &'a Limits,
     /// Bytes.
     left: AtomicUsize,
+}
+
+impl Source<'_> {
+    /// Counts what was read; what is kept of it has no more bytes.
+    fn take(&self, bytes: usize) -> Result<(), String> {
+        let take = |left: usize| left.checked_sub(bytes);
+        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        let limit = self.limits.max_total;
+        let too_much = |_| format!("with the others it has more than the limit of {limit} bytes");
+        taken.map(|_| ()).map_err(too_much)
+    }
 }
 
 /// Why nothing is known of one image.
@@ -177,8 +183,12 @@ impl From<ReadError> for Unseen {
     }
 }
 
-/// What there is in an index's children. An index in an index is named, not followed.
-async fn children(from: &Source<'_>, index: &Manifest, missed: &mut Missed) -> Seen {
+/// The images of an index, and the config of each. An index in an index is named, not followed.
+async fn children(
+    from: &Source<'_>,
+    index: &Manifest,
+    missed: &mut Missed,
+) -> (Vec<ConfigFacts>, Vec<ChildFacts>) {
     let limit = from.limits.max_referrers;
     if images(index).count() > limit {
         missed.for_good.push(format!("the index has more than {limit} images; {limit} were looked at"));
@@ -186,13 +196,14 @@ async fn children(from: &Source<'_>, index: &Manifest, missed: &mut Missed) -> S
     let reads =
         images(index).take(limit).map(|entry| async move { (entry.digest, child(from, entry).await) });
     let read = in_turn(reads.collect()).await;
-    let mut seen = Seen::default();
+    let (mut configs, mut children) = (Vec::new(), Vec::new());
     for (digest, one) in read {
         match one {
-            Ok(child) => {
-                seen.configs.extend(child.configs);
-                seen.size = seen.size.max(child.size);
-                seen.elsewhere.extend(child.elsewhere.into_iter().take(1));
+            Ok(None) => {}
+            Ok(Some((config, mut child))) => {
+                child.config = child.config.map(|_| configs.len());
+                configs.push(config);
+                children.push(child);
             }
             Err(Unseen::Unreadable(why)) => missed.for_good.push(format!("{digest} in the index: {why}")),
             Err(Unseen::Unread(error)) => {
@@ -200,27 +211,36 @@ async fn children(from: &Source<'_>, index: &Manifest, missed: &mut Missed) -> S
             }
         }
     }
-    seen
+    (configs, children)
 }
 
-/// One image of an index. A runtime may run one without a known config too, so that one has an empty config here.
-async fn child(from: &Source<'_>, entry: &Descriptor) -> Result<Seen, Unseen> {
-    let failed = |why: String| ReadError::new(format!("the manifest {}", entry.digest), why);
-    let read = from.content.manifest(&Reference::Digest(entry.digest)).await?;
-    let manifest = read.ok_or_else(|| failed("it is not there".to_owned()))?;
-    let manifest = parse(&manifest).map_err(Unseen::Unreadable)?;
+/// One image of an index. A runtime may run one without a known config too, so that one has an empty config here. `None`:
+/// it is a blob, as its type says; what is there as a manifest is one, whatever that says.
+async fn child(from: &Source<'_>, entry: &Descriptor) -> Result<Option<(ConfigFacts, ChildFacts)>, Unseen> {
+    let read = match from.content.manifest(&Reference::Digest(entry.digest)).await? {
+        Some(read) => read,
+        None if !media_type::is_manifest(&entry.media_type) => return Ok(None),
+        None => {
+            return Err(ReadError::new(format!("the manifest {}", entry.digest), "it is not there").into());
+        }
+    };
+    from.take(read.body.len()).map_err(Unseen::Unreadable)?;
+    let manifest = parse(&read).map_err(Unseen::Unreadable)?;
     if manifest.kind == ManifestKind::Index {
         return Err(Unseen::Unreadable("it is an index, whose images are not looked at".to_owned()));
     }
     let named = platform_of(entry);
-    let config = match config(from, &manifest).await? {
-        Some(config) => {
-            let said = Some(config.platform).filter(|text| !text.is_empty()).or(named);
-            ConfigFacts { platform: said.unwrap_or_else(|| platform([""; 3])), ..config }
-        }
-        None => ConfigFacts { platform: named.unwrap_or_default(), ..ConfigFacts::default() },
+    let config = config(from, &manifest).await?;
+    let mut child = own(manifest, entry.digest, config.as_slice());
+    child.config = config.as_ref().map(|_| 0);
+    let said = config.as_ref().map(|config| config.platform.clone()).filter(|text| !text.is_empty());
+    child.platforms = [named.clone(), said.clone()].into_iter().flatten().collect();
+    child.platforms.dedup();
+    let platform = match &config {
+        Some(_) => said.or(named).unwrap_or_else(|| platform([""; 3])),
+        None => named.unwrap_or_default(),
     };
-    Ok(Seen::of(&manifest, Some(config)))
+    Ok(Some((ConfigFacts { platform, ..config.unwrap_or_default() }, child)))
 }
 
 /// The config of what runtimes take for an image. That of an artifact may be anything and says nothing here.
@@ -247,11 +267,7 @@ async fn config(from: &Source<'_>, manifest: &Manifest) -> Result<Option<ConfigF
     if is_image.is_none() && !names_rootfs(&bytes).map_err(no_config)? {
         return Ok(None);
     }
-    let take = |left: usize| left.checked_sub(bytes.len());
-    if from.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
-        let limit = from.limits.max_total;
-        return Err(failed(format!("with the others it has more than the limit of {limit} bytes")));
-    }
+    from.take(bytes.len()).map_err(failed)?;
     names::check(&bytes, &names::CONFIG).map_err(failed)?;
     let wire: Wire = serde_json::from_slice(&bytes).map_err(no_config)?;
     Ok(Some(wire.facts()))

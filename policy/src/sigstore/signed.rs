@@ -116,7 +116,8 @@ pub(super) fn by_certificates(
 
 /// What the timestamps of a signature prove.
 struct Times {
-    /// The earliest and the latest time at which it was there, by the first timestamp that proves any.
+    /// The earliest and the latest time at which it was there, by the oldest timestamp that proves any: others may be made
+    /// at any time, by anybody.
     proved: Option<(DateTime<Utc>, DateTime<Utc>)>,
     /// Why a timestamp proves nothing.
     unproved: Option<(Verdict, String)>,
@@ -134,11 +135,15 @@ fn stamped_times(piece: &Piece, roots: &CertificateRoots, context: &VerifyContex
             first.or_else(|why| all.find_map(Result::ok).ok_or(why))
         });
         match found {
-            Ok((_, latest)) if latest > context.now => {
-                let why = format!("its timestamp says {latest}, which is after {}", context.now);
+            // Clocks are as good as the authority says.
+            Ok((earliest, _)) if earliest > context.now => {
+                let why = format!("its timestamp says {earliest} or later, which is after {}", context.now);
                 times.unproved = Some((Verdict::Invalid, why));
             }
-            Ok(found) => times.proved = times.proved.or(Some(found)),
+            Ok(found) => {
+                let older = times.proved.filter(|(_, latest)| *latest <= found.1);
+                times.proved = older.or(Some(found));
+            }
             Err((verdict, why)) => {
                 times.unproved = Some((verdict, format!("its timestamp proves no time: {why}")))
             }

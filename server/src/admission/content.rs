@@ -10,24 +10,33 @@ use rreg_oci::{Descriptor, Digest, Reference, RepositoryName};
 use rreg_policy::{Content, ManifestContent, ReadError};
 use rreg_storage::{BlobContent, BlobRecord, StorageError, StoredManifest};
 
+use super::stage::Stage;
 use crate::app::App;
 use crate::mirror::Copy;
 
 /// One repository of the store, and perhaps a manifest that is about to come into it.
+#[derive(Clone)]
 pub(super) struct Stored {
     app: Arc<App>,
     repository: RepositoryName,
     arriving: Option<ManifestContent>,
+    /// Of the decision that reads.
+    stage: Arc<Stage>,
 }
 
 impl Stored {
-    pub(super) fn new(app: Arc<App>, repository: RepositoryName) -> Self {
-        Self { app, repository, arriving: None }
+    pub(super) fn new(app: Arc<App>, repository: RepositoryName, stage: Arc<Stage>) -> Self {
+        Self { app, repository, arriving: None, stage }
     }
 
     /// With a manifest as if it were stored.
-    pub(super) fn with(app: Arc<App>, repository: RepositoryName, arriving: ManifestContent) -> Self {
-        Self { app, repository, arriving: Some(arriving) }
+    pub(super) fn with(
+        app: Arc<App>,
+        repository: RepositoryName,
+        stage: Arc<Stage>,
+        arriving: ManifestContent,
+    ) -> Self {
+        Self { app, repository, arriving: Some(arriving), stage }
     }
 }
 
@@ -74,7 +83,7 @@ impl Content for Stored {
     async fn referrers(&self, subject: &Digest, limit: usize) -> Result<(Vec<Descriptor>, bool), ReadError> {
         let what = || format!("the referrers of {subject}");
         if let Some(copy) = self.app.mirror.covering(&self.repository) {
-            let listed = self.app.mirror.referrers(&self.app, &copy, subject).await;
+            let listed = self.stage.elsewhere(self.app.mirror.referrers(&self.app, &copy, subject)).await;
             let listed = listed.map_err(|error| unreadable(what(), error))?;
             let all = listed.entries;
             return Ok((all.iter().take(limit).cloned().collect(), all.len() > limit));
@@ -134,7 +143,7 @@ impl Stored {
         copy: &Copy,
         reference: &Reference,
     ) -> Result<Option<ManifestContent>, ReadError> {
-        match self.app.mirror.manifest(&self.app, copy, reference).await {
+        match self.stage.elsewhere(self.app.mirror.manifest(&self.app, copy, reference)).await {
             Ok(found) => Ok(Some(content(&found.manifest))),
             Err(error) if error.is_absent() => Ok(None),
             Err(error) => Err(unreadable(reference, error)),
@@ -144,7 +153,7 @@ impl Stored {
     /// A blob of an upstream that is not here yet.
     async fn fetched(&self, copy: Copy, digest: &Digest, limit: usize) -> Result<Bytes, ReadError> {
         let fill = self.app.mirror.fill(&self.app, copy, *digest);
-        match fill.begun().await.map_err(|error| unreadable(digest, error))? {
+        match self.stage.elsewhere(fill.begun()).await.map_err(|error| unreadable(digest, error))? {
             // Somebody else has just stored it.
             None => {
                 let record = self.app.storage.metadata().blob(&self.repository, digest).await;
@@ -153,7 +162,7 @@ impl Stored {
             Some((growing, _)) if growing.size > limit as u64 => Err(too_long(digest, growing.size, limit)),
             Some((growing, fill)) => {
                 let whole = 0..growing.size;
-                collect(digest, fill.read(growing, whole)).await
+                self.stage.elsewhere(collect(digest, fill.read(growing, whole))).await
             }
         }
     }

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::active::{Active, Asked, Good};
 use super::facts::{self, Looked};
+use super::kept::facts_text;
 use super::stage::Stage;
 use super::told::{News, news};
 use crate::app::App;
@@ -135,7 +136,7 @@ pub(super) async fn decide_and_keep(
     about: Undecided,
     active: Arc<Active>,
     at_once: Option<&Semaphore>,
-    stage: Option<&Stage>,
+    stage: &Arc<Stage>,
 ) -> Result<Decisions, Failure> {
     let mut about = about;
     for _ in 0..TURNS {
@@ -164,7 +165,7 @@ async fn decide(
     app: &Arc<App>,
     about: &Undecided,
     active: &Active,
-    stage: Option<&Stage>,
+    stage: &Arc<Stage>,
 ) -> Result<(Decisions, NewDecision, Vec<News>), Failure> {
     let now = Utc::now();
     let asked = active.asked(&about.repository);
@@ -172,7 +173,7 @@ async fn decide(
     let gathered = known.is_none() && asked.anything() && about.trust.as_deref() != Some(EVIDENCE);
     let (looked, trust) = match known {
         Some(facts) => (Looked::Subject(Box::new(facts)), asked.trust.as_str()),
-        None if gathered => match facts::of_stored(app, about, &asked, now).await? {
+        None if gathered => match facts::of_stored(app, about, &asked, stage, now).await? {
             evidence @ Looked::Evidence(_) => (evidence, EVIDENCE),
             subject @ Looked::Subject(_) => (subject, asked.trust.as_str()),
         },
@@ -182,9 +183,7 @@ async fn decide(
             (Looked::Evidence(Box::new(bare_facts(about, None))), if is_evidence { EVIDENCE } else { "" })
         }
     };
-    if let Some(stage) = stage {
-        stage.note_gathered();
-    }
+    stage.note_gathered();
     let mut good = good_of(about);
     let revision = active.revision.clone();
     let work_on = asked.clone();
@@ -195,7 +194,11 @@ async fn decide(
                 (Decisions::readable(&work_on, &revision, &mut bare, now, &good), None, true)
             }
             Looked::Subject(mut facts) => {
-                let text = if gathered { Some(kept(json(&facts)?)) } else { None };
+                let text = if gathered {
+                    Some(facts_text(&facts).map_err(|error| Failure::Other(error.to_string()))?)
+                } else {
+                    None
+                };
                 let decisions = Decisions::make(&work_on, &revision, &mut facts, now, &good);
                 decisions.note_good(&work_on, facts.incomplete.is_empty(), now, &mut good);
                 (decisions, text, is_settled(&facts))
@@ -224,14 +227,6 @@ async fn decide(
         audit: news.iter().map(|news| news.event.clone()).collect(),
     };
     Ok((decisions, new, news))
-}
-
-/// What is kept of facts, in bytes: a writer attaches megabytes of statements to as many images as they like, and each has a
-/// row. Longer ones are gathered again each time.
-const MAX_FACTS: usize = 512 << 10;
-
-fn kept(facts: String) -> String {
-    if facts.len() <= MAX_FACTS { facts } else { String::new() }
 }
 
 /// Whether nothing in the facts is for want of an answer that may come later.
@@ -280,8 +275,8 @@ pub(super) async fn under_another_name(
     app: &Arc<App>,
     about: &Undecided,
     active: &Active,
-    tag: &Tag,
-    at: Point,
+    (tag, at): (&Tag, Point),
+    stage: &Arc<Stage>,
 ) -> Result<Decision, Failure> {
     let now = Utc::now();
     let asked = active.asked(&about.repository);
@@ -290,7 +285,7 @@ pub(super) async fn under_another_name(
     let mut facts = match facts_of_last_time(about, &asked, now) {
         Some(facts) => facts,
         None if about.trust.as_deref() == Some(EVIDENCE) => bare_facts(about, None),
-        None => match facts::of_stored(app, about, &asked, now).await? {
+        None => match facts::of_stored(app, about, &asked, stage, now).await? {
             Looked::Evidence(facts) | Looked::Subject(facts) => *facts,
         },
     };
@@ -310,18 +305,37 @@ fn bare_facts(about: &Undecided, why: Option<String>) -> Facts {
     Facts::bare(ImageFacts::bare(about.repository.as_str(), about.digest), why)
 }
 
-/// What a policy's `onError` says when nothing could be gathered.
-pub(super) fn without_facts(about: &Undecided, active: &Active, why: String) -> Decisions {
-    let asked = active.asked(&about.repository);
-    let mut facts = bare_facts(about, Some(why));
-    Decisions::make(&asked, &active.revision, &mut facts, Utc::now(), &good_of(about))
+/// What is decided where there are no facts, for want of an answer of somebody else or for another reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Undone {
+    /// Somebody else did not answer: a policy's `onError` says what becomes of it.
+    HeldUp(String),
+    /// It was too much for this registry, or at a bad moment: it fails, since whoever asks or pushes may have made it so.
+    TooMuch(String),
 }
 
-/// What policies say of an image that they could not be asked about in time, though all facts were there: it fails, since
-/// whoever made it made it so.
-pub(super) fn unasked(about: &Undecided, active: &Active, why: String) -> Decisions {
+impl Undone {
+    fn facts(self, image: ImageFacts) -> Facts {
+        match self {
+            Self::HeldUp(why) => Facts::bare(image, Some(why)),
+            Self::TooMuch(why) => Facts { unread: vec![why], ..Facts::bare(image, None) },
+        }
+    }
+}
+
+impl From<&Failure> for Undone {
+    fn from(failure: &Failure) -> Self {
+        match failure {
+            Failure::Read(_) | Failure::Storage(_) => Self::HeldUp(failure.to_string()),
+            Failure::Unsteady | Failure::Other(_) => Self::TooMuch(failure.to_string()),
+        }
+    }
+}
+
+/// What policies say when nothing is known, and why.
+pub(super) fn without_facts(about: &Undecided, active: &Active, why: Undone) -> Decisions {
     let asked = active.asked(&about.repository);
-    let mut facts = Facts { unread: vec![why], ..bare_facts(about, None) };
+    let mut facts = why.facts(ImageFacts::bare(about.repository.as_str(), about.digest));
     Decisions::make(&asked, &active.revision, &mut facts, Utc::now(), &good_of(about))
 }
 
@@ -351,16 +365,17 @@ pub(super) async fn arriving(
     new: &NewManifest,
     points: &[Point],
     asked: &Asked,
+    stage: &Arc<Stage>,
 ) -> Result<Decision, StorageError> {
     let now = Utc::now();
-    match facts::of_arriving(app, new, asked, now).await {
+    match facts::of_arriving(app, new, asked, stage, now).await {
         Ok(Looked::Evidence(facts)) => Ok(nobody_asks(&facts, Point::Push, now)),
         Ok(Looked::Subject(mut facts)) => {
             facts.image.pinned = Some(new.tags.is_empty());
             Ok(hardest(points, |point| asked.decide(&facts, point, now, &Good::new())))
         }
         Err(Failure::Storage(error)) => Err(error),
-        Err(failure) => Ok(arriving_without_facts(new, points, asked, failure.to_string())),
+        Err(failure) => Ok(arriving_without_facts(new, points, asked, (&failure).into())),
     }
 }
 
@@ -368,9 +383,9 @@ pub(super) fn arriving_without_facts(
     new: &NewManifest,
     points: &[Point],
     asked: &Asked,
-    why: String,
+    why: Undone,
 ) -> Decision {
-    let facts = Facts::bare(ImageFacts::bare(new.repository.as_str(), new.digest), Some(why));
+    let facts = why.facts(ImageFacts::bare(new.repository.as_str(), new.digest));
     hardest(points, |point| asked.decide(&facts, point, Utc::now(), &Good::new()))
 }
 

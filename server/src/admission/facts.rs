@@ -6,17 +6,23 @@ use chrono::{DateTime, Utc};
 use rreg_oci::{Digest, ManifestKind, Reference};
 use rreg_policy::{
     Evidence, EvidenceFact, Facts, ImageFacts, ManifestContent, TrustRoot, Verification, VerifyContext,
-    gather, image_facts, is_evidence,
+    gather, image_facts,
 };
 use rreg_storage::{NewManifest, StoredVerification, Undecided};
+use tokio::runtime::Handle;
 
 use super::active::Asked;
 use super::content::Stored;
 use super::decide::{self, Failure};
+use super::stage::Stage;
 use crate::app::App;
 
 /// Least time between two looks at what an upstream has about an image.
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(600);
+/// Above so many bytes a document is large.
+const LARGE: u64 = 4 << 20;
+/// Large documents that are read at the same time.
+pub(super) const LARGE_AT_ONCE: usize = 2;
 /// Tags and indexes of one manifest that are looked at.
 const MAX_NAMES: usize = 1000;
 
@@ -34,6 +40,7 @@ pub(super) async fn of_stored(
     app: &Arc<App>,
     about: &Undecided,
     asked: &Asked,
+    stage: &Arc<Stage>,
     now: DateTime<Utc>,
 ) -> Result<Looked, Failure> {
     let metadata = app.storage.metadata();
@@ -43,8 +50,8 @@ pub(super) async fn of_stored(
         digest: stored.digest,
         body: stored.body.clone(),
     };
-    let content = Stored::new(app.clone(), about.repository.clone());
-    if is_evidence(&content, &image, &app.admission.limits).await? {
+    let content = Stored::new(app.clone(), about.repository.clone(), stage.clone());
+    if is_evidence(app, &content, &image).await? {
         let bare = ImageFacts::bare(about.repository.as_str(), about.digest);
         return Ok(Looked::Evidence(Box::new(Facts::bare(bare, None))));
     }
@@ -52,7 +59,8 @@ pub(super) async fn of_stored(
     let names = metadata.names_of(&about.repository, &about.digest, form.as_ref(), MAX_NAMES + 1);
     let (tags, parents) = names.await?;
     let tags = tags.iter().map(ToString::to_string).collect();
-    let facts = of(app, &content, (about.repository.as_str(), tags), (&image, parents), asked, now).await?;
+    let facts =
+        of(app, &content, (about.repository.as_str(), tags), (&image, parents), asked, stage, now).await?;
     Ok(Looked::Subject(Box::new(facts)))
 }
 
@@ -61,6 +69,7 @@ pub(super) async fn of_arriving(
     app: &Arc<App>,
     new: &NewManifest,
     asked: &Asked,
+    stage: &Arc<Stage>,
     now: DateTime<Utc>,
 ) -> Result<Looked, Failure> {
     let image = ManifestContent {
@@ -68,12 +77,12 @@ pub(super) async fn of_arriving(
         digest: new.digest,
         body: new.body.clone(),
     };
-    let content = Stored::with(app.clone(), new.repository.clone(), image.clone());
+    let content = Stored::with(app.clone(), new.repository.clone(), stage.clone(), image.clone());
     // An index at no other tags than those named after digests lists evidence, and is asked about as nothing else.
     let lists_evidence = new.manifest.kind == ManifestKind::Index
         && !new.tags.is_empty()
         && new.tags.iter().all(|tag| decide::is_evidence_tag(tag.as_str()));
-    if lists_evidence || is_evidence(&content, &image, &app.admission.limits).await? {
+    if lists_evidence || is_evidence(app, &content, &image).await? {
         let bare = ImageFacts::bare(new.repository.as_str(), new.digest);
         return Ok(Looked::Evidence(Box::new(Facts::bare(bare, None))));
     }
@@ -85,8 +94,24 @@ pub(super) async fn of_arriving(
     tags.sort();
     tags.dedup();
     let tags = tags.iter().map(ToString::to_string).collect();
-    let facts = of(app, &content, (new.repository.as_str(), tags), (&image, parents), asked, now).await?;
+    let facts =
+        of(app, &content, (new.repository.as_str(), tags), (&image, parents), asked, stage, now).await?;
     Ok(Looked::Subject(Box::new(facts)))
+}
+
+/// Whether a manifest is evidence itself. Large documents are read by few at a time, and off the threads that answer
+/// requests.
+async fn is_evidence(app: &Arc<App>, content: &Stored, image: &ManifestContent) -> Result<bool, Failure> {
+    let limits = &app.admission.limits;
+    if rreg_policy::evidence_size(image, limits) <= LARGE {
+        return Ok(rreg_policy::is_evidence(content, image, limits).await?);
+    }
+    let _turn = app.admission.large.acquire().await;
+    let (content, image, limits) = (content.clone(), image.clone(), limits.clone());
+    let handle = Handle::current();
+    let work = move || handle.block_on(rreg_policy::is_evidence(&content, &image, &limits));
+    let read = tokio::task::spawn_blocking(work).await;
+    Ok(read.map_err(|error| Failure::Other(format!("a document broke off: {error}")))??)
 }
 
 async fn of(
@@ -95,6 +120,7 @@ async fn of(
     (repository, mut tags): (&str, Vec<String>),
     (image, mut parents): (&ManifestContent, Vec<Digest>),
     asked: &Asked,
+    stage: &Arc<Stage>,
     now: DateTime<Utc>,
 ) -> Result<Facts, Failure> {
     let limits = &app.admission.limits;
@@ -112,7 +138,7 @@ async fn of(
         image.unknown = true;
         unread.push(format!("more than {MAX_NAMES} tags or indexes have it, and not all were looked at"));
     }
-    let evidence = verified(app, &gathered.evidence, asked, now).await?;
+    let evidence = verified(app, &gathered.evidence, asked, stage, now).await?;
     let sboms = rreg_policy::sbom_facts(&gathered.evidence);
     let over = gathered.over;
     Ok(Facts { evidence, incomplete, over, unread, ..Facts::bare(image, None) }.with_sboms(sboms))
@@ -124,6 +150,7 @@ async fn verified(
     app: &Arc<App>,
     evidence: &[Evidence],
     asked: &Asked,
+    stage: &Stage,
     now: DateTime<Utc>,
 ) -> Result<Vec<EvidenceFact>, Failure> {
     let metadata = app.storage.metadata();
@@ -147,7 +174,7 @@ async fn verified(
             }
         }
         if !missing.is_empty() {
-            let made = verify(app, piece, missing, now).await?;
+            let made = verify(app, piece, missing, stage, now).await?;
             for (root, verification) in made {
                 fresh.push(row(fact.id, app.admission.name_of(&root), &verification)?);
                 fact.verifications.insert(root.id().to_string(), verification);
@@ -165,11 +192,12 @@ async fn verify(
     app: &Arc<App>,
     piece: &Evidence,
     roots: Vec<TrustRoot>,
+    stage: &Stage,
     now: DateTime<Utc>,
 ) -> Result<Vec<(TrustRoot, Verification)>, Failure> {
     let admission = &app.admission;
     let asked = admission.revocations.about(std::slice::from_ref(piece), &roots, &admission.limits, now);
-    let revocation = asked.await;
+    let revocation = stage.elsewhere(asked).await;
     let (piece, limits) = (piece.clone(), admission.limits.clone());
     let work = tokio::task::spawn_blocking(move || {
         let context = VerifyContext { now, limits: &limits, revocation: &revocation };

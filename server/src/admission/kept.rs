@@ -3,13 +3,25 @@
 
 use std::borrow::Cow;
 
-use rreg_policy::{Decision, Point};
+use rreg_policy::{Decision, Facts, Point};
 use serde::{Deserialize, Serialize};
 
 use super::decide::Decisions;
 
 /// Points, those at which a tag differs from a digest twice.
 const PLACES: usize = 7;
+/// Most bytes of facts that are kept of one image. Those of most have some thousand.
+const MAX_FACTS: usize = 512 << 10;
+
+/// Facts as text; an empty one where they are too many, and are gathered again when they are asked for. What is attached
+/// once may be about any number of images.
+///
+/// # Errors
+/// None that anything in them leads to.
+pub(super) fn facts_text(facts: &Facts) -> Result<String, serde_json::Error> {
+    let text = serde_json::to_string(facts)?;
+    Ok(if text.len() > MAX_FACTS { String::new() } else { text })
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -62,6 +74,9 @@ impl Decisions {
 
 #[cfg(test)]
 mod tests {
+    use rreg_oci::Digest;
+    use rreg_policy::ImageFacts;
+
     use super::super::fixtures::decided;
     use super::*;
 
@@ -77,6 +92,15 @@ name: digests
 at: [run]
 require: [{image: {digestOnly: true}}]
 ";
+
+    #[test]
+    fn large_facts_are_not_kept() {
+        let image = ImageFacts::bare("team/app", Digest::sha256(b"image"));
+        let mut facts = Facts::bare(image, None);
+        assert_eq!(serde_json::from_str::<Facts>(&facts_text(&facts).unwrap()).unwrap(), facts);
+        facts.unread = vec!["x".repeat(MAX_FACTS)];
+        assert_eq!(facts_text(&facts).unwrap(), "");
+    }
 
     #[test]
     fn what_is_kept_comes_back_and_the_same_is_kept_once() {

@@ -1,14 +1,15 @@
 //! What may be pulled, pushed and tagged: policies asked about facts, and the answers kept.
 //!
 //! A decision is a row ([`rreg_storage::StoredDecision`]) made in the background; a request reads it. Where there is
-//! none that holds, the request waits until one is made, at most `policy.timeout`; past that it is decided on no facts,
-//! so that each policy's `onError` says what happens. Cryptography happens once for a piece of evidence and a trust
+//! none that holds, the request waits until one is made, at most `policy.timeout`; past that it is decided on no facts:
+//! each policy's `onError` says what happens where others did not answer, and else it fails. Cryptography happens once for a piece of evidence and a trust
 //! root ([`facts`]), wherever it is asked for first.
 //!
 //! [`active`] knows which policies hold, [`facts`] gathers what they ask about, [`decide`] asks them, [`worker`] keeps
 //! the rows good, [`read`] reads policies again, and this file answers requests; [`review`] those of Kubernetes.
 
 mod active;
+mod answer;
 mod content;
 mod decide;
 mod facts;
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use rreg_oci::{Digest, RepositoryName, Tag};
-use rreg_policy::{Decision, Limits, Outcome, Point, TrustRoot};
+use rreg_policy::{Decision, Limits, Point, TrustRoot};
 use rreg_storage::{Storage, StorageError};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
@@ -39,12 +40,15 @@ pub use active::LoadError;
 pub use sources::{load_directory, policy_files, policy_text};
 
 pub(crate) use active::Active;
+pub(crate) use answer::Answer;
 pub(crate) use decide::{Decisions, Failure};
 pub(crate) use sources::{Seen, SetTrust};
 pub(crate) use what_if::what_if;
 pub(crate) use worker::run as keep_deciding;
 
+use decide::Undone;
 use remembered::{ByBytes, EACH, REMEMBERED, Remembered, TOLD, Told, bounded};
+use stage::{Stage, Stages};
 
 use crate::app::App;
 use crate::config;
@@ -78,32 +82,13 @@ pub(crate) struct Admission {
     /// Decisions that requests wait for, one for all who ask for the same.
     flights: Flights<Key, Result<Arc<Decisions>, Arc<Failure>>>,
     /// How far they have come.
-    stages: stage::Stages,
+    stages: Stages,
     /// How many of those at the same time.
     slots: Arc<Semaphore>,
+    /// Whose turn it is to read a large document.
+    large: Semaphore,
     /// Whose turn it is to read or change the texts of all policies.
     pub(crate) texts: Semaphore,
-}
-
-/// What becomes of a request.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    /// It goes on.
-    Allow,
-    /// It goes on, and the client is told why it would be refused.
-    Warn(Box<Decision>),
-    /// It is refused.
-    Deny(Box<Decision>),
-}
-
-impl Answer {
-    fn of(decision: Decision) -> Self {
-        match decision.outcome {
-            Outcome::Allow => Self::Allow,
-            Outcome::Warn => Self::Warn(Box::new(decision)),
-            Outcome::Deny => Self::Deny(Box::new(decision)),
-        }
-    }
 }
 
 impl Admission {
@@ -131,8 +116,9 @@ impl Admission {
             wake: Notify::new(),
             reading: tokio::sync::Mutex::default(),
             flights: Flights::default(),
-            stages: stage::Stages::default(),
+            stages: Stages::default(),
             slots: Arc::new(Semaphore::new(AT_ONCE)),
+            large: Semaphore::new(facts::LARGE_AT_ONCE),
             texts: Semaphore::new(1),
         })
     }
@@ -287,21 +273,34 @@ impl Admission {
             repository: repository.clone(),
             reference: rreg_oci::Reference::Digest(*digest),
         })?;
+        let stage = self.stages.alone();
         let deciding = async {
             // Facts that were kept a moment ago are used; where they could not be, they are gathered as any others.
             let _slot = self.slots.acquire().await;
-            decide::under_another_name(app, &about, &active, tag, at).await
+            stage.note_begun();
+            decide::under_another_name(app, &about, &active, (tag, at), &stage).await
         };
         let why = match tokio::time::timeout_at(deadline, deciding).await {
             Ok(Ok(decision)) => return Ok(decision),
             Ok(Err(Failure::Storage(error))) => return Err(error),
-            Ok(Err(failure)) => failure.to_string(),
-            Err(_) => format!("nothing was decided within {} (policy.timeout)", self.config.timeout),
+            Ok(Err(failure)) => (&failure).into(),
+            Err(_) => self.late(&stage),
         };
         Ok(decide::without_facts(&about, &active, why).at(at, true).cloned().unwrap_or_else(|| {
             // There is one at every point but a push.
             decide::nobody_decides(&about, at)
         }))
+    }
+
+    /// Why nothing was decided in time.
+    fn late(&self, stage: &Stage) -> Undone {
+        let time = self.config.timeout;
+        match stage.is_held_up(time.0) {
+            true => Undone::HeldUp(format!("others did not answer within {time} (policy.timeout)")),
+            false => {
+                Undone::TooMuch(format!("nothing was decided within {time} (policy.timeout): try again"))
+            }
+        }
     }
 
     /// Decides until `deadline`, and on nothing where that is too early.
@@ -325,7 +324,7 @@ impl Admission {
             // The workers get to it.
             self.metrics.late.inc();
             let why = "nothing is decided yet, and this request could not wait for it (policy.timeout)";
-            return Ok(decide::without_facts(&about, active, why.to_owned()));
+            return Ok(decide::without_facts(&about, active, Undone::HeldUp(why.to_owned())));
         }
         let key = (repository.clone(), *digest, active.revision.clone());
         let stage = self.stages.of(&key);
@@ -334,7 +333,8 @@ impl Admission {
             let (app, active) = (app.clone(), active.clone());
             async move {
                 let _slot = slots.acquire_owned().await;
-                let decided = decide::decide_and_keep(app, begun, active, None, Some(&seen)).await;
+                seen.note_begun();
+                let decided = decide::decide_and_keep(app, begun, active, None, &seen).await;
                 decided.map(Arc::new).map_err(Arc::new)
             }
         };
@@ -348,19 +348,15 @@ impl Admission {
                 // nothing through.
                 Failure::Unsteady => return Err(StorageError::Conflict),
                 Failure::Storage(error) => return Err(StorageError::Undecided(error.to_string())),
-                failure => failure.to_string(),
+                failure => failure.into(),
             },
-            Ok(None) => "the decision broke off".to_owned(),
+            Ok(None) => Undone::TooMuch("the decision broke off".to_owned()),
             Err(_) => {
                 self.metrics.late.inc();
-                format!("nothing was decided within {} (policy.timeout)", self.config.timeout)
+                self.late(&stage)
             }
         };
-        if stage.is_gathered() {
-            tracing::warn!(%repository, %digest, why, "decided without asking the policies");
-            return Ok(decide::unasked(&about, active, why));
-        }
-        tracing::warn!(%repository, %digest, why, "decided without facts");
+        tracing::warn!(%repository, %digest, ?why, "decided without facts");
         Ok(decide::without_facts(&about, active, why))
     }
 
@@ -382,13 +378,15 @@ impl Admission {
         if points.is_empty() {
             return Ok(Answer::Allow);
         }
-        let task = tokio::time::timeout(self.timeout(), decide::arriving(app, new, &points, &asked));
+        let stage = self.stages.alone();
+        stage.note_begun();
+        let task = decide::arriving(app, new, &points, &asked, &stage);
+        let task = tokio::time::timeout(self.timeout(), task);
         let worst = match task.await {
             Ok(decision) => decision?,
             Err(_) => {
                 self.metrics.late.inc();
-                let why = format!("nothing was decided within {} (policy.timeout)", self.config.timeout);
-                decide::arriving_without_facts(new, &points, &asked, why)
+                decide::arriving_without_facts(new, &points, &asked, self.late(&stage))
             }
         };
         Ok(Answer::of(worst))

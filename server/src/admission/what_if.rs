@@ -206,7 +206,7 @@ impl Question {
         let now = Utc::now();
         let facts = match decide::known_facts(about, &sides.both, now) {
             Some(facts) => facts,
-            None => match facts::of_stored(&self.app, about, &sides.both, now).await {
+            None => match facts::of_stored(&self.app, about, &sides.both, &Arc::default(), now).await {
                 Ok(Looked::Subject(facts)) => *facts,
                 Ok(Looked::Evidence(_))
                 | Err(decide::Failure::Storage(StorageError::UnknownManifest { .. })) => {

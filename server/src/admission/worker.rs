@@ -139,12 +139,14 @@ async fn one(app: &Arc<App>, taken: TakenManifest, active: Arc<Active>, workers:
         Ok(None) => return,
         Err(error) => return tracing::warn!(%error, "a manifest could not be looked at"),
     };
-    let failure = match decide::decide_and_keep(app.clone(), about.clone(), active, Some(workers), None).await
-    {
-        Ok(_) => return app.admission.metrics.decided.inc(),
-        Err(Failure::Storage(StorageError::UnknownManifest { .. })) => return,
-        Err(failure) => failure.to_string(),
-    };
+    let failure =
+        match decide::decide_and_keep(app.clone(), about.clone(), active, Some(workers), &Arc::default())
+            .await
+        {
+            Ok(_) => return app.admission.metrics.decided.inc(),
+            Err(Failure::Storage(StorageError::UnknownManifest { .. })) => return,
+            Err(failure) => failure.to_string(),
+        };
     app.admission.metrics.failures.inc();
     tracing::warn!(repository = %about.repository, digest = %about.digest, failure, "not decided");
     if let Err(error) = metadata.fail_decision(&about, failure, PAUSE).await {

@@ -36,6 +36,9 @@ async fn facts_of_an_image_and_of_an_index() {
         "{incomplete:?}"
     );
     assert_eq!(of_index.incomplete, incomplete);
+    // As if it were asked for by its digest.
+    let child = of_index.child(&of_index.images[0]);
+    assert_eq!(child, ImageFacts { parents: vec![index.digest], ..of_image });
 
     memory.broken.insert(Digest::sha256(b"no config").to_string());
     let config = json!(Descriptor::new(media_type::OCI_CONFIG, Digest::sha256(b"no config"), 9));
@@ -73,6 +76,13 @@ async fn no_image_of_an_index_is_passed_over() {
     let index = memory.index(vec![descriptor(&image), entry]);
     let (found, _) = facts(&memory, &index).await.unwrap();
     assert_eq!((found.configs[1].platform.as_str(), found.configs[1].user.as_str()), ("linux/arm64", ""));
+    // BuildKit keeps the layers of its cache in an index; what is there as a manifest is one.
+    let blob = memory.store("application/vnd.oci.image.layer.v1.tar", "a layer of a cache");
+    let mut called = descriptor(&hidden);
+    called["mediaType"] = blob["mediaType"].clone();
+    let cache = memory.index(vec![descriptor(&image), blob, called]);
+    let (found, unread) = facts(&memory, &cache).await.unwrap();
+    assert!(found.configs.len() == 2 && unread.is_empty() && found.unread.is_empty(), "{found:?}");
     // Nested, and past the limit: said of the image, and no failure to read.
     let outer = memory.index(vec![descriptor(&image), descriptor(&index)]);
     let (found, unread) = facts(&memory, &outer).await.unwrap();

@@ -27,7 +27,10 @@ fn within(text: &str, predicate: &Value, work: u64) -> Result<bool, CelError> {
     let expression = Expression::compile(text, VARIABLES).unwrap_or_else(|error| panic!("{text}: {error}"));
     let (facts, policy) = (facts(), policy("sbom: {present: true}", ""));
     let now = Utc.with_ymd_and_hms(2026, 6, 1, 12, 34, 56).unwrap();
-    expression.run_within(&Scope { facts: &facts, policy: &policy, now, predicate: Some(predicate) }, work)
+    expression.run_within(
+        &Scope { facts: &facts, image: &facts.image, policy: &policy, now, predicate: Some(predicate) },
+        work,
+    )
 }
 
 fn run(text: &str) -> Result<bool, CelError> {
@@ -122,8 +125,15 @@ fn what_strangers_attached_is_paid_for_before_it_is_seen() {
 fn an_image_is_paid_for_before_it_is_seen() {
     let (mut facts, policy) = (facts(), policy("sbom: {present: true}", ""));
     let expression = Expression::compile("image.repository != ''", VARIABLES).unwrap();
-    let run =
-        |facts: &Facts| expression.run(&Scope { facts, policy: &policy, now: Utc::now(), predicate: None });
+    let run = |facts: &Facts| {
+        expression.run(&Scope {
+            facts,
+            image: &facts.image,
+            policy: &policy,
+            now: Utc::now(),
+            predicate: None,
+        })
+    };
     let labels = |count: usize| (0..count).map(|n| (format!("{n:0>60}"), "x".to_owned())).collect();
     facts.image.configs[0].labels = labels(10_000);
     assert_eq!(run(&facts), Ok(true));
@@ -229,7 +239,7 @@ proptest! {
     fn odd_texts_never_panic(text in r#"[a-z0-9"'.\[\](){}?:&|!<>=+*/%, \\@`$\n-]{0,40}"#) {
         if let Ok(expression) = Expression::compile(&text, VARIABLES) {
             let (facts, policy) = (facts(), policy("sbom: {present: true}", ""));
-            let _ = expression.run(&Scope { facts: &facts, policy: &policy, now: Utc::now(), predicate: None });
+            let _ = expression.run(&Scope { facts: &facts, image: &facts.image, policy: &policy, now: Utc::now(), predicate: None });
         }
     }
 
@@ -248,7 +258,7 @@ proptest! {
         let text = pieces.join(if spaced { " " } else { "" });
         if let Ok(expression) = Expression::compile(&text, VARIABLES) {
             let (facts, policy) = (facts(), policy("sbom: {present: true}", ""));
-            let _ = expression.run(&Scope { facts: &facts, policy: &policy, now: Utc::now(), predicate: None });
+            let _ = expression.run(&Scope { facts: &facts, image: &facts.image, policy: &policy, now: Utc::now(), predicate: None });
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::verdict::Verification;
 /// The value of a variable.
 pub(super) fn variable(name: &str, scope: &Scope<'_>) -> Cel {
     match name {
-        "image" => image(&scope.facts.image),
+        "image" => image(scope.image),
         "signatures" => from_json(&signatures(scope)),
         "attestations" => from_json(&attestations(scope)),
         "predicate" => scope.predicate.map_or(Cel::Null, from_json),
@@ -36,7 +36,7 @@ pub(super) fn cost(name: &str, scope: &Scope<'_>) -> u64 {
             all(&mut statements.filter_map(|fact| Some(&fact.statement.as_ref()?.predicate)))
         }
         "predicate" => all(&mut scope.predicate.into_iter()),
-        "image" => image_size(&scope.facts.image),
+        "image" => image_size(scope.image),
         _ => 0,
     }
 }
@@ -99,6 +99,8 @@ pub(crate) fn common_labels(image: &ImageFacts) -> BTreeMap<String, String> {
 fn image(image: &ImageFacts) -> Cel {
     let mut value = serde_json::to_value(image).unwrap_or_default();
     if let Value::Object(fields) = &mut value {
+        // Each of them is asked about by itself.
+        fields.remove("images");
         let users: Vec<&str> = image.configs.iter().map(|config| config.user.as_str()).collect();
         fields.insert("labels".into(), json!(common_labels(image)));
         fields.insert("users".into(), json!(users));
