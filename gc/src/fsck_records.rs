@@ -12,8 +12,10 @@ impl Look<'_> {
     /// What is missing or says something else, and what no manifest has.
     pub(crate) async fn records(&mut self) -> Result<(), StorageError> {
         let (mut after, read) = (-1, self.depth == Depth::Deep);
+        let (mut right, mut listed) = (None, 0);
         while let Some(page) = self.storage.inspect_records(after, PAGE, read, false).await? {
             after = page.last;
+            right = right.or(page.right);
             for (repository, digest) in page.wrong {
                 let object = Some(repository.to_string());
                 self.found(Finding { damage: Damage::Record, digest: Some(digest), object, size: 0 });
@@ -22,6 +24,7 @@ impl Look<'_> {
         let mut pages = pin!(self.storage.blobs().list_records().chunks(PAGE));
         while let Some(page) = pages.next().await {
             let page = page.into_iter().collect::<Result<Vec<_>, _>>()?;
+            listed += page.len();
             if self.extra.reclaim {
                 self.wanted(&page).await?;
             }
@@ -29,6 +32,11 @@ impl Look<'_> {
                 let (digest, object, size) = (Some(record.digest), Some(record.key), record.size);
                 self.found(Finding { damage: Damage::ExtraRecord, digest, object, size });
             }
+        }
+        if let (0, Some((repository, digest))) = (listed, right)
+            && self.storage.has_record(&repository, &digest).await?
+        {
+            self.not_to_reclaim("the object store lists no records, though it has some".to_owned());
         }
         Ok(())
     }

@@ -197,6 +197,8 @@ pub struct RecordsPage {
     pub last: i64,
     /// Manifests whose record is not there, or (where it was read) does not say what the rows say.
     pub wrong: Vec<(RepositoryName, Digest)>,
+    /// One whose record is right, or waits to be written.
+    pub right: Option<(RepositoryName, Digest)>,
 }
 
 impl Storage {
@@ -219,10 +221,11 @@ impl Storage {
         let mut checked = futures_util::stream::iter(page)
             .map(|(_, it)| async move { Ok::<_, StorageError>((self.is_record_right(&it, read).await?, it)) })
             .buffer_unordered(AT_ONCE);
-        let mut wrong = Vec::new();
+        let (mut wrong, mut right) = (Vec::new(), None);
         while let Some(outcome) = checked.next().await {
-            let (right, unrecorded) = outcome?;
-            if right {
+            let (is_right, unrecorded) = outcome?;
+            if is_right {
+                right = Some((unrecorded.repository, unrecorded.digest));
                 continue;
             }
             wrong.push((unrecorded.repository.clone(), unrecorded.digest));
@@ -230,7 +233,19 @@ impl Storage {
                 self.metadata().record_again(unrecorded).await?;
             }
         }
-        Ok(Some(RecordsPage { last, wrong }))
+        Ok(Some(RecordsPage { last, wrong, right }))
+    }
+
+    /// Whether the store has a record of this manifest.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn has_record(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool, StorageError> {
+        Ok(self.blobs().meta(path(repository, digest).as_ref()).await?.is_some())
     }
 
     async fn is_record_right(&self, it: &Unrecorded, read: bool) -> Result<bool, StorageError> {

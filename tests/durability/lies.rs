@@ -16,7 +16,7 @@ const SKEW: &str = "<Error><Code>RequestTimeTooSkewed</Code><Message>The differe
                     server's time is too large.</Message></Error>";
 const SLOW_DOWN: &str =
     "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
-const EMPTY: &str = "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><IsTruncated>false\
+pub(super) const EMPTY: &str = "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><IsTruncated>false\
                      </IsTruncated></ListBucketResult>";
 
 /// The status of a push of this blob.

@@ -5,6 +5,7 @@ use std::fs;
 
 use reqwest::Method;
 
+use super::lies::EMPTY;
 use super::store::{registry_with_a_blob, status};
 use super::trouble::{SIZES, blob, registry};
 use crate::harness::image::{Blob, Image};
@@ -47,6 +48,34 @@ async fn an_old_database_takes_nothing_newer_away() {
     registry.resume();
     registry.api().assert_image(&repository, &image, Some("v1")).await;
     assert_eq!(status(&registry, &format!("/v2/{repository}/blobs/{}", orphan.digest)).await.0, 404);
+}
+
+/// The same while the store lists no records: what they would name is not known.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_are_not_listed_take_nothing_away() {
+    let Some((mut registry, proxy)) = registry(&[("RREG_STORAGE__RETRY_FOR", "0s")]).await else { return };
+    let repository = registry.repository();
+    push_large(&registry, &format!("{repository}/old")).await;
+    registry.stop();
+    sweep(&registry);
+    registry.save_database();
+    registry.resume();
+    let layer = blob(SIZES[1], 10);
+    let image = Image::layered(&repository, 1).over_layer(layer);
+    registry.api().push(&repository, &image, Some("v1")).await;
+    registry.stop();
+    sweep(&registry);
+    registry.restore_database();
+    proxy.harm(Rule::new(Method::GET, "manifests%2F", usize::MAX, Harm::Said(200, EMPTY)));
+    let (found, code) = registry.rreg_json(&RECLAIM);
+    let why = found["unreclaimed"].as_str().unwrap_or_default();
+    assert!(code == 1 && why.contains("lists no records"), "{code} {found}");
+    proxy.mend();
+    sweep(&registry);
+    let (rebuilt, code) = registry.rreg_json(&["fsck", "--rebuild", "--merge"]);
+    assert_eq!(code, 0, "{rebuilt}");
+    registry.resume();
+    registry.api().assert_image(&repository, &image, Some("v1")).await;
 }
 
 /// The database comes from a backup, and content has been healed by a push since: it is where the record says.

@@ -53,10 +53,11 @@ impl Accounts {
     }
 }
 
-/// Who is at this machine's command line.
+/// Who is at this machine's command line: by name where the environment has one, else by number.
 fn operator() -> String {
-    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
-    format!("operator:{}", name.unwrap_or_else(|_| "unknown".to_owned()))
+    let name = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let number = || format!("uid {}", rustix::process::getuid().as_raw());
+    format!("operator:{}", name.unwrap_or_else(number))
 }
 
 pub(super) fn principal(text: &str) -> Result<PrincipalName, Failure> {

@@ -119,7 +119,7 @@ impl SbomCommand {
             return Ok(None);
         }
         let why = format!("{}: no SBOM in this format that can be read is attached", image.name);
-        Err(Failure::new(Exit::Refused, why).hint("--attached never reads the image's layers"))
+        Err(Failure::new(Exit::Refused, why).hint("`--attached never` reads the layers of the image"))
     }
 
     async fn layout(&self, path: &Path) -> Result<Image, Failure> {
