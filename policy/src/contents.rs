@@ -9,6 +9,8 @@ use crate::facts::{Fact, SbomFacts, UnreadSbom};
 pub struct SbomsRead {
     /// What all say together, as it counts against the image.
     pub all: Fact<SbomFacts>,
+    /// Each by itself.
+    pub each: Vec<SbomFacts>,
     /// Those in signed evidence, each by itself: a rule may ask for one that is signed by somebody.
     pub signed: Vec<SbomFacts>,
     /// Those of which some or all could not be read.
@@ -21,7 +23,7 @@ pub struct SbomsRead {
 /// What nobody can read stays so, and may say anything: it is kept apart and makes rules fail.
 pub fn sbom_facts(evidence: &[Evidence]) -> SbomsRead {
     let mut all: Option<SbomFacts> = None;
-    let (mut signed, mut unread) = (Vec::new(), Vec::new());
+    let (mut each, mut signed, mut unread) = (Vec::new(), Vec::new(), Vec::new());
     for (piece, media_type) in evidence.iter().filter_map(|piece| Some((piece, read_as(piece)?))) {
         let unreadable = |finding: &Finding| UnreadSbom {
             evidence: piece.id(),
@@ -36,6 +38,7 @@ pub fn sbom_facts(evidence: &[Evidence]) -> SbomsRead {
                 if matches!(piece.kind, EvidenceKind::Bundle | EvidenceKind::CosignAttestation) {
                     signed.push(facts.clone());
                 }
+                each.push(facts.clone());
                 all = Some(match all {
                     None => facts,
                     Some(known) => together(known, facts),
@@ -47,7 +50,7 @@ pub fn sbom_facts(evidence: &[Evidence]) -> SbomsRead {
             Err(finding) => unread.push(unreadable(&finding)),
         }
     }
-    SbomsRead { all: all.map_or(Fact::Absent, Fact::Known), signed, unread }
+    SbomsRead { all: all.map_or(Fact::Absent, Fact::Known), each, signed, unread }
 }
 
 /// What both say, as it counts against the image.

@@ -36,15 +36,31 @@ struct Inquiry<'a> {
     at: Point,
     now: DateTime<Utc>,
     horizon: &'a Horizon,
+    /// How many there are of which each has its share of the work of an expression.
+    shares: usize,
 }
 
 /// Asks every policy that is about the image at this point.
 pub fn evaluate(policies: &PolicySet, facts: &Facts, at: Point, context: &EvaluateContext) -> Decision {
     let horizon = Horizon::new(context.now);
+    let (now, horizon) = (context.now, &horizon);
     let asked = policies.applies(&facts.image, at);
-    let results: Vec<PolicyResult> = asked
-        .map(|policy| {
-            Inquiry { policy, facts, at, now: context.now, horizon: &horizon }.answer(context.last_good)
+    let mut answers: Vec<_> = asked
+        .map(|policy| (policy, Inquiry { policy, facts, at, now, horizon, shares: 1 }.reasons()))
+        .collect();
+    // At a pull they are asked for themselves, later; elsewhere nobody comes back to ask.
+    let children = if at == Point::Pull { &[] } else { facts.image.images.as_slice() };
+    for child in children {
+        let facts = facts.of_child(child);
+        for (policy, reasons) in answers.iter_mut().filter(|(policy, _)| policy.is_about(&facts.image)) {
+            let (facts, shares) = (&facts, children.len());
+            Inquiry { policy, facts, at, now, horizon, shares }.of_child(reasons);
+        }
+    }
+    let results: Vec<PolicyResult> = answers
+        .into_iter()
+        .map(|(policy, reasons)| {
+            Inquiry { policy, facts, at, now, horizon, shares: 1 }.answer(reasons, context.last_good)
         })
         .collect();
     Decision {
@@ -79,8 +95,27 @@ fn worst(reasons: &[Reason]) -> Outturn {
 }
 
 impl Inquiry<'_> {
-    fn answer(&self, last_good: Option<DateTime<Utc>>) -> PolicyResult {
-        let reasons: Vec<Reason> = self.policy.require.iter().flat_map(|rule| self.rule(rule)).collect();
+    fn reasons(&self) -> Vec<Reason> {
+        self.policy.require.iter().flat_map(|rule| self.rule(rule)).collect()
+    }
+
+    /// What is worse about one image of an index than about the index, rule by rule. That a signature covers the index is
+    /// enough, and what configs say is asked of all of them together.
+    fn of_child(&self, reasons: &mut [Reason]) {
+        let is_asked = |rule: &&Rule| match &rule.ask {
+            Ask::Attestation(_) | Ask::Sbom(_) | Ask::Cel(_) => true,
+            Ask::Signature(_) | Ask::Vulns(_) | Ask::Image(_) => false,
+        };
+        for own in self.policy.require.iter().filter(is_asked).flat_map(|rule| self.rule(rule)) {
+            let of_index = reasons.iter_mut().find(|known| known.rule == own.rule);
+            if let Some(known) = of_index.filter(|known| known.result < own.result) {
+                let found = format!("of {} in the index: {}", self.facts.image.digest, own.found);
+                *known = Reason { found: plain(&found, MAX_TEXT), ..own };
+            }
+        }
+    }
+
+    fn answer(&self, reasons: Vec<Reason>, last_good: Option<DateTime<Utc>>) -> PolicyResult {
         let result = worst(&reasons);
         let (outcome, last_good) = self.outcome(result, last_good);
         PolicyResult {
@@ -183,8 +218,7 @@ impl Inquiry<'_> {
     }
 
     fn scope<'s>(&'s self, predicate: Option<&'s serde_json::Value>) -> Scope<'s> {
-        let (facts, image) = (self.facts, &self.facts.image);
-        Scope { facts, image, policy: self.policy, now: self.now, predicate }
+        Scope { facts: self.facts, policy: self.policy, now: self.now, predicate }
     }
 
     /// Notes when the values that an expression sees change by time alone.
@@ -207,35 +241,7 @@ impl Inquiry<'_> {
         if let Some(finding) = self.missing(expression, &expected) {
             return finding;
         }
-        let whole = self.answered(&expected, expression, expression.run(&self.scope(None)));
-        if whole.result == Outturn::Pass
-            && let Some(child) = self.of_children(expression, &expected)
-        {
-            return child;
-        }
-        whole
-    }
-
-    /// The worst that an expression says of one image of an index, as it would be if that were asked for by its digest.
-    /// At a pull it is, later; elsewhere nobody comes back to ask.
-    fn of_children(&self, expression: &Expression, expected: &str) -> Option<Finding> {
-        let index = &self.facts.image;
-        if self.at == Point::Pull || !expression.uses("image") {
-            return None;
-        }
-        let findings = index.images.iter().map(|of| {
-            let image = index.child(of);
-            let scope = Scope { image: &image, ..self.scope(None) };
-            let answer = expression.run_share(&scope, index.images.len());
-            let mut finding = self.answered(expected, expression, answer);
-            finding.found = format!("of {} in the index: {}", of.digest, finding.found);
-            finding
-        });
-        findings.filter(|finding| finding.result != Outturn::Pass).max_by_key(|finding| finding.result)
-    }
-
-    fn answered(&self, expected: &str, expression: &Expression, answer: Result<bool, CelError>) -> Finding {
-        match answer {
+        match expression.run_share(&self.scope(None), self.shares) {
             Ok(true) => Finding::pass(expected, "it is true"),
             Ok(false) => Finding::fail(expected, "it is false", "see the policy's expression"),
             // Anybody can attach what takes too much.

@@ -1,6 +1,7 @@
 //! What is known of a digest in a repository: everything that rules may ask about.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use rreg_oci::Digest;
@@ -57,6 +58,10 @@ pub struct Facts {
     /// Documents of which some or all could not be read: rules on what is inside fail, since it may be there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unread_sboms: Vec<UnreadSbom>,
+    /// Of an index what was attached to its images, where that was gathered: it is asked about where nobody asks for them
+    /// one by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_images: Option<Box<OfImages>>,
     /// Known vulnerabilities.
     #[serde(default = "Fact::no_findings")]
     pub findings: Fact<Vec<FindingFact>>,
@@ -66,6 +71,24 @@ pub struct Facts {
     /// When the image that it is built on was made.
     #[serde(default = "Fact::no_base_created")]
     pub base_created: Fact<DateTime<Utc>>,
+}
+
+/// What was attached to the images of an index.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OfImages {
+    /// The evidence about them; [`EvidenceFact::subject`] says which is meant.
+    pub evidence: Vec<EvidenceFact>,
+    /// As [`Facts::incomplete`].
+    pub incomplete: Vec<String>,
+    /// As [`Facts::over`].
+    pub over: Vec<String>,
+    /// As [`Facts::unread`].
+    pub unread: Vec<String>,
+    /// Each SBOM about one of them, or about the index, by itself.
+    pub sboms: Vec<SbomFacts>,
+    /// As [`Facts::unread_sboms`].
+    pub unread_sboms: Vec<UnreadSbom>,
 }
 
 /// An SBOM that could not be read, or not in whole.
@@ -90,10 +113,55 @@ impl Facts {
             unread: Vec::new(),
             signed_sboms: Vec::new(),
             unread_sboms: Vec::new(),
+            of_images: None,
             findings: Fact::no_findings(),
             findings_at: None,
             base_created: Fact::no_base_created(),
         }
+    }
+
+    /// What is known of one image of this index, as far as it was gathered with it.
+    pub(crate) fn of_child(&self, child: &ChildFacts) -> Self {
+        let image = self.image.child(child);
+        let Some(of_images) = self.of_images.as_deref() else {
+            return Self { image, ..self.clone() };
+        };
+        let all = self.evidence.iter().chain(&of_images.evidence);
+        let evidence: Vec<_> = all.filter(|fact| image.is_covered_by(&fact.subject)).cloned().collect();
+        let is_signed: BTreeMap<Digest, bool> =
+            evidence.iter().map(|fact| (fact.id, fact.is_signed())).collect();
+        let is_about = |sbom: &&SbomFacts| sbom.evidence.is_some_and(|id| is_signed.contains_key(&id));
+        let sboms = || of_images.sboms.iter().filter(is_about);
+        let signed = |sbom: &&SbomFacts| sbom.evidence.and_then(|id| is_signed.get(&id)) == Some(&true);
+        let unread_sboms = self.unread_sboms.iter().chain(&of_images.unread_sboms);
+        let unread_sboms = unread_sboms.filter(|unread| is_signed.contains_key(&unread.evidence));
+        // One reason is as good as many.
+        let first = |own: &[String], more: &[String]| own.iter().chain(more).take(1).cloned().collect();
+        Self {
+            incomplete: first(&self.incomplete, &of_images.incomplete),
+            over: first(&self.over, &of_images.over),
+            unread: first(&self.unread, &of_images.unread),
+            sbom: match &self.sbom {
+                Fact::NotGathered(why) => Fact::NotGathered(why.clone()),
+                Fact::Known(_) | Fact::Absent => {
+                    sboms().cloned().reduce(crate::contents::together).map_or(Fact::Absent, Fact::Known)
+                }
+            },
+            signed_sboms: sboms().filter(signed).cloned().collect(),
+            unread_sboms: unread_sboms.cloned().collect(),
+            findings: self.findings.clone(),
+            findings_at: self.findings_at,
+            evidence,
+            ..Self::bare(image, None)
+        }
+    }
+
+    /// The same with what was attached to the images of this index. `each` are the SBOMs about the index itself.
+    #[must_use]
+    pub fn with_images(self, of_images: OfImages, mut each: Vec<SbomFacts>, more: SbomsRead) -> Self {
+        each.extend(more.each);
+        let of_images = OfImages { sboms: each, unread_sboms: more.unread, ..of_images };
+        Self { of_images: Some(Box::new(of_images)), ..self }
     }
 
     /// The same with what is inside.
@@ -320,7 +388,7 @@ pub struct EvidenceFact {
     pub found: Vec<Found>,
     /// What it says, where it is an attestation (or a signature in the form of one).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub statement: Option<Statement>,
+    pub statement: Option<Arc<Statement>>,
     /// Why what it says cannot be read, where it should be an attestation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread: Option<String>,
@@ -335,7 +403,7 @@ impl EvidenceFact {
         match self.kind {
             EvidenceKind::CosignSignature | EvidenceKind::Notation => true,
             EvidenceKind::Bundle => {
-                self.unread.is_none() && self.statement.as_ref().is_none_or(Statement::is_signature)
+                self.unread.is_none() && self.statement.as_deref().is_none_or(Statement::is_signature)
             }
             EvidenceKind::CosignAttestation | EvidenceKind::Statement | EvidenceKind::Sbom => false,
         }

@@ -43,11 +43,12 @@ pub use disguise::{evidence_size, is_evidence};
 pub use evaluate::{EvaluateContext, evaluate};
 pub use evidence::{Evidence, EvidenceKind, Found, is_evidence_type};
 pub use facts::{
-    ChildFacts, ConfigFacts, EvidenceFact, Fact, Facts, FindingFact, ImageFacts, SbomFacts, UnreadSbom,
+    ChildFacts, ConfigFacts, EvidenceFact, Fact, Facts, FindingFact, ImageFacts, OfImages, SbomFacts,
+    UnreadSbom,
 };
 pub use gather::{
     Attached, Attachment, Gathered, attached, attestation_of, evidence_kind, evidence_of, form_of, gather,
-    image_facts,
+    gather_images, image_facts,
 };
 pub use limits::Limits;
 pub use rules::{

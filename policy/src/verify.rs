@@ -1,6 +1,7 @@
 //! One way to judge evidence, whatever it is: each format is known in its own module.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::context::VerifyContext;
 use crate::evidence::{Evidence, EvidenceKind};
@@ -55,7 +56,7 @@ impl EvidenceFact {
     /// What a piece of evidence says, before anybody is asked whether it is true.
     pub fn unverified(evidence: &Evidence, limits: &Limits) -> Self {
         let (statement, unread) = match statement(evidence, limits) {
-            Some(Ok(statement)) => (Some(statement), None),
+            Some(Ok(statement)) => (Some(Arc::new(statement)), None),
             Some(Err(why)) => (None, Some(why)),
             None => (None, None),
         };

@@ -78,7 +78,7 @@ impl From<Judged> for Piece {
         let Judged { fact, verification, accepted } = judged;
         Self {
             signature: fact.is_signature(),
-            predicate_type: fact.statement.map(|statement| statement.predicate_type),
+            predicate_type: fact.statement.map(|statement| statement.predicate_type.clone()),
             id: fact.id,
             manifest: fact.manifest,
             subject: fact.subject,

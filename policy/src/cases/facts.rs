@@ -1,6 +1,7 @@
 //! Facts of a case: short forms made long, defaults filled in.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use rreg_oci::Digest;
@@ -170,7 +171,7 @@ fn evidence(
         subject: facts.image.digest,
         kind: EvidenceKind::Statement,
         found: vec![Found::Referrer],
-        statement: Some(statement),
+        statement: Some(Arc::new(statement)),
         unread: None,
         verifications: BTreeMap::new(),
     };

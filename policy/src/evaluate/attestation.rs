@@ -174,7 +174,7 @@ impl Inquiry<'_> {
         let mut meant: Vec<Meant<'_>> = attestations
             .map(|(place, fact)| Meant {
                 fact,
-                statement: fact.statement.as_ref(),
+                statement: fact.statement.as_deref(),
                 age: self.age_of(fact, place),
             })
             .filter(|one| match one.statement {
@@ -275,7 +275,7 @@ impl Inquiry<'_> {
                 Outturn::Pass | Outturn::Error => Came::Unsure(missing.found),
             };
         }
-        match expression.run(&self.scope(Some(&statement.predicate))) {
+        match expression.run_share(&self.scope(Some(&statement.predicate)), self.shares) {
             Ok(true) => Came::Through,
             Ok(false) => Came::Not("an attestation for which the expression is false".into()),
             Err(error @ CelError::TooMuchWork) => Came::Not(format!("an attestation for which {error}")),

@@ -119,7 +119,7 @@ fn own(manifest: Manifest, digest: Digest, configs: &[ConfigFacts]) -> ChildFact
 }
 
 /// The entries of an index that are images, not attestations about them.
-fn images(index: &Manifest) -> impl Iterator<Item = &Descriptor> {
+pub(super) fn images(index: &Manifest) -> impl Iterator<Item = &Descriptor> {
     index.manifests.iter().filter(|entry| attestation_of(entry).is_none() || !is_for_nobody(entry))
 }
 

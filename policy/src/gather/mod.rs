@@ -16,7 +16,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
 use futures_util::{StreamExt as _, stream};
@@ -81,6 +81,23 @@ pub async fn gather(
         found.extend(one);
     }
     index::join(content, &mut found, entries, limits).await;
+    let Attached { list, mut incomplete, over, mut unread, passed_over } = found;
+    let evidence = evidence_of(content, &list, (&mut incomplete, &mut unread), limits).await;
+    Gathered { evidence: once_each(evidence), incomplete, over, unread, passed_over }
+}
+
+/// Finds the evidence about each image of an index, whatever that has about them itself.
+pub async fn gather_images(content: &dyn Content, index: &ManifestContent, limits: &Limits) -> Gathered {
+    let mut found = Attached::default();
+    // What cannot be read has no images, which is said where it is looked at.
+    let manifest = parse(index).ok();
+    let entries = manifest.iter().flat_map(image::images).map(|entry| entry.digest);
+    let subjects: BTreeSet<Digest> = entries.take(limits.max_referrers).collect();
+    let attachments =
+        in_turn(subjects.iter().map(|subject| attached(content, subject, limits)).collect()).await;
+    for one in attachments {
+        found.extend(one);
+    }
     let Attached { list, mut incomplete, over, mut unread, passed_over } = found;
     let evidence = evidence_of(content, &list, (&mut incomplete, &mut unread), limits).await;
     Gathered { evidence: once_each(evidence), incomplete, over, unread, passed_over }

@@ -235,6 +235,24 @@ async fn buildkit_and_parents() {
 }
 
 #[tokio::test]
+async fn what_is_attached_to_the_images_of_an_index_is_found_with_it() {
+    let mut memory = Memory::default();
+    let (image, other) = (memory.image("a"), memory.image("b"));
+    let index = memory.index(vec![descriptor(&image), descriptor(&other), descriptor(&image)]);
+    for (subject, content) in [(&image, "of a"), (&other, "of b"), (&index, "of the index")] {
+        let bundle = memory.holding(BUNDLE, content, Some(subject));
+        memory.refer(subject, &bundle);
+    }
+    let of_images = gather_images(&memory, &index, &limits()).await;
+    let subjects: Vec<_> = of_images.evidence.iter().map(|piece| piece.subject).collect();
+    assert_eq!(BTreeSet::from_iter(subjects.clone()), BTreeSet::from([image.digest, other.digest]));
+    assert_eq!(subjects.len(), 2, "each once");
+    assert!(gather_images(&memory, &image, &limits()).await.evidence.is_empty());
+    memory.broken.insert(format!("referrers {}", other.digest));
+    assert_eq!(gather_images(&memory, &index, &limits()).await.incomplete.len(), 1);
+}
+
+#[tokio::test]
 async fn what_anybody_attaches_takes_no_signatures_place() {
     let mut memory = Memory::default();
     let image = memory.image("a");

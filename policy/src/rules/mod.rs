@@ -179,6 +179,17 @@ impl Policy {
         self.trust_roots().filter(|root| root.speaks_about(&image.registry, &image.repository))
     }
 
+    /// Whether what was attached to the images of an index decides about it: where nobody asks for them one by one.
+    pub fn asks_of_images(&self) -> bool {
+        let of_evidence = |rule: &Rule| match &rule.ask {
+            Ask::Attestation(_) | Ask::Sbom(_) => true,
+            Ask::Cel(expression) => !expression.needs_only_image(),
+            Ask::Signature(_) | Ask::Vulns(_) | Ask::Image(_) => false,
+        };
+        let points = [Point::Promote, Point::Admit, Point::Run];
+        points.iter().any(|point| self.at.contains(point)) && self.require.iter().any(of_evidence)
+    }
+
     /// What is allowed and may not be meant, such as a regular expression that is not anchored.
     pub fn warnings(&self) -> &[PolicyError] {
         &self.warnings

@@ -32,6 +32,11 @@ impl PolicySet {
         self.policies.iter().filter(move |policy| policy.applies(image, at))
     }
 
+    /// Whether what was attached to the images of an index decides about it.
+    pub fn asks_of_images(&self) -> bool {
+        self.policies.iter().any(Policy::asks_of_images)
+    }
+
     /// The trust roots of all of them, each once.
     pub fn trust_roots(&self) -> Vec<TrustRoot> {
         let mut seen = BTreeSet::new();

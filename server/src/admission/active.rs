@@ -24,7 +24,7 @@ pub(crate) type Good = BTreeMap<String, i64>;
 
 /// Which facts are gathered and what is made of them: another word here has all of them gathered anew, and everything
 /// decided again.
-const FACTS: &str = "facts-4";
+const FACTS: &str = "facts-5";
 
 /// Names policies together with what this version makes of facts.
 fn revision(policies: &[Policy]) -> String {
@@ -81,6 +81,8 @@ pub(crate) struct Asked {
     pub(crate) roots: Vec<TrustRoot>,
     /// Digest of the roots.
     pub(crate) trust: String,
+    /// Whether what was attached to the images of an index decides about it.
+    pub(crate) of_images: bool,
     points: BTreeSet<Point>,
 }
 
@@ -195,17 +197,19 @@ impl Asked {
         let mut named: Vec<String> = roots.iter().map(|root| root.id().to_string()).collect();
         named.push(FACTS.to_owned());
         let trust = Digest::sha256(named.join(" ").as_bytes()).to_string();
+        let of_images = policies.iter().any(Policy::asks_of_images);
         let points = policies.iter().flat_map(|policy| policy.at.iter().copied()).collect();
         let (alone, together): (Vec<Policy>, Vec<Policy>) =
             policies.iter().cloned().partition(|policy| matches!(policy.on_error, OnError::LastGood(_)));
         let alone = alone.into_iter().map(|policy| PolicySet::new(vec![policy])).collect();
-        Self { policies, together: PolicySet::new(together), alone, roots, trust, points }
+        Self { policies, together: PolicySet::new(together), alone, roots, trust, of_images, points }
     }
 
-    /// With the roots of others as well.
+    /// With the roots of others as well, and what they ask about images of an index.
     pub(crate) fn also(&self, other: &Self) -> Self {
         let roots = self.roots.iter().chain(&other.roots).cloned().collect();
-        Self::new(self.policies.clone(), roots)
+        let both = Self::new(self.policies.clone(), roots);
+        Self { of_images: self.of_images || other.of_images, ..both }
     }
 
     /// Asks every policy.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use super::active::{Active, Asked, Good};
-use super::facts::{self, Looked};
+use super::facts::{self, Looked, is_settled, is_whole, verifications};
 use super::kept::facts_text;
 use super::stage::Stage;
 use super::told::{News, news};
@@ -200,7 +200,7 @@ async fn decide(
                     None
                 };
                 let decisions = Decisions::make(&work_on, &revision, &mut facts, now, &good);
-                decisions.note_good(&work_on, facts.incomplete.is_empty(), now, &mut good);
+                decisions.note_good(&work_on, is_whole(&facts), now, &mut good);
                 (decisions, text, is_settled(&facts))
             }
         };
@@ -227,14 +227,6 @@ async fn decide(
         audit: news.iter().map(|news| news.event.clone()).collect(),
     };
     Ok((decisions, new, news))
-}
-
-/// Whether nothing in the facts is for want of an answer that may come later.
-fn is_settled(facts: &Facts) -> bool {
-    let found = facts.evidence.iter().flat_map(|evidence| evidence.verifications.values());
-    facts.incomplete.is_empty()
-        && facts.image.incomplete.is_empty()
-        && found.into_iter().all(|it| !it.may_change())
 }
 
 /// When each policy was last passed.
@@ -265,9 +257,9 @@ fn facts_of_last_time(about: &Undecided, asked: &Asked, now: DateTime<Utc>) -> O
         return None;
     }
     let facts: Facts = serde_json::from_str(about.facts.as_deref()?).ok()?;
-    let verified = facts.evidence.iter().flat_map(|evidence| evidence.verifications.values());
-    let ended = verified.filter_map(|verification| verification.holds_until).any(|until| until <= now);
-    (!ended).then_some(facts)
+    let asks_more = asked.of_images && !facts.image.images.is_empty() && facts.of_images.is_none();
+    let ended = verifications(&facts).filter_map(|found| found.holds_until).any(|until| until <= now);
+    (!ended && !asks_more).then_some(facts)
 }
 
 /// What policies say at a point about a manifest by its digest, if it had this tag as well.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use rreg_oci::{Digest, ManifestKind, Reference};
 use rreg_policy::{
-    Evidence, EvidenceFact, Facts, ImageFacts, ManifestContent, TrustRoot, Verification, VerifyContext,
-    gather, image_facts,
+    Evidence, EvidenceFact, Facts, Gathered, ImageFacts, ManifestContent, OfImages, TrustRoot, Verification,
+    VerifyContext, gather, gather_images, image_facts,
 };
 use rreg_storage::{NewManifest, StoredVerification, Undecided};
 use tokio::runtime::Handle;
@@ -118,7 +118,7 @@ async fn of(
     app: &Arc<App>,
     content: &Stored,
     (repository, mut tags): (&str, Vec<String>),
-    (image, mut parents): (&ManifestContent, Vec<Digest>),
+    (manifest, mut parents): (&ManifestContent, Vec<Digest>),
     asked: &Asked,
     stage: &Arc<Stage>,
     now: DateTime<Utc>,
@@ -128,8 +128,8 @@ async fn of(
     tags.truncate(MAX_NAMES);
     parents.truncate(MAX_NAMES);
     let (stated, gathered) = tokio::join!(
-        image_facts(content, "", repository, &tags, image, &parents, limits),
-        gather(content, image, &parents, limits)
+        image_facts(content, "", repository, &tags, manifest, &parents, limits),
+        gather(content, manifest, &parents, limits)
     );
     let (mut image, mut incomplete) = stated?;
     incomplete.extend(gathered.incomplete);
@@ -141,7 +141,17 @@ async fn of(
     let evidence = verified(app, &gathered.evidence, asked, stage, now).await?;
     let sboms = rreg_policy::sbom_facts(&gathered.evidence);
     let over = gathered.over;
-    Ok(Facts { evidence, incomplete, over, unread, ..Facts::bare(image, None) }.with_sboms(sboms))
+    let each = sboms.each.clone();
+    let has_images = !image.images.is_empty();
+    let facts = Facts { evidence, incomplete, over, unread, ..Facts::bare(image, None) }.with_sboms(sboms);
+    if !has_images || !asked.of_images {
+        return Ok(facts);
+    }
+    let gathered = gather_images(content, manifest, limits).await;
+    let evidence = verified(app, &gathered.evidence, asked, stage, now).await?;
+    let Gathered { incomplete, over, unread, evidence: pieces, .. } = gathered;
+    let of_images = OfImages { evidence, incomplete, over, unread, ..OfImages::default() };
+    Ok(facts.with_images(of_images, each, rreg_policy::sbom_facts(&pieces)))
 }
 
 /// Each piece with what its verification found, under every root that is asked about. What was verified before, here
@@ -214,6 +224,22 @@ fn row(evidence: Digest, trust: Digest, verification: &Verification) -> Result<S
     let body = serde_json::to_string(verification).map_err(|error| Failure::Other(error.to_string()))?;
     let holds_until = verification.holds_until.map(|time| time.timestamp_millis());
     Ok(StoredVerification { evidence, trust, body, holds_until })
+}
+
+/// Whether everything that was attached was looked at.
+pub(super) fn is_whole(facts: &Facts) -> bool {
+    facts.incomplete.is_empty() && facts.of_images.as_ref().is_none_or(|of| of.incomplete.is_empty())
+}
+
+/// What was found about all that was attached.
+pub(super) fn verifications(facts: &Facts) -> impl Iterator<Item = &Verification> {
+    let of_images = facts.of_images.iter().flat_map(|of| &of.evidence);
+    facts.evidence.iter().chain(of_images).flat_map(|evidence| evidence.verifications.values())
+}
+
+/// Whether nothing in the facts is for want of an answer that may come later.
+pub(super) fn is_settled(facts: &Facts) -> bool {
+    is_whole(facts) && facts.image.incomplete.is_empty() && verifications(facts).all(|it| !it.may_change())
 }
 
 /// When the upstream of a copy may have new evidence.

@@ -35,7 +35,46 @@ pub(super) async fn evidence_changed(
     digest: &Digest,
 ) -> Result<(), StorageError> {
     forms_changed(&mut *conn, repository, digest, AT_ONCE).await?;
-    rows_changed(conn, repository, digest).await
+    rows_changed(&mut *conn, repository, digest).await?;
+    indexes_changed(conn, repository, digest).await
+}
+
+/// What was attached to an image is asked about with the indexes that have it, too.
+async fn indexes_changed(
+    conn: &mut AnyConnection,
+    repository: i64,
+    digest: &Digest,
+) -> Result<(), StorageError> {
+    let rows = sqlx::query(
+        "WITH above(id, form) AS (SELECT p.id, COALESCE(p.config, p.digest) FROM manifests m \
+         CROSS JOIN manifest_children mc CROSS JOIN manifests p WHERE m.repository_id = $1 AND m.digest = $2 \
+         AND mc.child_id = m.id AND p.id = mc.manifest_id AND EXISTS (SELECT 1 FROM decisions WHERE manifest_id > 0)) \
+         INSERT INTO form_changes (repository_id, form, changes) \
+         SELECT DISTINCT CAST($1 AS BIGINT), form, CAST($3 AS BIGINT) FROM above \
+         WHERE (SELECT COUNT(*) FROM above) > $4 ORDER BY form \
+         ON CONFLICT (repository_id, form) DO UPDATE SET changes = form_changes.changes + 1 RETURNING form",
+    )
+    .bind(repository)
+    .bind(digest.to_string())
+    .bind(now_ms())
+    .bind(AT_ONCE)
+    .fetch_all(&mut *conn)
+    .await?;
+    for row in &rows {
+        note(form_in(repository, row.try_get(0)?));
+    }
+    let rows = sqlx::query(
+        "UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 \
+         WHERE manifest_id IN (SELECT mc.manifest_id FROM manifests m CROSS JOIN manifest_children mc \
+         WHERE m.repository_id = $1 AND m.digest = $2 AND mc.child_id = m.id LIMIT $3) \
+         RETURNING (SELECT m.digest FROM manifests m WHERE m.id = decisions.manifest_id)",
+    )
+    .bind(repository)
+    .bind(digest.to_string())
+    .bind(AT_ONCE)
+    .fetch_all(conn)
+    .await?;
+    note_all(&rows)
 }
 
 /// Counts a change of the forms of a manifest and of what is inside it, where these are more than `from`.

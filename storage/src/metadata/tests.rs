@@ -185,6 +185,29 @@ async fn what_is_attached_to_a_large_index_is_about_all_inside_it() {
 }
 
 #[tokio::test]
+async fn what_is_attached_to_an_image_is_about_all_indexes_that_have_it() {
+    let (_dir, store) = store().await;
+    let child = put(&store, &image("config", ""), &[]).await;
+    let other = put(&store, &image("another", ""), &[]).await;
+    let mut indexes = Vec::new();
+    for n in 0..100 {
+        indexes.push(put(&store, &index(&[child], None, &n.to_string()), &[&format!("t{n}")]).await);
+    }
+    let beside = put(&store, &index(&[other], None, ""), &["beside"]).await;
+    for digest in indexes.iter().chain([&child, &other, &beside]) {
+        decide(&store, digest).await;
+    }
+    put(&store, &index(&[], Some(&child), "evidence"), &[]).await;
+    let revision = async |digest| store.decision(&here(), digest).await.unwrap().unwrap().revision;
+    for digest in indexes.iter().chain([&child]) {
+        assert_eq!(revision(digest).await, "", "{digest}");
+    }
+    for digest in [&other, &beside] {
+        assert_eq!(revision(digest).await, "now", "{digest}");
+    }
+}
+
+#[tokio::test]
 async fn a_count_of_changes_goes_with_the_last_of_its_form_and_does_not_come_again() {
     let (_dir, store) = store().await;
     decide(&store, &put(&store, &index(&[], None, ""), &["beside"]).await).await;

@@ -7,8 +7,8 @@ use chrono::Utc;
 use futures_util::{StreamExt as _, stream};
 use rreg_oci::{Reference, Tag};
 use rreg_policy::{
-    EvaluateContext, Evidence, Facts, ImageFacts, Limits, TrustRoot, VerifyContext, evaluate, evidence_facts,
-    gather, image_facts, sbom_facts,
+    EvaluateContext, Evidence, EvidenceFact, Facts, Gathered, ImageFacts, Limits, OfImages, TrustRoot,
+    VerifyContext, evaluate, evidence_facts, gather, gather_images, image_facts, sbom_facts,
 };
 use rreg_runtime::RegistryClient;
 use rreg_server::Revocations;
@@ -130,11 +130,13 @@ impl<'a> Judge<'a> {
         );
         let (mut facts, mut incomplete) = stated.map_err(|error| unchecked(error.to_string()))?;
         facts.pinned = Some(image.digest.is_some());
-        incomplete.extend(gathered.incomplete);
+        incomplete.extend(gathered.incomplete.iter().cloned());
         let platforms = facts.platforms.clone();
-        let facts = self
-            .facts(facts, &gathered.evidence, (incomplete.clone(), gathered.over, gathered.unread), &limits)
-            .await;
+        let gathered = Gathered { incomplete: incomplete.clone(), ..gathered };
+        let asks = self.policies.set.asks_of_images() && !facts.images.is_empty();
+        let of_images = if asks { Some(gather_images(&content, &manifest, &limits).await) } else { None };
+        incomplete.extend(of_images.iter().flat_map(|of| of.incomplete.iter().cloned()));
+        let facts = self.facts(facts, gathered, of_images, &limits).await;
         let context = EvaluateContext { now: Utc::now(), last_good: None };
         let decision = evaluate(&self.policies.set, &facts, self.how.at.point(), &context);
         if decision.policies.is_empty() && !self.allow_unmatched {
@@ -155,21 +157,28 @@ impl<'a> Judge<'a> {
     async fn facts(
         &self,
         image: ImageFacts,
-        evidence: &[Evidence],
-        (incomplete, over, unread): (Vec<String>, Vec<String>, Vec<String>),
+        gathered: Gathered,
+        of_images: Option<Gathered>,
         limits: &Limits,
     ) -> Facts {
+        let Gathered { incomplete, over, unread, evidence: pieces, .. } = gathered;
+        let sboms = sbom_facts(&pieces);
+        let each = sboms.each.clone();
+        let evidence = self.verified(&pieces, limits).await;
+        let facts = Facts { evidence, incomplete, over, unread, ..Facts::bare(image, None) };
+        let facts = facts.with_sboms(sboms);
+        let Some(Gathered { incomplete, over, unread, evidence: pieces, .. }) = of_images else {
+            return facts;
+        };
+        let evidence = self.verified(&pieces, limits).await;
+        let of_images = OfImages { evidence, incomplete, over, unread, ..OfImages::default() };
+        facts.with_images(of_images, each, sbom_facts(&pieces))
+    }
+
+    async fn verified(&self, evidence: &[Evidence], limits: &Limits) -> Vec<EvidenceFact> {
         let now = Utc::now();
         let revocation = self.revocations.about(evidence, &self.roots, limits, now).await;
-        let context = VerifyContext { now, limits, revocation: &revocation };
-        Facts {
-            evidence: evidence_facts(evidence, &self.roots, &context),
-            incomplete,
-            over,
-            unread,
-            ..Facts::bare(image, None)
-        }
-        .with_sboms(sbom_facts(evidence))
+        evidence_facts(evidence, &self.roots, &VerifyContext { now, limits, revocation: &revocation })
     }
 
     /// Where an image is named by tag and digest, what the tag names: a tag that names something else says nothing about

@@ -1,8 +1,14 @@
 //! What is asked of an image is asked of each image of an index, where nobody asks for them one by one.
 
-use super::*;
+use std::sync::Arc;
+
+use rreg_oci::Digest;
 
 use Outturn::{Fail, Pass};
+
+use super::*;
+use crate::facts::{OfImages, SbomFacts};
+use crate::statement::Statement;
 
 fn child(place: usize, size: u64, base: Option<&str>) -> Value {
     json!({"digest": rreg_oci::Digest::sha256(&[place as u8]).to_string(), "mediaType": "m", "config": place,
@@ -40,6 +46,84 @@ fn expressions_hold_for_each_image() {
         }
         // Each is asked for by itself then.
         assert_eq!(result(rule, facts, Point::Pull), Pass, "{rule}");
+    }
+}
+
+/// What the index says is not enough where one of its images says otherwise.
+#[test]
+fn what_is_attached_to_an_image_counts_for_the_index() {
+    let attestation = "attestation: {predicate: 'https://p', signedBy: {key: a.pub}, cel: predicate.x == 1}";
+    let deny = "sbom: {denyLicenses: ['AGPL*']}";
+    let by = "sbom: {denyLicenses: ['AGPL*'], signedBy: {key: a.pub}}";
+    let all = "cel: attestations.all(a, a.predicate.x == 1)";
+    let attested = |x: u64, license: &str| {
+        json!({"predicateType": "https://p", "predicate": {"x": x}, "signedBy": {"key": "a.pub"},
+            "sbom": {"format": "spdx", "packages": 1, "licenses": {license: ["a"]}}})
+    };
+    let facts = |set: &PolicySet, of_child: Option<Value>| {
+        let mut facts = index(vec![child(0, 5, None), child(1, 5, None)], &[json!({}), json!({})], json!({}));
+        facts["attestations"] = json!([attested(1, "MIT")]);
+        let mut facts = crate::cases::facts::facts(facts, set).unwrap();
+        let each = vec![SbomFacts { evidence: Some(facts.evidence[0].id), ..facts.signed_sboms[0].clone() }];
+        let attestations: Vec<Value> = of_child.into_iter().collect();
+        let mut more = crate::cases::facts::facts(json!({"attestations": attestations}), set).unwrap();
+        for fact in &mut more.evidence {
+            (fact.subject, fact.id) = (facts.image.images[1].digest, Digest::sha256(b"of the child"));
+            let statement = fact.statement.as_ref().unwrap();
+            let subjects = vec![fact.subject];
+            fact.statement = Some(Arc::new(Statement { subjects, ..Statement::clone(statement) }));
+        }
+        let of_child =
+            |sbom: &SbomFacts| SbomFacts { evidence: Some(Digest::sha256(b"of the child")), ..sbom.clone() };
+        let sboms = each.into_iter().chain(more.signed_sboms.iter().map(of_child)).collect();
+        let of_images = OfImages { evidence: more.evidence, sboms, ..OfImages::default() };
+        facts.of_images = Some(Box::new(of_images));
+        facts
+    };
+    for (rule, of_child, expected) in [
+        (attestation, None, Pass),
+        (attestation, Some(attested(1, "MIT")), Pass),
+        (attestation, Some(attested(2, "MIT")), Fail),
+        (deny, None, Pass),
+        (deny, Some(attested(1, "AGPL-3.0-only")), Fail),
+        (by, Some(attested(1, "MIT")), Pass),
+        (by, Some(attested(1, "AGPL-3.0-only")), Fail),
+        (all, Some(attested(1, "MIT")), Pass),
+        (all, Some(attested(2, "MIT")), Fail),
+        ("sbom: {present: true}", None, Pass),
+    ] {
+        let set = PolicySet::new(vec![policy(rule, "at: [pull, admit, run]")]);
+        assert!(set.asks_of_images(), "{rule}");
+        let facts = facts(&set, of_child);
+        let context = EvaluateContext { now: now(), last_good: None };
+        let reason = |at| evaluate(&set, &facts, at, &context).policies.remove(0).reasons.remove(0);
+        assert_eq!(reason(Point::Pull).result, Pass, "{rule}");
+        for at in [Point::Admit, Point::Run] {
+            let reason = reason(at);
+            assert_eq!(reason.result, expected, "{rule} {reason:?}");
+            assert!(expected == Pass || reason.found.contains("in the index: "), "{reason:?}");
+        }
+    }
+    for (rule, at) in [("signature: {any: [{key: a.pub}]}", "[admit]"), (attestation, "[push, pull]")] {
+        assert!(!PolicySet::new(vec![policy(rule, &format!("at: {at}"))]).asks_of_images());
+    }
+}
+
+/// A policy for one platform asks nothing of the images for others.
+#[test]
+fn images_that_a_policy_is_not_about_are_not_asked() {
+    let mut facts =
+        index(vec![child(0, 5, None), child(1, 5, None)], &[json!({}), json!({"a": "b"})], json!({}));
+    for (place, platform) in ["linux/amd64", "linux/arm64"].into_iter().enumerate() {
+        facts["image"]["images"][place]["platforms"] = json!([platform]);
+    }
+    facts["image"]["platforms"] = json!(["linux/amd64", "linux/arm64"]);
+    let rule = "cel: \"!('a' in image.labels)\"";
+    for (platform, expected) in [("linux/amd64", Pass), ("linux/arm64", Fail), ("linux/*", Fail)] {
+        let policy = policy(rule, &format!("at: [admit]\nmatch: {{platforms: ['{platform}']}}"));
+        let context = EvaluateContext { now: now(), last_good: None };
+        let decision = decide_at(policy, facts.clone(), Point::Admit, context);
+        assert_eq!(decision.policies[0].result, expected, "{platform}");
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::budget::{Budget, MAX_WORK};
 use super::rewrite::{MATCHES, OVER, PAY};
 use super::{Expression, STANDARD, values};
-use crate::facts::{Facts, ImageFacts};
+use crate::facts::Facts;
 use crate::rules::Policy;
 
 /// Most characters of an error that are told: it may quote what it failed on.
@@ -41,19 +41,12 @@ type CelFunction = Box<
 /// What an expression is asked about.
 pub(crate) struct Scope<'a> {
     pub(crate) facts: &'a Facts,
-    /// What `image` is: that of the facts, or one of its images.
-    pub(crate) image: &'a ImageFacts,
     pub(crate) policy: &'a Policy,
     pub(crate) now: DateTime<Utc>,
     pub(crate) predicate: Option<&'a Value>,
 }
 
 impl Expression {
-    /// Whether it is true.
-    pub(crate) fn run(&self, scope: &Scope<'_>) -> Result<bool, CelError> {
-        self.run_within(scope, MAX_WORK)
-    }
-
     /// Whether it is true, with one of so many shares of the work that it may do.
     pub(crate) fn run_share(&self, scope: &Scope<'_>, shares: usize) -> Result<bool, CelError> {
         self.run_within(scope, MAX_WORK / u64::try_from(shares.max(1)).unwrap_or(u64::MAX))

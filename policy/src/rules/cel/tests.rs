@@ -27,10 +27,7 @@ fn within(text: &str, predicate: &Value, work: u64) -> Result<bool, CelError> {
     let expression = Expression::compile(text, VARIABLES).unwrap_or_else(|error| panic!("{text}: {error}"));
     let (facts, policy) = (facts(), policy("sbom: {present: true}", ""));
     let now = Utc.with_ymd_and_hms(2026, 6, 1, 12, 34, 56).unwrap();
-    expression.run_within(
-        &Scope { facts: &facts, image: &facts.image, policy: &policy, now, predicate: Some(predicate) },
-        work,
-    )
+    expression.run_within(&Scope { facts: &facts, policy: &policy, now, predicate: Some(predicate) }, work)
 }
 
 fn run(text: &str) -> Result<bool, CelError> {
@@ -126,13 +123,7 @@ fn an_image_is_paid_for_before_it_is_seen() {
     let (mut facts, policy) = (facts(), policy("sbom: {present: true}", ""));
     let expression = Expression::compile("image.repository != ''", VARIABLES).unwrap();
     let run = |facts: &Facts| {
-        expression.run(&Scope {
-            facts,
-            image: &facts.image,
-            policy: &policy,
-            now: Utc::now(),
-            predicate: None,
-        })
+        expression.run_share(&Scope { facts, policy: &policy, now: Utc::now(), predicate: None }, 1)
     };
     let labels = |count: usize| (0..count).map(|n| (format!("{n:0>60}"), "x".to_owned())).collect();
     facts.image.configs[0].labels = labels(10_000);
@@ -239,7 +230,7 @@ proptest! {
     fn odd_texts_never_panic(text in r#"[a-z0-9"'.\[\](){}?:&|!<>=+*/%, \\@`$\n-]{0,40}"#) {
         if let Ok(expression) = Expression::compile(&text, VARIABLES) {
             let (facts, policy) = (facts(), policy("sbom: {present: true}", ""));
-            let _ = expression.run(&Scope { facts: &facts, image: &facts.image, policy: &policy, now: Utc::now(), predicate: None });
+            let _ = expression.run_share(&Scope { facts: &facts, policy: &policy, now: Utc::now(), predicate: None }, 1);
         }
     }
 
@@ -258,7 +249,7 @@ proptest! {
         let text = pieces.join(if spaced { " " } else { "" });
         if let Ok(expression) = Expression::compile(&text, VARIABLES) {
             let (facts, policy) = (facts(), policy("sbom: {present: true}", ""));
-            let _ = expression.run(&Scope { facts: &facts, image: &facts.image, policy: &policy, now: Utc::now(), predicate: None });
+            let _ = expression.run_share(&Scope { facts: &facts, policy: &policy, now: Utc::now(), predicate: None }, 1);
         }
     }
 }

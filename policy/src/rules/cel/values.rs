@@ -16,7 +16,7 @@ use crate::verdict::Verification;
 /// The value of a variable.
 pub(super) fn variable(name: &str, scope: &Scope<'_>) -> Cel {
     match name {
-        "image" => image(scope.image),
+        "image" => image(&scope.facts.image),
         "signatures" => from_json(&signatures(scope)),
         "attestations" => from_json(&attestations(scope)),
         "predicate" => scope.predicate.map_or(Cel::Null, from_json),
@@ -36,7 +36,7 @@ pub(super) fn cost(name: &str, scope: &Scope<'_>) -> u64 {
             all(&mut statements.filter_map(|fact| Some(&fact.statement.as_ref()?.predicate)))
         }
         "predicate" => all(&mut scope.predicate.into_iter()),
-        "image" => image_size(scope.image),
+        "image" => image_size(&scope.facts.image),
         _ => 0,
     }
 }
