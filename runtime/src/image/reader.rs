@@ -90,7 +90,7 @@ impl LayoutReader {
             (None, Files::Directory(_)) => {
                 return Err(ImageError::invalid(
                     path,
-                    "no image: an OCI layout, as `crane pull --format oci` or `skopeo copy` to oci: write it, has an index.json",
+                    "no image: it has no index.json, as an OCI layout has (`crane pull --format oci` or `skopeo copy` to oci: makes one)",
                 ));
             }
         };
