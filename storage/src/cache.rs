@@ -29,7 +29,8 @@ pub struct CacheLimits {
 
 impl Default for CacheLimits {
     fn default() -> Self {
-        Self { manifests: 8 << 20, blobs: 8 << 20, tags: 20_000 }
+        // Of manifests about as many as of tags, of a usual length.
+        Self { manifests: 24 << 20, blobs: 8 << 20, tags: 20_000 }
     }
 }
 
