@@ -29,8 +29,7 @@ pub struct CacheLimits {
 
 impl Default for CacheLimits {
     fn default() -> Self {
-        // Of manifests about as many as of tags, of a usual length.
-        Self { manifests: 24 << 20, blobs: 8 << 20, tags: 20_000 }
+        Self { manifests: 8 << 20, blobs: 8 << 20, tags: 20_000 }
     }
 }
 
