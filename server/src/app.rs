@@ -25,11 +25,10 @@ use crate::body::Pace;
 use crate::config::Config;
 use crate::error::{ApiError, Cause};
 use crate::handlers;
-use crate::heals::Heals;
+use crate::lately::Lately;
 use crate::listen::Peer;
 use crate::looks::Looks;
 use crate::mirror::Mirror;
-use crate::repeats::Repeats;
 use crate::sbom::Covered;
 use crate::shares::{Refused, Share, Shares, Source, Turns};
 use crate::telemetry::Metrics;
@@ -41,6 +40,13 @@ const MAX_REQUEST_ID: usize = 64;
 
 /// Seconds after which a client that found no upload slot shall try again.
 const RETRY_AFTER: u64 = 2;
+
+/// Between two rows of the trail for the same read of what nobody may pull, and reads that are remembered.
+const READ_AGAIN: Duration = Duration::from_secs(60);
+const READS: usize = 20_000;
+/// Between two tries of one damaged blob, each of which reads it whole, and blobs that are remembered.
+const HEAL_AGAIN: Duration = Duration::from_secs(10);
+const HEALS: usize = 1000;
 
 /// Lists that are read for one source at a time: the database has few readers.
 const LISTS: usize = 4;
@@ -84,8 +90,9 @@ pub(crate) struct App {
     /// Lists that are read from the database.
     pub(crate) lists: Turns,
     /// Reads of what nobody may pull, by those who push or sign it.
-    pub(crate) reads: Repeats,
-    pub(crate) heals: Heals,
+    pub(crate) reads: Lately,
+    /// Tries to read content again that was found damaged.
+    pub(crate) heals: Lately,
     pub(crate) looks: Looks,
     /// What admission reviews have together.
     pub(crate) reviews: review::Rooms,
@@ -130,8 +137,8 @@ impl App {
             arriving: Shares::new(ARRIVING.max(4 * config.manifests.max_size.as_usize())),
             listed: Shares::new(ARRIVING),
             lists: Turns::new(LISTS),
-            reads: Repeats::default(),
-            heals: Heals::default(),
+            reads: Lately::new(READ_AGAIN, READS),
+            heals: Lately::new(HEAL_AGAIN, HEALS),
             looks: Looks::default(),
             reviews: review::Rooms::new(config.policy.admission_fetches),
             tasks,

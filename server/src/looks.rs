@@ -2,12 +2,13 @@
 //! nothing, and content that the store has lost would stay lost.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use quick_cache::sync::Cache;
 use rreg_oci::{Descriptor, Digest, Manifest, ManifestLimits, Reference, RepositoryName};
 use rreg_storage::{Storage, StorageError, StoredManifest};
+
+use crate::lately::Lately;
 
 /// Between two looks at what one manifest needs.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -22,18 +23,18 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The last looks.
 #[derive(Debug)]
-pub(crate) struct Looks(Cache<Digest, Instant>);
+pub(crate) struct Looks(Lately);
 
 impl Default for Looks {
     fn default() -> Self {
-        Self(Cache::new(REMEMBERED))
+        Self(Lately::new(PAUSE, REMEMBERED))
     }
 }
 
 impl Looks {
     /// Whether what this manifest needs was there a while ago.
     pub(crate) fn was_whole(&self, digest: &Digest) -> bool {
-        self.0.get(digest).is_some_and(|last| last.elapsed() < PAUSE)
+        self.0.has(digest)
     }
 
     /// Whether something that the manifest needs is known to be gone. What could not be asked is not.
@@ -50,7 +51,7 @@ impl Looks {
         let look = Look { storage, limits, repository };
         match tokio::time::timeout(PATIENCE, look.at(manifest)).await {
             Ok(Ok(())) => {
-                self.0.insert(manifest.digest, Instant::now());
+                self.0.note(manifest.digest);
                 false
             }
             Ok(Err(StorageError::Damaged { .. } | StorageError::DamagedManifest { .. })) => true,

@@ -61,7 +61,7 @@ pub(super) async fn read(
 ) -> Answer {
     app.metrics.blob_cache.misses.inc();
     let mut found = app.storage.metadata().blob(repository, digest).await;
-    if matches!(found, Err(StorageError::Damaged { .. })) && app.heals.may_try(digest) {
+    if matches!(found, Err(StorageError::Damaged { .. })) && app.heals.is_due(digest) {
         // The store may have been wrong, and not the bytes.
         if app.storage.heal(digest).await? {
             found = app.storage.metadata().blob(repository, digest).await;

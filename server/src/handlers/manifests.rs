@@ -151,7 +151,7 @@ async fn write_down(
 ) -> Result<(), ApiError> {
     let mut event = allowed(permit, context);
     rule.clone_into(&mut event.rule);
-    if app.reads.is_new((&event.actor, &event.repository, digest, rule)) {
+    if app.reads.is_due((&event.actor, &event.repository, digest, rule)) {
         app.storage.metadata().audit(vec![event]).await?;
     }
     Ok(())
