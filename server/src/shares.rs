@@ -131,7 +131,7 @@ pub(crate) struct Turns {
 }
 
 /// Sources that are remembered before those without a turn are forgotten.
-const REMEMBERED: usize = 1024;
+pub(crate) const REMEMBERED: usize = 1024;
 
 impl Turns {
     pub(crate) fn new(each: usize) -> Self {
@@ -140,20 +140,32 @@ impl Turns {
 
     /// Waits for a turn. It ends when this is dropped.
     pub(crate) async fn take(&self, source: Source) -> Option<OwnedSemaphorePermit> {
-        let turns = {
-            let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-            if of.len() >= REMEMBERED {
-                of.retain(|_, turns| turns.strong_count() > 0);
-            }
-            let known = of.get(&source).and_then(Weak::upgrade);
-            known.unwrap_or_else(|| {
-                let turns = Arc::new(Semaphore::new(self.each));
-                of.insert(source, Arc::downgrade(&turns));
-                turns
-            })
-        };
         // It is never closed.
-        turns.acquire_owned().await.ok()
+        self.turns_of(source).acquire_owned().await.ok()
+    }
+
+    /// A turn, if the source has one now.
+    pub(crate) fn try_take(&self, source: Source) -> Option<OwnedSemaphorePermit> {
+        self.turns_of(source).try_acquire_owned().ok()
+    }
+
+    fn turns_of(&self, source: Source) -> Arc<Semaphore> {
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        if of.len() >= REMEMBERED {
+            of.retain(|_, turns| turns.strong_count() > 0);
+        }
+        let known = of.get(&source).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let turns = Arc::new(Semaphore::new(self.each));
+            of.insert(source, Arc::downgrade(&turns));
+            turns
+        })
+    }
+
+    /// Sources that are remembered.
+    #[cfg(test)]
+    pub(crate) fn sources(&self) -> usize {
+        self.of.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 
@@ -204,7 +216,7 @@ mod tests {
         for n in 0..3000_u32 {
             turns.take(Source::Account(n.to_string())).await;
         }
-        assert!(turns.of.lock().unwrap().len() <= REMEMBERED);
+        assert!(turns.sources() <= REMEMBERED);
     }
 
     #[test]

@@ -1,14 +1,13 @@
 //! What reviews have together, and shares of it: memory, places, turns, and what upstreams may be asked for.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::budget::Budget;
 use crate::error::ApiError;
-use crate::shares::{Share, Shares, Source};
+use crate::shares::{Share, Shares, Source, Turns};
 
 /// Reviews that are answered at the same time; more wait. Each may have 8 MiB.
 const PLACES: usize = 32;
@@ -21,8 +20,6 @@ const TURNS: usize = 8;
 const WAITING: usize = 64;
 /// Those of all users whom one network or account names that are answered at the same time.
 const TURNS_WITHIN: usize = 24;
-/// Users that are remembered before those without a review are forgotten.
-const REMEMBERED: usize = 1024;
 /// For so long a budget of fetches lasts.
 const MINUTE: Duration = Duration::from_secs(60);
 /// All users together may have as much as so many of them.
@@ -34,27 +31,12 @@ pub(crate) struct Rooms {
     pub(super) bytes: Shares,
     senders: Shares,
     places: Semaphore,
-    users: Mutex<HashMap<Source, User>>,
+    /// Of one user those that are answered, and those that are answered or wait; and of one network or account those that
+    /// are answered for all whom it names.
+    answered: Turns,
+    waiting: Turns,
+    within: Turns,
     fetches: Mutex<Fetches>,
-}
-
-/// Those of a user, or of all whom one network or account names.
-#[derive(Clone)]
-struct User {
-    turns: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
-}
-
-impl User {
-    fn new(turns: usize, waiting: usize) -> Self {
-        let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        Self { turns: semaphore(turns), waiting: semaphore(waiting) }
-    }
-
-    /// Whether somebody holds or waits for a permit, or is about to.
-    fn is_in_use(&self) -> bool {
-        Arc::strong_count(&self.turns) > 1 || Arc::strong_count(&self.waiting) > 1
-    }
 }
 
 /// What is left of this minute for those that have proved to be API servers, and for others.
@@ -71,7 +53,7 @@ pub(super) struct TooMany(pub(super) &'static str);
 /// A place at which a review is answered.
 pub(super) struct Place<'a> {
     _waits: OwnedSemaphorePermit,
-    _turns: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
+    _turns: [OwnedSemaphorePermit; 2],
     _place: SemaphorePermit<'a>,
 }
 
@@ -83,7 +65,9 @@ impl Rooms {
             bytes: Shares::new(BYTES),
             senders: Shares::new(IN_ALL),
             places: Semaphore::new(PLACES),
-            users: Mutex::default(),
+            answered: Turns::new(TURNS),
+            waiting: Turns::new(WAITING),
+            within: Turns::new(TURNS_WITHIN),
             fetches: Mutex::new(Fetches { own, begun: Instant::now(), left: of_a_minute(own) }),
         }
     }
@@ -101,27 +85,13 @@ impl Rooms {
     /// # Errors
     /// Too many reviews of the user wait.
     pub(super) async fn place(&self, within: &Source, user: &Source) -> Result<Place<'_>, TooMany> {
-        let within = (within != user).then(|| self.user(within, (TURNS_WITHIN, IN_ALL)));
-        let user = self.user(user, (TURNS, WAITING));
-        let waits = user.waiting.try_acquire_owned();
-        let waits =
-            waits.map_err(|_| TooMany("too much of what this user asks for is waiting; try again"))?;
-        let closed = |_| TooMany("the registry is stopping; try again");
-        let own = user.turns.acquire_owned().await.map_err(closed)?;
-        let shared = match within {
-            Some(within) => Some(within.turns.acquire_owned().await.map_err(closed)?),
-            None => None,
-        };
-        let place = self.places.acquire().await.map_err(closed)?;
-        Ok(Place { _waits: waits, _turns: (own, shared), _place: place })
-    }
-
-    fn user(&self, source: &Source, (turns, waiting): (usize, usize)) -> User {
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        if users.len() >= REMEMBERED {
-            users.retain(|_, user| user.is_in_use());
-        }
-        users.entry(source.clone()).or_insert_with(|| User::new(turns, waiting)).clone()
+        let waits = self.waiting.try_take(user.clone());
+        let waits = waits.ok_or(TooMany("too much of what this user asks for is waiting; try again"))?;
+        let closed = TooMany("the registry is stopping; try again");
+        let own = self.answered.take(user.clone()).await.ok_or(closed)?;
+        let shared = self.within.take(within.clone()).await.ok_or(closed)?;
+        let place = self.places.acquire().await.map_err(|_| closed)?;
+        Ok(Place { _waits: waits, _turns: [own, shared], _place: place })
     }
 
     /// Whether an upstream may be asked for something that is not here, for a user who is one `within` a network or account.
@@ -142,6 +112,7 @@ fn of_a_minute(own: u64) -> [Budget; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shares::REMEMBERED;
 
     fn user(name: &str) -> Source {
         Source::Cluster(name.to_owned())
@@ -176,7 +147,8 @@ mod tests {
         for n in 0..3 * REMEMBERED {
             rooms.place(&server, &user(&n.to_string())).await.unwrap();
         }
-        assert!(rooms.users.lock().unwrap().len() <= REMEMBERED);
+        let remembered = [&rooms.answered, &rooms.waiting, &rooms.within].map(Turns::sources);
+        assert!(remembered.iter().all(|sources| *sources <= REMEMBERED), "{remembered:?}");
     }
 
     /// Whoever knows a path can name as many users as they like.
