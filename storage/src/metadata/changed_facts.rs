@@ -3,7 +3,7 @@
 
 use rreg_oci::{Digest, Tag};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
 use super::digest_column;
 use crate::db::now_ms;
@@ -45,36 +45,18 @@ async fn indexes_changed(
     repository: i64,
     digest: &Digest,
 ) -> Result<(), StorageError> {
-    let rows = sqlx::query(
-        "WITH above(id, form) AS (SELECT p.id, COALESCE(p.config, p.digest) FROM manifests m \
+    let forms = format!(
+        "WITH found(id, form) AS (SELECT p.id, COALESCE(p.config, p.digest) FROM manifests m \
          CROSS JOIN manifest_children mc CROSS JOIN manifests p WHERE m.repository_id = $1 AND m.digest = $2 \
          AND mc.child_id = m.id AND p.id = mc.manifest_id AND EXISTS (SELECT 1 FROM decisions WHERE manifest_id > 0)) \
-         INSERT INTO form_changes (repository_id, form, changes) \
-         SELECT DISTINCT CAST($1 AS BIGINT), form, CAST($3 AS BIGINT) FROM above \
-         WHERE (SELECT COUNT(*) FROM above) > $4 ORDER BY form \
-         ON CONFLICT (repository_id, form) DO UPDATE SET changes = form_changes.changes + 1 RETURNING form",
-    )
-    .bind(repository)
-    .bind(digest.to_string())
-    .bind(now_ms())
-    .bind(AT_ONCE)
-    .fetch_all(&mut *conn)
-    .await?;
-    for row in &rows {
-        note(form_in(repository, row.try_get(0)?));
-    }
-    let rows = sqlx::query(
-        "UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 \
-         WHERE manifest_id IN (SELECT mc.manifest_id FROM manifests m CROSS JOIN manifest_children mc \
-         WHERE m.repository_id = $1 AND m.digest = $2 AND mc.child_id = m.id LIMIT $3) \
-         RETURNING (SELECT m.digest FROM manifests m WHERE m.id = decisions.manifest_id)",
-    )
-    .bind(repository)
-    .bind(digest.to_string())
-    .bind(AT_ONCE)
-    .fetch_all(conn)
-    .await?;
-    note_all(&rows)
+         {COUNT_FORMS}"
+    );
+    count_forms(&mut *conn, forms, (repository, digest), AT_ONCE).await?;
+    let rows = format!(
+        "{MAKE_STALE} WHERE manifest_id IN (SELECT mc.manifest_id FROM manifests m CROSS JOIN manifest_children mc \
+         WHERE m.repository_id = $1 AND m.digest = $2 AND mc.child_id = m.id LIMIT $3) {WHICH}"
+    );
+    make_stale(conn, rows, (repository, digest)).await
 }
 
 /// Counts a change of the forms of a manifest and of what is inside it, where these are more than `from`.
@@ -84,27 +66,13 @@ async fn forms_changed(
     digest: &Digest,
     from: i64,
 ) -> Result<(), StorageError> {
-    // In order, so that two writers of the same forms wait for each other and do not block.
-    let rows = sqlx::query(
-        "WITH RECURSIVE below(id, form) AS (SELECT id, COALESCE(config, digest) FROM manifests \
+    let forms = format!(
+        "WITH RECURSIVE found(id, form) AS (SELECT id, COALESCE(config, digest) FROM manifests \
          WHERE repository_id = $1 AND digest = $2 AND EXISTS (SELECT 1 FROM decisions WHERE manifest_id > 0) \
-         UNION SELECT c.id, COALESCE(c.config, c.digest) FROM below CROSS JOIN manifest_children mc CROSS JOIN manifests c \
-         WHERE mc.manifest_id = below.id AND c.id = mc.child_id) \
-         INSERT INTO form_changes (repository_id, form, changes) \
-         SELECT DISTINCT CAST($1 AS BIGINT), form, CAST($3 AS BIGINT) FROM below \
-         WHERE (SELECT COUNT(*) FROM below) > $4 ORDER BY form \
-         ON CONFLICT (repository_id, form) DO UPDATE SET changes = form_changes.changes + 1 RETURNING form",
-    )
-    .bind(repository)
-    .bind(digest.to_string())
-    .bind(now_ms())
-    .bind(from)
-    .fetch_all(conn)
-    .await?;
-    for row in &rows {
-        note(form_in(repository, row.try_get(0)?));
-    }
-    Ok(())
+         UNION SELECT c.id, COALESCE(c.config, c.digest) FROM found CROSS JOIN manifest_children mc CROSS JOIN manifests c \
+         WHERE mc.manifest_id = found.id AND c.id = mc.child_id) {COUNT_FORMS}"
+    );
+    count_forms(conn, forms, (repository, digest), from).await
 }
 
 /// Makes the rows of a manifest and of the first ones inside it stale.
@@ -113,19 +81,58 @@ async fn rows_changed(
     repository: i64,
     digest: &Digest,
 ) -> Result<(), StorageError> {
-    let rows = sqlx::query(
+    let rows = format!(
         "WITH RECURSIVE below(id) AS (SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2 \
          AND EXISTS (SELECT 1 FROM decisions WHERE manifest_id > 0) \
          UNION SELECT mc.child_id FROM below CROSS JOIN manifest_children mc WHERE mc.manifest_id = below.id) \
-         UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 \
-         WHERE manifest_id IN (SELECT id FROM below LIMIT $3) \
-         RETURNING (SELECT m.digest FROM manifests m WHERE m.id = decisions.manifest_id)",
-    )
-    .bind(repository)
-    .bind(digest.to_string())
-    .bind(AT_ONCE)
-    .fetch_all(conn)
-    .await?;
+         {MAKE_STALE} WHERE manifest_id IN (SELECT id FROM below LIMIT $3) {WHICH}"
+    );
+    make_stale(conn, rows, (repository, digest)).await
+}
+
+/// Counts a change of each form that was `found`, where these are more than `$4`. In order, so that two writers of the same
+/// forms wait for each other and do not block.
+const COUNT_FORMS: &str = "INSERT INTO form_changes (repository_id, form, changes) \
+     SELECT DISTINCT CAST($1 AS BIGINT), form, CAST($3 AS BIGINT) FROM found \
+     WHERE (SELECT COUNT(*) FROM found) > $4 ORDER BY form \
+     ON CONFLICT (repository_id, form) DO UPDATE SET changes = form_changes.changes + 1 RETURNING form";
+
+/// Empties the revision of rows, and says which.
+const MAKE_STALE: &str = "UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0";
+const WHICH: &str = "RETURNING (SELECT m.digest FROM manifests m WHERE m.id = decisions.manifest_id)";
+
+/// Runs a statement that ends with [`COUNT_FORMS`].
+async fn count_forms(
+    conn: &mut AnyConnection,
+    statement: String,
+    (repository, digest): (i64, &Digest),
+    from: i64,
+) -> Result<(), StorageError> {
+    let rows = sqlx::query(AssertSqlSafe(statement))
+        .bind(repository)
+        .bind(digest.to_string())
+        .bind(now_ms())
+        .bind(from)
+        .fetch_all(conn)
+        .await?;
+    for row in &rows {
+        note(form_in(repository, row.try_get(0)?));
+    }
+    Ok(())
+}
+
+/// Runs a statement with [`MAKE_STALE`] and [`WHICH`] for [`AT_ONCE`] rows.
+async fn make_stale(
+    conn: &mut AnyConnection,
+    statement: String,
+    (repository, digest): (i64, &Digest),
+) -> Result<(), StorageError> {
+    let rows = sqlx::query(AssertSqlSafe(statement))
+        .bind(repository)
+        .bind(digest.to_string())
+        .bind(AT_ONCE)
+        .fetch_all(conn)
+        .await?;
     note_all(&rows)
 }
 
@@ -149,13 +156,8 @@ pub(super) async fn form_left(
 
 /// A part of an index has come that was missing when it was looked at.
 pub(super) async fn manifest_changed(conn: &mut AnyConnection, manifest: i64) -> Result<(), StorageError> {
-    let rows = sqlx::query(
-        "UPDATE decisions SET revision = '', changes = changes + 1, leased_until = 0 WHERE manifest_id = $1 \
-         RETURNING (SELECT m.digest FROM manifests m WHERE m.id = decisions.manifest_id)",
-    )
-    .bind(manifest)
-    .fetch_all(conn)
-    .await?;
+    let statement = format!("{MAKE_STALE} WHERE manifest_id = $1 {WHICH}");
+    let rows = sqlx::query(AssertSqlSafe(statement)).bind(manifest).fetch_all(conn).await?;
     note_all(&rows)
 }
 

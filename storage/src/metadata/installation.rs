@@ -104,7 +104,10 @@ impl MetadataStore {
     }
 
     /// Up to `limit` objects that blobs are in.
-    pub(crate) async fn some_objects(&self, limit: usize) -> Result<Vec<Segment>, StorageError> {
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn some_objects(&self, limit: usize) -> Result<Vec<Segment>, StorageError> {
         let rows = sqlx::query("SELECT object_key, size FROM blob_segments ORDER BY blob_id DESC LIMIT $1")
             .bind(to_sql(limit as u64))
             .fetch_all(&mut *self.db.read().await?)
