@@ -27,6 +27,14 @@ fn sweep(registry: &Registry) {
     assert_eq!(code, 0, "{report}");
 }
 
+/// What the store has and the database does not comes back: one manifest, the image `v1`.
+async fn assert_merged(registry: &mut Registry, repository: &str, image: &Image) {
+    let (rebuilt, code) = registry.rreg_json(&["fsck", "--rebuild", "--merge", "--deep"]);
+    assert_eq!((code, &rebuilt["manifests"]), (0, &1.into()), "{rebuilt}");
+    registry.resume();
+    registry.api().assert_image(repository, image, Some("v1")).await;
+}
+
 /// The database comes from a backup, the store has what was pushed since: nothing of that is taken for rubbish.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_database_takes_nothing_newer_away() {
@@ -43,10 +51,7 @@ async fn an_old_database_takes_nothing_newer_away() {
     let (found, _) = registry.rreg_json(&RECLAIM);
     assert_eq!(found["kept"], 1, "{found}");
     sweep(&registry);
-    let (rebuilt, code) = registry.rreg_json(&["fsck", "--rebuild", "--merge", "--deep"]);
-    assert_eq!((code, &rebuilt["manifests"]), (0, &1.into()), "{rebuilt}");
-    registry.resume();
-    registry.api().assert_image(&repository, &image, Some("v1")).await;
+    assert_merged(&mut registry, &repository, &image).await;
     assert_eq!(status(&registry, &format!("/v2/{repository}/blobs/{}", orphan.digest)).await.0, 404);
 }
 
@@ -139,10 +144,7 @@ async fn a_damaged_record_keeps_what_it_may_name() {
         }
     }
     fs::write(&record, text).unwrap();
-    let (rebuilt, code) = registry.rreg_json(&["fsck", "--rebuild", "--merge", "--deep"]);
-    assert_eq!((code, &rebuilt["manifests"]), (0, &1.into()), "{rebuilt}");
-    registry.resume();
-    registry.api().assert_image(&repository, &image, Some("v1")).await;
+    assert_merged(&mut registry, &repository, &image).await;
 }
 
 /// The same of a record that the store does not give, or says once or twice that it does not have.
@@ -166,10 +168,7 @@ async fn a_record_that_is_not_given_keeps_what_it_may_name() {
     }
     let (found, _) = registry.rreg_json(&RECLAIM);
     assert_eq!((&found["kept"], &found["unreclaimed"]), (&1.into(), &serde_json::Value::Null), "{found}");
-    let (rebuilt, code) = registry.rreg_json(&["fsck", "--rebuild", "--merge", "--deep"]);
-    assert_eq!((code, &rebuilt["manifests"]), (0, &1.into()), "{rebuilt}");
-    registry.resume();
-    registry.api().assert_image(&repository, &image, Some("v1")).await;
+    assert_merged(&mut registry, &repository, &image).await;
 }
 
 /// Records that no manifest has are named, and deleted where it is sure that nobody wants them.

@@ -79,7 +79,7 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Work {
     of: Arc<InWork>,
-    beside: Option<Share>,
+    _beside: Option<Share>,
 }
 
 impl Crowd {
@@ -172,13 +172,12 @@ impl Place {
     /// The connection has others in work, and the client's network no place for more.
     pub(super) fn work(&self, client: IpAddr) -> Result<Work, Refused> {
         let is_first = self.in_work.requests.fetch_add(1, Ordering::Relaxed) == 0;
-        // Counted from here on, whatever comes of it.
-        let work = Work { of: Arc::clone(&self.in_work), beside: None };
-        if is_first {
-            return Ok(work);
-        }
-        let share = self.of.beside.take(Source::of_address(Some(client)))?;
-        Ok(work.with(share))
+        let take = || self.of.beside.take(Source::of_address(Some(client)));
+        let beside = if is_first { Ok(None) } else { take().map(Some) };
+        let beside = beside.inspect_err(|_| {
+            self.in_work.requests.fetch_sub(1, Ordering::Relaxed);
+        })?;
+        Ok(Work { of: Arc::clone(&self.in_work), _beside: beside })
     }
 }
 
@@ -192,16 +191,10 @@ impl Drop for Work {
     fn drop(&mut self) {
         self.of.ended();
         self.of.requests.fetch_sub(1, Ordering::Relaxed);
-        drop(self.beside.take());
     }
 }
 
 impl Work {
-    fn with(mut self, share: Share) -> Self {
-        self.beside = Some(share);
-        self
-    }
-
     /// It goes on for as long as the answer's body is sent.
     pub(super) fn until_sent(self, response: Response) -> Response {
         if is_small(&response) { response } else { response.map(|body| holding(body, self)) }
