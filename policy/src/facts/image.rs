@@ -20,7 +20,7 @@ pub struct ImageFacts {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unknown: bool,
     /// Why what follows is not whole: images of an index that were not looked at. Rules on the image answer `error`
-    /// then. What was attached to it has its own list, [`Facts::incomplete`]: a stranger may attach.
+    /// then. What was attached to it has its own list, [`super::Facts::incomplete`]: a stranger may attach.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub incomplete: Vec<String>,
     /// What of it nobody can read, or is more than is looked at: whoever made it chose that, and it stays so. Rules on the
