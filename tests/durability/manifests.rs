@@ -97,18 +97,20 @@ impl<T: Target> Client<T> {
         match answer {
             Ok(()) => {
                 assert!(all_there, "{name} was taken although a blob of it is missing");
-                manifest.blobs.iter().for_each(|b| {
-                    self.repository.blobs.insert(*b, Presence::Yes);
-                });
-                for child in &manifest.children {
-                    if let Some(child) = self.repository.manifests.get_mut(child) {
-                        child.presence = Presence::Yes;
+                self.repository.held_anew(&name, |repository| {
+                    manifest.blobs.iter().for_each(|b| {
+                        repository.blobs.insert(*b, Presence::Yes);
+                    });
+                    for child in &manifest.children {
+                        if let Some(child) = repository.manifests.get_mut(child) {
+                            child.presence = Presence::Yes;
+                        }
                     }
-                }
-                self.repository
-                    .manifests
-                    .insert(name.clone(), ManifestState { presence: Presence::Yes, ..manifest });
-                tags.iter().for_each(|tag| self.repository.set_tag(tag, Some(name.clone())));
+                    repository
+                        .manifests
+                        .insert(name.clone(), ManifestState { presence: Presence::Yes, ..manifest.clone() });
+                    tags.iter().for_each(|tag| repository.set_tag(tag, Some(name.clone())));
+                });
             }
             Err(Fail::Lost) => {
                 let before = self.repository.manifests.get(&name).map_or(Presence::No, |m| m.presence);
@@ -160,9 +162,11 @@ impl<T: Target> Client<T> {
             Err(Fail::Lost) => before.or_no(),
             Err(fail) => self.unexpected("manifest delete", fail),
         };
-        if let Some(manifest) = self.repository.manifests.get_mut(&name) {
-            manifest.presence = after;
-        }
+        self.repository.held_anew(&name, |repository| {
+            if let Some(manifest) = repository.manifests.get_mut(&name) {
+                manifest.presence = after;
+            }
+        });
         let tagged: Vec<String> = self.repository.tags.keys().cloned().collect();
         for tag in tagged {
             let mut values = self.repository.tag(&tag);

@@ -138,6 +138,22 @@ impl Repository {
             || self.child_in_use(digest) == Presence::Yes
     }
 
+    /// Enters that the manifest `there` is there, by `change`. What says something about it and was not held until
+    /// now may have gone before: that its subject is there again does not bring it back.
+    pub(super) fn held_anew(&mut self, there: &str, change: impl FnOnce(&mut Self)) {
+        let unsure = |(digest, state): (&String, &ManifestState)| {
+            let said = state.presence == Presence::Yes && state.subject.is_some() && digest != there;
+            (said && self.manifest(digest) == Presence::Maybe).then(|| digest.clone())
+        };
+        let unsure: Vec<String> = self.manifests.iter().filter_map(unsure).collect();
+        change(self);
+        for digest in unsure {
+            if self.manifest(&digest) == Presence::Yes && self.child_in_use(&digest) != Presence::Yes {
+                self.manifests.entry(digest).and_modify(|state| state.presence = Presence::Maybe);
+            }
+        }
+    }
+
     /// Whether a manifest that is there needs the blob.
     pub(super) fn blob_in_use(&self, content: usize) -> Presence {
         self.strongest(|m| m.blobs.contains(&content))
