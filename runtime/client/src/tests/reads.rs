@@ -168,7 +168,8 @@ fn page_of(page: usize, count: usize, length: usize) -> String {
 #[tokio::test]
 async fn a_list_without_end_is_an_error_and_not_its_beginning() {
     // Many pages of long names; a page of short ones; names that are no names.
-    let cases: [(_, fn(usize) -> String); 3] = [
+    type Page = fn(usize) -> String;
+    let cases: [(&str, Page); 3] = [
         ("larger than", |n| page_of(n, 40_000, 128)),
         ("more than 1000000 entries", |n| page_of(n, 400_000, 7)),
         ("more than 1000000 entries", |_| format!("{{\"tags\":[{}\"\"]}}", "\"\",".repeat(1_500_000))),
