@@ -18,6 +18,7 @@ on_each_backend!(no_statement_walks_a_table_that_grows);
 const SMALL: &[&str] = &[
     "bootstrap",
     "policies",
+    "policy_history",
     "policies_version",
     "signing_keys",
     "tag_rules",

@@ -194,7 +194,8 @@ impl From<TransferError> for Failure {
             TransferError::Interrupted(_) => Self::new(Exit::Input, error.to_string()),
             TransferError::Manifest { .. }
             | TransferError::NoPlatform { .. }
-            | TransferError::TooManyManifests { .. } => Self::new(Exit::Refused, error.to_string()),
+            | TransferError::TooManyManifests { .. }
+            | TransferError::TooMuch { .. } => Self::new(Exit::Refused, error.to_string()),
         }
     }
 }

@@ -323,7 +323,9 @@ impl From<StorageError> for ApiError {
                     .with_detail(json!({"digest": digest, "stated": stated, "stored": stored}))
             }
             StorageError::LengthMismatch { .. } => answer(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid),
-            StorageError::TooLarge { .. } => answer(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid),
+            StorageError::TooLarge { .. } | StorageError::TooManyPieces { .. } => {
+                answer(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid)
+            }
             StorageError::Body(_) => answer(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid),
             // Not 5xx: pushing the content again heals it, and a client pushes what it is told is unknown.
             StorageError::Damaged { digest, .. } => answer(StatusCode::NOT_FOUND, ErrorCode::BlobUnknown)

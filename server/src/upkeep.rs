@@ -1,4 +1,4 @@
-//! What a server does besides answering: keeps the trail to its age, reads again what is quarantined, ends what is slow
+//! What a server does besides answering: keeps the trail and the history of policies to their ages, reads again what is quarantined, ends what is slow
 //! when the server stops.
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use rreg_storage::Storage;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Stopping;
-use crate::config::Config;
+use crate::config::{Config, Policy};
 
 /// Begins all of it.
 pub(crate) fn begin(config: &Config, storage: &Storage, stopping: &Stopping) {
@@ -15,6 +15,7 @@ pub(crate) fn begin(config: &Config, storage: &Storage, stopping: &Stopping) {
     tokio::spawn(rreg_gc::run(storage.clone(), config.reclaim_schedule(), shutdown.clone()));
     tokio::spawn(heal(storage.clone(), shutdown.clone()));
     tokio::spawn(end_slow_uploads(stopping.clone(), config.server.shutdown_timeout.0 / 3));
+    tokio::spawn(forget_policies(storage.clone(), config.policy.clone(), shutdown.clone()));
     if !config.auth.audit_keep.0.is_zero() {
         tokio::spawn(forget_audit(storage.clone(), config.auth.audit_keep.0, shutdown.clone()));
     }
@@ -76,6 +77,19 @@ async fn forget_audit(storage: Storage, keep: Duration, shutdown: CancellationTo
                     break;
                 }
             }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = tokio::time::sleep(FORGET) => {}
+        }
+    }
+}
+
+/// Keeps earlier texts of policies to their number and age.
+async fn forget_policies(storage: Storage, policy: Policy, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        if let Err(error) = storage.metadata().forget_policy_history(policy.history()).await {
+            tracing::warn!(%error, "earlier texts of policies could not be deleted");
         }
         tokio::select! {
             () = shutdown.cancelled() => {}

@@ -89,6 +89,17 @@ pub enum StorageError {
         /// What is allowed.
         limit: u64,
     },
+    /// An upload came in too many small chunks. It can be ended with what is missing, in one request.
+    #[error(
+        "the upload has come in {pieces} pieces, which is too many for its size: send chunks of at least {least} bytes, \
+         or the rest in one request"
+    )]
+    TooManyPieces {
+        /// How many there are.
+        pieces: u64,
+        /// How many bytes each should have.
+        least: u64,
+    },
     /// The client's body ended early or stalled. What arrived is kept in the session.
     #[error("the request body ended early: {0}")]
     Body(String),

@@ -38,12 +38,12 @@ pub use error::StorageError;
 pub use extra_records::ListedRecord;
 pub use fact_epochs::FactsEpoch;
 pub use metadata::{
-    AuditEvent, BlobContent, BlobRecord, CatalogPage, Content, Evicted, FailedSbom, FillLease, Holder,
-    Membership, MetadataStore, NewBlob, NewCredential, NewDecision, NewManifest, PolicyTexts, Presence,
-    Principal, Referrer, ReferrerPage, Restored, Review, ReviewKind, SbomJob, Segment, Settled, SettledBlobs,
-    Stored, StoredDecision, StoredKey, StoredManifest, StoredPolicy, StoredTrust, StoredVerification,
-    TagChange, TagPage, TakenManifest, TextChange, Undecided, UploadProgress, UploadSession, Verdict,
-    expiry_in,
+    AuditEvent, BlobContent, BlobRecord, CatalogPage, Content, Evicted, FailedSbom, FillLease, HistoryLimits,
+    Holder, Membership, MetadataStore, NewBlob, NewCredential, NewDecision, NewManifest, PolicyTexts,
+    Presence, Principal, Referrer, ReferrerPage, Restored, Review, ReviewKind, SbomJob, Segment, Settled,
+    SettledBlobs, Stored, StoredDecision, StoredKey, StoredManifest, StoredPolicy, StoredTrust,
+    StoredVerification, TagChange, TagPage, TakenManifest, TextChange, Undecided, UploadProgress,
+    UploadSession, Verdict, expiry_in,
 };
 pub use records::{RecordedBlob, RecordedContent, RecordedManifest, RecordedTag, RecordsPage};
 pub use tag_rules::{TagRule, TagRules};

@@ -15,6 +15,14 @@ use crate::blob::{Written, WrittenContent};
 use crate::error::StorageError;
 use crate::metadata::{AuditEvent, BlobContent, BlobRecord, NewBlob, Segment, UploadProgress, UploadSession};
 
+/// Chunks are gathered in the session's row until they have so many bytes (or as many as a small blob may have there):
+/// before that they are no object of their own.
+const GATHERED: usize = 32 << 10;
+/// Objects that one upload may have whatever it has in bytes,
+const FREE_PIECES: u64 = 10_000;
+/// and how many bytes each further one must stand for.
+const PIECE: u64 = 256 << 10;
+
 /// What a request says about the length of its body.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ChunkHeaders {
@@ -58,13 +66,23 @@ struct Received {
     broken: Option<String>,
 }
 
+/// Refuses a chunk of an upload in which too many small ones came: each has a row, an object, and a request of every
+/// reader of the blob.
+fn check_pieces(pieces: u64, size: u64) -> Result<(), StorageError> {
+    match pieces.saturating_sub(FREE_PIECES) > size / PIECE {
+        true => Err(StorageError::TooManyPieces { pieces, least: PIECE }),
+        false => Ok(()),
+    }
+}
+
 impl Storage {
     /// Adds the body to an open session and returns how many bytes it has now. If the body ends early, what
     /// arrived is kept and the error returned.
     ///
     /// # Errors
     /// [`StorageError::UnknownUpload`], [`StorageError::OffsetMismatch`] for a chunk out of order (416),
-    /// [`StorageError::LengthMismatch`], [`StorageError::TooLarge`], [`StorageError::Body`], or a failure.
+    /// [`StorageError::LengthMismatch`], [`StorageError::TooLarge`], [`StorageError::TooManyPieces`],
+    /// [`StorageError::Body`], or a failure.
     pub async fn append<B, E>(
         &self,
         repository: &RepositoryName,
@@ -78,7 +96,9 @@ impl Storage {
     {
         let session = self.metadata.upload(repository, id).await?;
         headers.check_begin(&session)?;
-        let received = self.receive(&session, session.hasher.clone(), body).await?;
+        check_pieces(session.segments.len() as u64, session.size)?;
+        let keep = self.options.inline_max.max(GATHERED);
+        let received = self.receive(&session, session.hasher.clone(), keep, body).await?;
         if received.bytes > 0 {
             let (segment, tail) = match received.written.content {
                 WrittenContent::Object(segment) => (Some(segment), Bytes::new()),
@@ -123,7 +143,8 @@ impl Storage {
         let session = self.metadata.upload(repository, id).await?;
         headers.check_begin(&session)?;
         let hasher = self.hasher_for(&session, digest.algorithm()).await?;
-        let received = self.receive(&session, hasher, body).await?;
+        let keep = if session.segments.is_empty() { self.options.inline_max } else { 0 };
+        let received = self.receive(&session, hasher, keep, body).await?;
         self.finish((repository, digest), headers, received, Some(&session), audit).await
     }
 
@@ -146,14 +167,16 @@ impl Storage {
     {
         let hasher = Hasher::new(digest.algorithm());
         let nothing = UploadSession::new(UploadId::random(), repository.clone(), hasher);
-        let received = self.receive(&nothing, nothing.hasher.clone(), body).await?;
+        let received = self.receive(&nothing, nothing.hasher.clone(), self.options.inline_max, body).await?;
         self.finish((repository, digest), headers, received, None, audit).await
     }
 
+    /// Takes a body. With what the session has gathered before it, up to `keep` bytes come back as they are.
     async fn receive<B, E>(
         &self,
         session: &UploadSession,
         hasher: Hasher,
+        keep: usize,
         mut body: B,
     ) -> Result<Received, StorageError>
     where
@@ -177,7 +200,6 @@ impl Storage {
                 }
             }
         }
-        let keep = if session.segments.is_empty() { self.options.inline_max } else { 0 };
         let written = writer.finish(keep).await?;
         Ok(Received { written, bytes, broken })
     }
@@ -344,5 +366,21 @@ impl Storage {
     /// [`StorageError::Damaged`] if they are not, or a failure.
     pub async fn check(&self, record: &Arc<BlobRecord>) -> Result<(), StorageError> {
         crate::BlobReader::check(&self.blobs, record.clone(), self.damage.clone()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_small_chunks_end_and_any_number_of_large_ones_goes_on() {
+        let small = GATHERED as u64 + 1;
+        assert!(check_pieces(FREE_PIECES, FREE_PIECES * small).is_ok());
+        let refused = (FREE_PIECES..).find(|pieces| check_pieces(*pieces, pieces * small).is_err());
+        assert!(refused.is_some_and(|pieces| pieces < 12_000), "{refused:?}");
+        for pieces in [1, 20_000, 1_000_000] {
+            assert!(check_pieces(pieces, pieces * PIECE).is_ok(), "{pieces}");
+        }
     }
 }

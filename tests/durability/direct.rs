@@ -34,7 +34,8 @@ impl From<StorageError> for Fail {
             StorageError::OffsetMismatch { .. } => Self::Refused(416),
             StorageError::DigestMismatch { .. }
             | StorageError::LengthMismatch { .. }
-            | StorageError::TooLarge { .. } => Self::Refused(400),
+            | StorageError::TooLarge { .. }
+            | StorageError::TooManyPieces { .. } => Self::Refused(400),
             // Nothing in these tests damages what is stored.
             StorageError::DamagedManifest { .. } | StorageError::Corrupt(_) | StorageError::HashState(_) => {
                 panic!("{error}")

@@ -26,6 +26,7 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod chunks;
 mod client;
 mod copies;
 mod damage;

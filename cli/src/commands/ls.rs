@@ -12,10 +12,12 @@ use crate::connect::Connect;
 use crate::exit::{Exit, Failure};
 use crate::named::{Host, ImageName};
 use crate::output::Output;
-use crate::text::{NAME, paint, plain, size};
+use crate::text::{BAD, NAME, paint, plain, size};
 
 /// Deepest level of referrers shown.
 const MAX_LEVEL: usize = 8;
+/// Most referrers shown, all levels together: each is asked for its own.
+const MAX_SHOWN: usize = 2_000;
 
 #[derive(Args, Debug)]
 pub(crate) struct Ls {
@@ -73,6 +75,8 @@ struct Referrers {
     image: String,
     digest: Digest,
     referrers: Vec<Tree>,
+    /// What is not shown, and why.
+    incomplete: Vec<String>,
 }
 
 impl Ls {
@@ -134,31 +138,58 @@ impl Ls {
     async fn referrers(&self, output: &Output, image: &ImageName) -> Result<Exit, Failure> {
         let client = self.connect.client(&image.host)?;
         let digest = client.resolve(&image.repository, &image.reference()).await?.digest;
-        let referrers = tree(&client, &image.repository, digest, 0).await?;
-        let value = Referrers { image: image.to_string(), digest, referrers };
+        let mut walk = Walk {
+            client: &client,
+            repository: &image.repository,
+            left: MAX_SHOWN,
+            incomplete: Vec::new(),
+            is_full: false,
+        };
+        let referrers = walk.tree(digest, 0).await?;
+        let value = Referrers { image: image.to_string(), digest, referrers, incomplete: walk.incomplete };
         output.result(&value, || {
             let mut text = format!("{} {}\n", paint(NAME, value.digest), value.image);
             draw(&value.referrers, "", &mut text);
+            for line in &value.incomplete {
+                text.push_str(&format!("\n{} {}\n", paint(BAD, "not shown:"), plain(line)));
+            }
             text
         })
     }
 }
 
-async fn tree(
-    client: &RegistryClient,
-    repository: &RepositoryName,
-    subject: Digest,
-    level: usize,
-) -> Result<Vec<Tree>, Failure> {
-    let mut found = Vec::new();
-    if level >= MAX_LEVEL {
-        return Ok(found);
+/// Looks at referrers and at what refers to them.
+struct Walk<'a> {
+    client: &'a RegistryClient,
+    repository: &'a RepositoryName,
+    /// Referrers that may still be shown.
+    left: usize,
+    incomplete: Vec<String>,
+    /// Whether it was said that there are too many.
+    is_full: bool,
+}
+
+impl Walk<'_> {
+    async fn tree(&mut self, subject: Digest, level: usize) -> Result<Vec<Tree>, Failure> {
+        let mut found = Vec::new();
+        for descriptor in self.client.referrers(self.repository, &subject, None).await? {
+            if self.left == 0 {
+                if !std::mem::replace(&mut self.is_full, true) {
+                    self.incomplete.push(format!("only {MAX_SHOWN} referrers are shown; there are more"));
+                }
+                return Ok(found);
+            }
+            self.left -= 1;
+            if level >= MAX_LEVEL {
+                let why = format!("{}: only {MAX_LEVEL} levels are shown", descriptor.digest);
+                self.incomplete.push(why);
+                continue;
+            }
+            let referrers = Box::pin(self.tree(descriptor.digest, level + 1)).await?;
+            found.push(Tree { descriptor, referrers });
+        }
+        Ok(found)
     }
-    for descriptor in client.referrers(repository, &subject, None).await? {
-        let referrers = Box::pin(tree(client, repository, descriptor.digest, level + 1)).await?;
-        found.push(Tree { descriptor, referrers });
-    }
-    Ok(found)
 }
 
 fn draw(trees: &[Tree], indent: &str, text: &mut String) {

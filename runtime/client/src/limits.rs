@@ -17,6 +17,10 @@ pub struct Limits {
     pub pages: usize,
     /// Longest list, all its pages together, in bytes.
     pub list: u64,
+    /// Longest list of referrers, all its pages together, in bytes.
+    pub referrers: u64,
+    /// Longest answer of rreg's own API, in bytes: what would change for a hundred thousand images.
+    pub own: u64,
     /// Longest silence while a request or a download runs.
     pub idle: Duration,
     /// Fewest bytes a second of a download, over the length of `idle`; 0 for any.
@@ -33,7 +37,9 @@ impl Default for Limits {
             error: 64 << 10,
             page: 16 << 20,
             pages: 10_000,
-            list: 1 << 30,
+            list: 64 << 20,
+            referrers: 16 << 20,
+            own: 256 << 20,
             idle: Duration::from_secs(60),
             min_rate: 0,
             upload_idle: Duration::from_secs(300),

@@ -1,13 +1,17 @@
 //! Lists in pages: tags and repositories.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::marker::PhantomData;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::LINK;
 use reqwest::{Response, Url};
 use rreg_oci::{Operation, Page, RepositoryName};
-use serde::Deserialize;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::error::{ClientError, ErrorKind};
 use super::transport::Request;
@@ -15,6 +19,8 @@ use super::{RegistryClient, endpoint};
 
 /// Entries asked for in one page. Registries may give fewer.
 const PAGE: u64 = 1000;
+/// Most names in one list: short ones take many times their bytes in memory.
+const MAX_NAMES: usize = 1_000_000;
 
 /// One page and where the next one is.
 pub(crate) struct PageOf<T> {
@@ -34,8 +40,38 @@ pub(crate) enum Next {
 #[derive(Deserialize)]
 struct Names {
     /// `null` is none. An answer without the field is no list.
-    #[serde(alias = "repositories", alias = "tags", deserialize_with = "Option::deserialize")]
-    names: Option<Vec<String>>,
+    #[serde(alias = "repositories", alias = "tags", deserialize_with = "few::<_, _, MAX_NAMES>")]
+    names: Vec<String>,
+}
+
+/// A list of at most `MAX` entries, of which no more than those are read. `null` is none.
+pub(crate) fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>, const MAX: usize>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    struct Few<T, const MAX: usize>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Few<T, MAX> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {MAX} entries, or null")
+        }
+
+        fn visit_unit<E>(self) -> Result<Vec<T>, E> {
+            Ok(Vec::new())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Vec<T>, A::Error> {
+            let mut all = Vec::new();
+            while let Some(entry) = entries.next_element()? {
+                if all.len() == MAX {
+                    return Err(A::Error::custom(format!("it has more than {MAX} entries")));
+                }
+                all.push(entry);
+            }
+            Ok(all)
+        }
+    }
+    deserializer.deserialize_any(Few::<T, MAX>(PhantomData))
 }
 
 impl RegistryClient {
@@ -57,6 +93,8 @@ impl RegistryClient {
     }
 
     async fn names(&self, operation: Operation) -> Result<Vec<String>, ClientError> {
+        // Of what was seen only hashes are kept, under keys that no registry knows: of 128 bits no two are the same.
+        let (first, second) = (RandomState::new(), RandomState::new());
         let (mut names, mut seen) = (Vec::new(), HashSet::new());
         let mut next = Some(self.request(operation)?);
         let (mut pages, mut left) = (0, self.0.limits.list);
@@ -64,9 +102,11 @@ impl RegistryClient {
         while let Some(request) = next {
             self.count_page(&request, &mut pages)?;
             let page = self.page::<Names>(&request, &mut left).await?;
-            let found = page.body.names.unwrap_or_default();
+            let found = page.body.names;
             let (before, is_empty, is_full) = (names.len(), found.is_empty(), found.len() as u64 == PAGE);
-            names.extend(found.into_iter().filter(|name| seen.insert(name.clone())));
+            let is_new = |name: &String| seen.insert((first.hash_one(name), second.hash_one(name)));
+            names.extend(found.into_iter().filter(is_new));
+            self.count_entries(&request, names.len(), MAX_NAMES)?;
             let has_more = names.len() > before;
             // Some registries name the wrong page, others none though they gave no more than they were asked for.
             let goes_on = match page.next {
@@ -101,6 +141,20 @@ impl RegistryClient {
         *pages += 1;
         if *pages > self.0.limits.pages {
             let why = format!("the list does not end after {} pages", self.0.limits.pages);
+            return Err(self.error(&request.operation, ErrorKind::Protocol(why)));
+        }
+        Ok(())
+    }
+
+    /// Fails once a list has more entries than allowed: the beginning of a list is not the list.
+    pub(crate) fn count_entries(
+        &self,
+        request: &Request,
+        entries: usize,
+        most: usize,
+    ) -> Result<(), ClientError> {
+        if entries > most {
+            let why = format!("the list has more than {most} entries");
             return Err(self.error(&request.operation, ErrorKind::Protocol(why)));
         }
         Ok(())

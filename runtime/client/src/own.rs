@@ -7,9 +7,6 @@ use rreg_oci::Operation;
 use super::RegistryClient;
 use super::error::ClientError;
 
-/// Longest answer, in bytes: what would change for a hundred thousand images.
-const MAX_ANSWER: u64 = 256 << 20;
-
 impl RegistryClient {
     /// Sends a request of rreg's own API, with a document of a media type where there is one, and gives the answer.
     ///
@@ -27,7 +24,6 @@ impl RegistryClient {
         }
         let response = self.send(&request).await?;
         let response = self.expect(&request, response, &[200, 201, 202, 204]).await?;
-        let limit = self.0.limits.list.min(MAX_ANSWER);
-        self.read(&request.operation, response, limit, "answer").await
+        self.read(&request.operation, response, self.0.limits.own, "answer").await
     }
 }

@@ -4,12 +4,15 @@ use std::collections::HashSet;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use rreg_oci::{Descriptor, Digest, Operation, Page, Reference, RepositoryName, Tag, media_type};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::RegistryClient;
 use super::error::{ClientError, ErrorKind};
-use super::lists::Next;
+use super::lists::{Next, few};
 use super::manifests::FetchedManifest;
+
+/// Most referrers in one list.
+const MAX_REFERRERS: usize = 50_000;
 
 /// The part of an image index that lists.
 #[derive(Serialize, Deserialize)]
@@ -20,12 +23,8 @@ struct Index {
     #[serde(default = "index_type")]
     media_type: String,
     /// `null` is none. An answer without the field is no list.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "few::<_, _, MAX_REFERRERS>")]
     manifests: Vec<Descriptor>,
-}
-
-fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Descriptor>, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 fn schema_version() -> u32 {
@@ -110,7 +109,7 @@ impl RegistryClient {
         };
         let mut found = Vec::new();
         let mut next = Some(self.request(operation)?.header(ACCEPT, media_type::OCI_INDEX));
-        let (mut pages, mut left) = (0, self.0.limits.list);
+        let (mut pages, mut left) = (0, self.0.limits.referrers);
         while let Some(request) = next {
             self.count_page(&request, &mut pages)?;
             let response = self.send(&request).await?;
@@ -128,6 +127,7 @@ impl RegistryClient {
             let bytes = self.read_page(&request, response, &mut left).await?;
             let page = self.parse_page::<Index>(&request, &headers, &bytes)?;
             found.extend(page.body.manifests);
+            self.count_entries(&request, found.len(), MAX_REFERRERS)?;
             next = match page.next {
                 Next::None => None,
                 Next::Page(next) => Some(*next),

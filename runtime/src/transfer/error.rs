@@ -39,6 +39,14 @@ pub enum TransferError {
         /// The limit.
         limit: usize,
     },
+    /// More than is held in memory.
+    #[error(
+        "the manifests of the image and the lists of what refers to it have more than {limit} bytes together"
+    )]
+    TooMuch {
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// A task was broken off.
     #[error("the work was broken off: {0}")]
     Interrupted(String),

@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rreg_oci::{Descriptor, Digest, Manifest, Tag};
@@ -13,6 +14,10 @@ use crate::client::{ErrorClass, FetchedManifest};
 
 /// Most manifests in one transfer, children and referrers together.
 const MAX_MANIFESTS: usize = 20_000;
+/// Most bytes of all of them together, and of what lists say of referrers.
+const MAX_BYTES: u64 = 256 << 20;
+/// What an entry of a list of referrers counts for beside its annotations, in bytes.
+const ENTRY: u64 = 256;
 
 /// A manifest with what it asks for.
 pub(super) struct Node {
@@ -125,6 +130,7 @@ pub(super) async fn plan(transfer: &Transfer, root: FetchedManifest) -> Result<P
     let descriptor = root.descriptor.clone();
     let mut level = vec![Wanted { descriptor, fetched: Some(root), referrer: false, listed: false }];
     let (mut depth, mut looked_at) = (0, 0);
+    let held = AtomicU64::new(0);
     while !level.is_empty() {
         depth += 1;
         looked_at += level.len();
@@ -132,7 +138,7 @@ pub(super) async fn plan(transfer: &Transfer, root: FetchedManifest) -> Result<P
             return Err(TransferError::TooManyManifests { limit: MAX_MANIFESTS });
         }
         let found: Vec<Result<Found, Digest>> =
-            stream::iter(level.into_iter().map(|wanted| look(transfer, wanted)))
+            stream::iter(level.into_iter().map(|wanted| look(transfer, wanted, &held)))
                 .buffered(transfer.jobs.max(1))
                 .try_collect()
                 .await?;
@@ -198,7 +204,11 @@ impl Walk {
 }
 
 /// The manifest and what is about it, or the digest of one that a list names and that is not there.
-async fn look(transfer: &Transfer, wanted: Wanted) -> Result<Result<Found, Digest>, TransferError> {
+async fn look(
+    transfer: &Transfer,
+    wanted: Wanted,
+    held: &AtomicU64,
+) -> Result<Result<Found, Digest>, TransferError> {
     let Wanted { descriptor, fetched, referrer, listed } = wanted;
     let manifest = match fetched {
         Some(manifest) => manifest,
@@ -212,6 +222,7 @@ async fn look(transfer: &Transfer, wanted: Wanted) -> Result<Result<Found, Diges
             read => read?,
         },
     };
+    hold(held, manifest.bytes.len() as u64)?;
     let digest = manifest.descriptor.digest;
     let parsed = manifest.parse().map_err(|source| TransferError::Manifest { digest, source })?;
     let present = async { transfer.target.has_manifest(&digest).await.map_err(TransferError::from) };
@@ -219,7 +230,28 @@ async fn look(transfer: &Transfer, wanted: Wanted) -> Result<Result<Found, Diges
         if transfer.referrers { transfer.origin.evidence(&digest).await } else { Ok(About::default()) }
     };
     let (present, about) = futures_util::future::try_join(present, about).await?;
+    hold(held, about.size())?;
     Ok(Ok(Found { node: Node { manifest, parsed, referrer, present }, listed, about }))
+}
+
+/// Counts what a strange registry makes us hold.
+fn hold(held: &AtomicU64, bytes: u64) -> Result<(), TransferError> {
+    match held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) {
+        all if all > MAX_BYTES => Err(TransferError::TooMuch { limit: MAX_BYTES }),
+        _ => Ok(()),
+    }
+}
+
+impl About {
+    /// About how many bytes it takes.
+    fn size(&self) -> u64 {
+        let annotations = |entry: &Descriptor| -> usize {
+            entry.annotations.iter().flatten().map(|(name, value)| name.len() + value.len() + 64).sum()
+        };
+        let listed = self.listed.iter().map(|entry| ENTRY + annotations(entry) as u64);
+        let tagged = self.tagged.iter().map(|(_, manifest)| manifest.bytes.len() as u64);
+        listed.chain(tagged).sum()
+    }
 }
 
 /// A referrer that is at the target but not in its list was pushed by somebody who was interrupted before announcing it.

@@ -65,7 +65,7 @@ type Key = (RepositoryName, Digest, String);
 /// Asks policies.
 pub(crate) struct Admission {
     storage: Storage,
-    config: config::Policy,
+    pub(crate) config: config::Policy,
     active: RwLock<Arc<Active>>,
     /// Why those that there are now cannot be read, where they cannot.
     broken: RwLock<Option<String>>,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use rreg_oci::ImageReference;
+use rreg_storage::HistoryLimits;
 
 use super::error::Findings;
 use super::secret::Secret;
@@ -96,6 +97,11 @@ section! {
         /// to the audit trail. With `auth.mode = "open"` everybody may push, so that the program's word is all that
         /// counts.
         signers_may_read: bool = true,
+        /// How many texts of one policy are remembered, with who set them and when, the one that holds among them. Of all
+        /// policies together no more than 10000 earlier ones are. 1 to 1000.
+        history_max: u32 = 100,
+        /// How long an earlier text of a policy is remembered. 0: for ever. At least 1d otherwise.
+        history_keep: HumanDuration = HumanDuration::seconds(365 * 86_400),
         /// Whether the certificates of Notation signatures are looked up (OCSP, then revocation lists): `off`, `strict`
         /// (no answer is an error) or `lenient` (no answer is none against them). The registry then asks the addresses
         /// that trusted certificates name.
@@ -137,10 +143,25 @@ section! {
 }
 
 impl Policy {
+    /// How many earlier texts of policies stay, as of now.
+    pub(crate) fn history(&self) -> HistoryLimits {
+        let keep = i64::try_from(self.history_keep.0.as_millis()).unwrap_or(i64::MAX);
+        let since = match keep {
+            0 => 0,
+            keep => rreg_storage::expiry_in(0).saturating_sub(keep),
+        };
+        HistoryLimits { versions: self.history_max, since }
+    }
+
     pub(crate) fn validate(&self, findings: &mut Findings) {
         let (low, high) = (HumanDuration::millis(100), HumanDuration::seconds(60));
         findings.within("policy.timeout", self.timeout, low, high);
         findings.within("policy.workers", self.workers, 1, 64);
+        findings.within("policy.history_max", self.history_max, 1, 1000);
+        if self.history_keep != HumanDuration::default() {
+            let (least, most) = (HumanDuration::seconds(86_400), HumanDuration::seconds(100 * 365 * 86_400));
+            findings.within("policy.history_keep", self.history_keep, least, most);
+        }
         findings.within("policy.admission_fetches", self.admission_fetches, 0, 10_000);
         self.validate_path_secret(findings);
         if self.admission_client_ca.is_some() && self.admission_listen.is_none() {

@@ -160,7 +160,8 @@ async fn change(
         // Whatever else is wrong, taking a policy away breaks no other.
         TextChange::DeletePolicy(_) => {}
     }
-    Ok(app.storage.metadata().change_texts(change, texts.version, audit).await?)
+    let history = app.admission.config.history();
+    Ok(app.storage.metadata().change_texts(change, texts.version, history, audit).await?)
 }
 
 /// What was changed holds when the answer is on its way, here at once and on other replicas after a second.

@@ -55,6 +55,7 @@ impl Upstream {
                 idle: config.timeout.0,
                 min_rate: config.min_rate.0,
                 list: MAX_LIST,
+                referrers: MAX_LIST,
                 ..Limits::default()
             },
             retry: RETRY,

@@ -61,7 +61,7 @@ pub use leases::FillLease;
 pub use lists::{CatalogPage, Referrer, ReferrerPage, TagPage};
 pub use manifests::{NewManifest, StoredManifest};
 pub use memberships::Membership;
-pub use policies::{PolicyTexts, StoredPolicy, StoredTrust, TextChange};
+pub use policies::{HistoryLimits, PolicyTexts, StoredPolicy, StoredTrust, TextChange};
 pub use principals::{NewCredential, Principal, expiry_in};
 pub use restore::Restored;
 pub use reviews::{Review, ReviewKind, Settled};

@@ -8,6 +8,9 @@ use super::audit::{AuditEvent, note};
 use crate::db::now_ms;
 use crate::error::StorageError;
 
+/// Earlier texts of all policies together, those of policies that were taken away among them.
+const MAX_HISTORY: i64 = 10_000;
+
 /// A policy as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredPolicy {
@@ -56,6 +59,15 @@ pub enum TextChange {
     PutTrust(String, Vec<u8>),
     /// Takes the trust material of this name away.
     DeleteTrust(String),
+}
+
+/// How many earlier texts of policies stay. The text that holds always does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryLimits {
+    /// So many of one policy.
+    pub versions: u32,
+    /// Those since then (milliseconds since the Unix epoch).
+    pub since: i64,
 }
 
 impl PolicyTexts {
@@ -164,12 +176,13 @@ impl MetadataStore {
         &self,
         change: TextChange,
         version: i64,
+        history: HistoryLimits,
         audit: AuditEvent,
     ) -> Result<bool, StorageError> {
         self.db
             .write(
-                (change, version, audit),
-                |conn, (change, version, audit)| {
+                (change, version, history, audit),
+                |conn, (change, version, history, audit)| {
                     Box::pin(async move {
                         // First of all: it locks the row, so that changes come one after another.
                         let counted = sqlx::query(
@@ -182,6 +195,7 @@ impl MetadataStore {
                             return Err(StorageError::Conflict);
                         }
                         let changed = change.make(&mut *conn, &audit.actor).await?;
+                        history.keep(&mut *conn).await?;
                         note(conn, Some(audit)).await?;
                         Ok(changed)
                     })
@@ -189,6 +203,46 @@ impl MetadataStore {
                 |_, _| {},
             )
             .await
+    }
+
+    /// Deletes earlier texts of policies past the limits.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn forget_policy_history(&self, history: HistoryLimits) -> Result<(), StorageError> {
+        self.db
+            .write(history, |conn, history| Box::pin(async move { history.keep(conn).await }), |_, ()| {})
+            .await
+    }
+}
+
+impl HistoryLimits {
+    /// What holds is the last of its name and says something; that a policy was taken away is forgotten like its texts.
+    async fn keep(&self, conn: &mut AnyConnection) -> Result<(), StorageError> {
+        sqlx::query(
+            "DELETE FROM policy_history WHERE changed_at < $1 AND (document IS NULL \
+             OR id NOT IN (SELECT MAX(id) FROM policy_history GROUP BY name))",
+        )
+        .bind(self.since)
+        .execute(&mut *conn)
+        .await?;
+        sqlx::query(
+            "DELETE FROM policy_history WHERE id IN (SELECT id FROM (SELECT id, \
+             ROW_NUMBER() OVER (PARTITION BY name ORDER BY id DESC) AS place FROM policy_history) placed \
+             WHERE place > $1)",
+        )
+        .bind(i64::from(self.versions.max(1)))
+        .execute(&mut *conn)
+        .await?;
+        // Policies that are no more can have any number of names.
+        sqlx::query(
+            "DELETE FROM policy_history WHERE id <= (SELECT id FROM policy_history ORDER BY id DESC LIMIT 1 OFFSET $1) \
+             AND (document IS NULL OR id NOT IN (SELECT MAX(id) FROM policy_history GROUP BY name))",
+        )
+        .bind(MAX_HISTORY)
+        .execute(conn)
+        .await?;
+        Ok(())
     }
 }
 
@@ -262,4 +316,42 @@ async fn remember(
 async fn version(conn: &mut AnyConnection) -> Result<i64, StorageError> {
     let row = sqlx::query("SELECT version FROM policies_version WHERE id = 1").fetch_one(conn).await?;
     Ok(row.try_get(0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::store;
+    use super::*;
+
+    async fn texts(store: &MetadataStore, name: &str) -> Vec<Option<String>> {
+        let found = store.policy_history(name, 1000).await.unwrap();
+        found.into_iter().map(|(text, _, _)| text).collect()
+    }
+
+    async fn make(store: &MetadataStore, change: TextChange, history: HistoryLimits) {
+        let version = store.policies_version().await.unwrap();
+        store
+            .change_texts(change, version, history, AuditEvent::new("policy put", "allowed", "test"))
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn earlier_texts_go_and_those_that_hold_stay() {
+        let (_directory, store) = store().await;
+        let few = HistoryLimits { versions: 3, since: 0 };
+        make(&store, TextChange::PutPolicy("old".into(), "holds".into()), few).await;
+        make(&store, TextChange::PutPolicy("gone".into(), "was".into()), few).await;
+        make(&store, TextChange::DeletePolicy("gone".into()), few).await;
+        for n in 1..=9 {
+            make(&store, TextChange::PutPolicy("p".into(), n.to_string()), few).await;
+        }
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(texts(&store, "p").await, [text("9"), text("8"), text("7")]);
+        assert_eq!(texts(&store, "gone").await, [None, text("was")]);
+        store.forget_policy_history(HistoryLimits { versions: 3, since: i64::MAX }).await.unwrap();
+        assert_eq!(texts(&store, "p").await, [text("9")]);
+        assert_eq!(texts(&store, "old").await, [text("holds")]);
+        assert!(texts(&store, "gone").await.is_empty());
+    }
 }

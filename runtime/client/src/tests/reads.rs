@@ -159,6 +159,57 @@ async fn a_list_is_whole_though_its_links_are_wrong() {
     assert_eq!(listing("", false).await.unwrap(), 1000);
 }
 
+/// A page of names that no page before had, `count` of them and `length` bytes long.
+fn page_of(page: usize, count: usize, length: usize) -> String {
+    let name = |n: usize| format!("{:0length$}", page * count + n);
+    serde_json::json!({"tags": (0..count).map(name).collect::<Vec<_>>()}).to_string()
+}
+
+#[tokio::test]
+async fn a_list_without_end_is_an_error_and_not_its_beginning() {
+    // Many pages of long names; a page of short ones; names that are no names.
+    type Page = fn(usize) -> String;
+    let cases: [(&str, Page); 3] = [
+        ("larger than", |n| page_of(n, 40_000, 128)),
+        ("more than 1000000 entries", |n| page_of(n, 400_000, 7)),
+        ("more than 1000000 entries", |_| format!("{{\"tags\":[{}\"\"]}}", "\"\",".repeat(1_500_000))),
+    ];
+    for (told, body) in cases {
+        let server = Server::start(move |n, _| {
+            let link = format!("</v2/a/tags/list?n=1000&last={n}>; rel=\"next\"");
+            answer(200, &[("link", &link)], body(n))
+        })
+        .await;
+        let error = server.client().tags(&"a".parse().unwrap()).await.unwrap_err();
+        assert!(error.to_string().contains(told), "{error}");
+        assert!(server.asked.lock().unwrap().len() <= 14, "{told}: the rest is not asked for");
+    }
+}
+
+#[tokio::test]
+async fn referrers_without_end_are_an_error_and_not_the_first_of_them() {
+    let entry = |note: &str| {
+        format!(
+            r#"{{"mediaType":"m","digest":"{}","size":1,"annotations":{{"n":"{note}"}}}}"#,
+            Digest::sha256(b"x")
+        )
+    };
+    for (told, count, note) in
+        [("larger than", 1_000, "n".repeat(4_000)), ("50000 entries", 30_000, String::new())]
+    {
+        let body = format!(r#"{{"manifests":[{}]}}"#, vec![entry(&note); count].join(","));
+        let server = Server::start(move |n, _| {
+            let link = format!("<?page={n}>; rel=\"next\"");
+            answer(200, &[("content-type", media_type::OCI_INDEX), ("link", &link)], body.clone())
+        })
+        .await;
+        let found = server.client().referrers(&"a".parse().unwrap(), &Digest::sha256(b"s"), None).await;
+        let error = found.unwrap_err();
+        assert!(error.to_string().contains(told), "{error}");
+        assert!(server.asked.lock().unwrap().len() <= 6, "{told}: the rest is not asked for");
+    }
+}
+
 #[tokio::test]
 async fn what_is_no_list_is_not_taken_for_an_empty_one() {
     for body in ["{}", r#"{"errors":[{"code":"DENIED"}]}"#, "<html></html>", "[]", ""] {
