@@ -70,7 +70,9 @@ async fn start_with(options: Options, router: Router) -> Running {
 
 impl Running {
     async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.unwrap()
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
     }
 
     /// Sends `request` and reads to the end of the connection.
