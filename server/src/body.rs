@@ -2,7 +2,8 @@
 //! sent.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
@@ -244,17 +245,18 @@ impl Stream for IncomingBody {
     }
 }
 
-/// The same answer, which holds something until it is sent or given up.
-pub(crate) fn holding<T: Send + Unpin + 'static>(body: Body, held: T) -> Body {
-    Body::new(Holding { body, _held: held })
+/// The same answer, which holds something until it is sent or given up: as long as the body, and as any piece of it that
+/// is not with the kernel yet. Who sends asks for pieces ahead, and lets go of a body once it has the last.
+pub(crate) fn holding<T: Send + Sync + 'static>(body: Body, held: T) -> Body {
+    Body::new(Holding { body, held: Arc::new(held) })
 }
 
 struct Holding<T> {
     body: Body,
-    _held: T,
+    held: Arc<T>,
 }
 
-impl<T: Unpin> http_body::Body for Holding<T> {
+impl<T: Send + Sync + 'static> http_body::Body for Holding<T> {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -262,7 +264,9 @@ impl<T: Unpin> http_body::Body for Holding<T> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let held = |bytes| held_with(bytes, Arc::clone(&self.held));
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(held))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -271,5 +275,21 @@ impl<T: Unpin> http_body::Body for Holding<T> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// The same bytes, which hold something until nobody has them any more.
+pub(crate) fn held_with<T: Send + 'static>(bytes: Bytes, held: T) -> Bytes {
+    Bytes::from_owner(HeldWith { bytes, _held: held })
+}
+
+struct HeldWith<T> {
+    bytes: Bytes,
+    _held: T,
+}
+
+impl<T> AsRef<[u8]> for HeldWith<T> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }

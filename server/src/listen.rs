@@ -10,6 +10,7 @@
 mod connection;
 mod crowd;
 mod forwarded;
+mod outgoing;
 mod stream;
 #[cfg(test)]
 mod tests;

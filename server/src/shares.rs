@@ -110,6 +110,16 @@ impl Shares {
     }
 }
 
+impl Share {
+    /// Takes more, even where there is none: what is there already.
+    pub(crate) fn grow(&mut self, places: usize) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.all += places;
+        *taken.by.entry(self.source.clone()).or_default() += places;
+        self.places += places;
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);

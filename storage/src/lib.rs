@@ -30,7 +30,7 @@ mod upload;
 
 use std::sync::Arc;
 
-pub use blob::{BlobReader, BlobStore, FoundObject, FoundUpload};
+pub use blob::{BlobReader, BlobStore, FoundObject, FoundUpload, piece};
 pub use cache::CacheLimits;
 pub use claim::Claim;
 pub use db::Engine;

@@ -13,6 +13,7 @@
 //! * [`foreign`]: the same over stores that were written by others, where they are installed.
 //! * [`ranges`]: parts of blobs that nobody has read whole.
 //! * [`copies`]: two copies of one database on one store, and markers that were written over.
+//! * [`untaken`]: clients that take nothing of what they asked for.
 //! * [`full`]: a disk without room.
 //! * [`disconnect`]: clients that leave in the middle, and a server that is asked to stop.
 //!
@@ -49,4 +50,5 @@ mod storm;
 mod stray;
 mod target;
 mod trouble;
+mod untaken;
 mod verify;

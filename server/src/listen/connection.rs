@@ -25,9 +25,11 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::crowd::Place;
+use super::outgoing::Outgoing;
 use super::stream::ClientStream;
 use super::{Options, Peer, Proxies, Site};
 use crate::error::ApiError;
+use crate::shares::Source;
 use crate::tls;
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
@@ -47,6 +49,7 @@ pub(super) struct Protocols {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     site: Site,
+    outgoing: Arc<Outgoing>,
     options: Options,
     /// Requests in flight are finished, new ones are not taken.
     drain: CancellationToken,
@@ -78,7 +81,7 @@ impl Protocols {
             .adaptive_window(true)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
-        Self { http1, http2, site, options, drain, cut }
+        Self { http1, http2, site, outgoing: Arc::default(), options, drain, cut }
     }
 
     /// Serves one client to the end of its connection. What goes wrong is the client's affair: it is logged
@@ -122,7 +125,8 @@ impl Protocols {
         }
         let stream = TokioIo::new(ClientStream::new(stream, head, self.options.write_idle_timeout));
         let proxies = self.options.proxies.clone();
-        let service = Entry { site: self.site.clone(), proxies, peer, place };
+        let outgoing = Arc::clone(&self.outgoing);
+        let service = Entry { site: self.site.clone(), outgoing, proxies, peer, place };
         let result = if head == PREFACE {
             self.drive(self.http2.serve_connection(stream, service)).await
         } else {
@@ -173,6 +177,7 @@ async fn first_bytes<T: AsyncRead + Unpin>(
 /// The site as hyper calls it, for the requests of one connection.
 struct Entry {
     site: Site,
+    outgoing: Arc<Outgoing>,
     proxies: Proxies,
     /// The other end of the connection.
     peer: Peer,
@@ -194,14 +199,23 @@ impl hyper::service::Service<Request<Incoming>> for Entry {
         };
         let immediate = self.site.immediate.as_ref();
         if let Some(response) = immediate.and_then(|immediate| immediate(client, &parts)) {
-            return at_once(self.place.answered(client.address, response).unwrap_or_else(|_| crowded()));
+            let answered = self.place.answered(client.address, response);
+            let source = Source::of_address(Some(client.address));
+            let answered = answered.and_then(|answer| self.outgoing.with_room(source, parts.version, answer));
+            return at_once(answered.unwrap_or_else(|_| crowded()));
         }
         let Ok(work) = self.place.work(client.address) else { return at_once(crowded()) };
+        let version = parts.version;
         let mut request = Request::from_parts(parts, Body::new(body));
         request.extensions_mut().insert(client);
         // A router is always ready, and a clone of it is one reference count.
         let answer = self.site.router.clone().call(request);
-        Either::Right(Box::pin(async move { Ok(work.until_sent(answer.await?)) }))
+        let outgoing = Arc::clone(&self.outgoing);
+        let source = Source::of_address(Some(client.address));
+        Either::Right(Box::pin(async move {
+            let answer = outgoing.with_room(source, version, answer.await?);
+            Ok(answer.map_or_else(|_| crowded(), |answer| work.until_sent(answer)))
+        }))
     }
 }
 

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use rreg_client::{BlobReader, ClientError};
 use rreg_oci::{Descriptor, Digest};
-use rreg_storage::ChunkHeaders;
+use rreg_storage::{ChunkHeaders, piece};
 use tokio::sync::watch;
 
 use super::error::MirrorError;
@@ -130,9 +130,14 @@ impl Fill {
                 return Ok(None);
             }
             let there = fill.wait_for(range.start, growing.size).await?;
-            let most = there.min(range.end) - range.start;
+            let small = piece::most().map(|most| most as u64);
+            let most = (there.min(range.end) - range.start).min(small.unwrap_or(u64::MAX));
             let piece = growing.spool.read(range.start, most).await;
-            let piece = piece.map_err(|error| Arc::new(error.into()))?;
+            let mut piece = piece.map_err(|error| Arc::new(error.into()))?;
+            if small.is_some() {
+                // A part of a large piece would keep all of it.
+                piece = Bytes::copy_from_slice(&piece);
+            }
             range.start += piece.len() as u64;
             Ok(Some((piece, (fill, growing, range))))
         })

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use rustix::fs::Advice;
 use rustix::io::ReadWriteFlags;
 
-use super::buffers::{BUFFER, Buffers};
+use super::buffers::Buffers;
+use super::piece;
 use super::reader::to_usize;
 
 /// How far the kernel has been asked to read ahead. It is asked only once a read had to wait for the disk: content
@@ -55,8 +56,8 @@ pub(super) async fn read_file(
     ahead: &mut ReadAhead,
 ) -> IoResult<Bytes> {
     ahead.ask(file, &range);
-    let length = to_usize(range.end - range.start).min(BUFFER);
-    let mut buffer = buffers.take();
+    let mut buffer = buffers.take(piece::most());
+    let length = to_usize(range.end - range.start).min(buffer.len());
     let part = &mut [IoSliceMut::new(&mut buffer[..length])];
     if let Ok(read @ 1..) = rustix::io::preadv2(&**file, part, range.start, ReadWriteFlags::NOWAIT) {
         return Ok(buffers.share(buffer, read));

@@ -4,20 +4,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-/// Size of one buffer in bytes. Measured: 64 to 256 KiB are equally fast, larger ones fall out of the cache.
-pub(super) const BUFFER: usize = 128 << 10;
+use super::piece::PIECE;
+
 /// Buffers kept for reuse; more exist only while more are in use.
 const KEPT: usize = 32;
 
-/// A pool of buffers of [`BUFFER`] bytes.
+/// A pool of buffers of [`PIECE`] bytes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Buffers(Arc<Mutex<Vec<Box<[u8]>>>>);
 
 impl Buffers {
-    /// A buffer with arbitrary content.
-    pub(super) fn take(&self) -> Box<[u8]> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        kept.unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice())
+    /// A buffer with arbitrary content; of another size than [`PIECE`] where less is wanted.
+    pub(super) fn take(&self, most: Option<usize>) -> Box<[u8]> {
+        let new = |size: usize| vec![0; size].into_boxed_slice();
+        match most {
+            Some(most) => new(most),
+            None => {
+                let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                kept.unwrap_or_else(|| new(PIECE))
+            }
+        }
     }
 
     /// The first `len` bytes as shared bytes; the buffer comes back when the last user lets go.
@@ -26,6 +32,9 @@ impl Buffers {
     }
 
     pub(super) fn give_back(&self, buffer: Box<[u8]>) {
+        if buffer.len() != PIECE {
+            return;
+        }
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < KEPT {
             kept.push(buffer);

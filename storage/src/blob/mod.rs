@@ -14,6 +14,7 @@ mod hashing;
 mod holder;
 mod inspect;
 mod marker;
+pub mod piece;
 mod presence;
 mod reader;
 mod unfinished;

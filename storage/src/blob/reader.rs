@@ -18,6 +18,7 @@ use rreg_oci::Hasher;
 use super::BlobStore;
 use super::ahead::{ReadAhead, read_file};
 use super::hashing::StreamHash;
+use super::piece;
 use super::presence::same_tag;
 use crate::damage::Damage;
 use crate::error::StorageError;
@@ -252,9 +253,13 @@ impl BlobReader {
 
     async fn next_piece(&mut self) -> Result<Bytes, StorageError> {
         let piece = loop {
+            self.shorten();
             let piece = match &mut self.source {
                 Source::Nothing => None,
-                Source::Bytes(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
+                Source::Bytes(bytes) => {
+                    let length = piece::most().unwrap_or(usize::MAX).min(bytes.len());
+                    Some(bytes.split_to(length)).filter(|bytes| !bytes.is_empty())
+                }
                 Source::File { range, .. } if range.is_empty() => None,
                 Source::File { file, range, ahead } => {
                     let read = read_file(&self.store.buffers, file, range.clone(), ahead).await;
@@ -305,6 +310,20 @@ impl BlobReader {
             }
         }
         Ok(piece)
+    }
+
+    /// What comes over the network comes in pieces of its sender's, and more of them lie in the connection to it. Where
+    /// small ones are wanted each is asked for by itself, and nothing waits behind it.
+    fn shorten(&mut self) {
+        let Source::Remote(Remote { of, .. }) = &self.source else { return };
+        let Some(most) = piece::most().filter(|most| of.range.end - of.range.start > *most as u64) else {
+            return;
+        };
+        let (mut first, mut rest) = (of.clone(), of.clone());
+        first.range.end = first.range.start + most as u64;
+        rest.range.start = first.range.end;
+        self.waiting.extend([rest, first]);
+        self.source = Source::Nothing;
     }
 
     async fn check_digest(&mut self) -> Result<(), StorageError> {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use sqlx::AnyConnection;
 use sqlx::AssertSqlSafe;
+use sqlx::Connection as _;
 use sqlx::Row as _;
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -57,7 +58,16 @@ pub(super) async fn migrate(engine: Engine, conn: &mut AnyConnection) -> Result<
         Migration::new(*version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
     });
     let migrator = Migrator { migrations: migrations.collect(), ..Migrator::DEFAULT };
-    Ok(migrator.run_direct(None, conn, false).await?)
+    match engine {
+        // One commit for all of them, which is one wait for the disk where there were two for each.
+        Engine::Sqlite => {
+            let mut all = conn.begin().await?;
+            migrator.run_direct(None, &mut *all, false).await?;
+            all.commit().await?;
+        }
+        Engine::Postgres => migrator.run_direct(None, conn, false).await?,
+    }
+    Ok(())
 }
 
 /// Whether the schema is the one that this binary knows, for those who only read.
