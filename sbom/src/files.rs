@@ -62,8 +62,11 @@ pub(crate) struct Files {
     seen: BTreeMap<String, Seen>,
     counting: Kept,
     waiting: Kept,
+    /// Licence files, which only stand in for what packages do not say themselves.
+    beside: Kept,
     link_bytes: usize,
     raw_bytes: u64,
+    licenses_left_out: bool,
     /// Whether something was left out that only a link could have made a package.
     pub(crate) left_out: bool,
 }
@@ -115,9 +118,10 @@ impl Files {
         complaints.extend(cut.iter().filter(|_| counts).cloned());
         content.complaints.extend(cut);
         let more = Kept::of(path, &content);
-        let kept = if counts { self.counting } else { self.waiting }.with(more);
+        let kept = self.kept(kind, counts).with(more);
         let full = kept.exceeds(limits) || self.link_bytes + link_bytes > limits.link_bytes;
-        if full && counts {
+        let told = kind == Some(Catalog::License) && std::mem::replace(&mut self.licenses_left_out, full);
+        if full && counts && !told {
             let why = "the image has more packages, owned paths or links, or longer ones, than are kept: the list is cut, \
                 those of this file are left out";
             complaints.push(Complaint::new(FindingKind::TooMany, why));
@@ -132,10 +136,18 @@ impl Files {
         self.raw_bytes += content.raw.as_ref().map_or(0, Packed::kept);
         content.owned.shrink_to_fit();
         content.packages.shrink_to_fit();
-        *(if counts { &mut self.counting } else { &mut self.waiting }) = kept;
+        *self.kept(kind, counts) = kept;
         self.link_bytes += link_bytes;
         self.seen.insert(path.to_owned(), Seen { layer, kind, content, since, counts });
         complaints
+    }
+
+    fn kept(&mut self, kind: Option<Catalog>, counts: bool) -> &mut Kept {
+        match (kind, counts) {
+            (Some(Catalog::License), _) => &mut self.beside,
+            (_, true) => &mut self.counting,
+            (_, false) => &mut self.waiting,
+        }
     }
 
     /// Something else is at `path` now: what was there, or below it when it was a directory, is gone.
@@ -175,7 +187,7 @@ impl Files {
 
     pub(crate) fn forget(&mut self, path: &str) {
         let Some(seen) = self.seen.remove(path) else { return };
-        let kept = if seen.counts { &mut self.counting } else { &mut self.waiting };
+        let kept = self.kept(seen.kind, seen.counts);
         *kept = kept.without(Kept::of(path, &seen.content));
         self.raw_bytes -= seen.content.raw.as_ref().map_or(0, Packed::kept);
         self.link_bytes -= seen.content.link.map_or(0, |target| weight_of_link(path, &target));

@@ -4,11 +4,12 @@
 //! are in it ([`Sbom`]) and what could not be read ([`Finding`]). Nothing here opens files or connections, and
 //! nothing is async. [`cyclonedx`] and [`spdx`] write the documents; [`read`] reads those that others attached.
 //!
-//! Read: os-release, dpkg (also `status.d`), apk, rpm (SQLite with its write-ahead log, ndb, Berkeley DB hash), npm's
+//! Read: os-release, dpkg (also `status.d`), apk, rpm (SQLite with its logs, ndb, Berkeley DB hash), npm's
 //! `package.json`, Python's `dist-info`, `egg-info` and eggs, Go build information (Go 1.18 and later) and cargo-auditable
 //! lists in ELF files, Java archives, also nested. Each counts by its name, which may be that of a link. Not read:
 //! lock files, gems, composer, nuget, PE and Mach-O programs. Licences are those that packages name, of Debian's those
-//! in their `copyright` files, in SPDX's words ([`license`]).
+//! in their `copyright` files, in SPDX's words ([`license`]); where these name none that is known, those of the licence
+//! files beside the metadata of npm, Python and in Java archives.
 //!
 //! Memory is bounded by [`Limits`]; time is the caller's: a reader that fails ends the scan.
 

@@ -131,13 +131,13 @@ impl Files {
             let raw = base.map(|base| base.content.raw.as_ref().map(Packed::bytes));
             let log_bytes = log.content.raw.as_ref().map(Packed::bytes);
             let merged = match (raw, log_bytes) {
-                (_, Some(bytes)) if !rpm::wal::begins(&bytes) => continue,
+                (_, Some(bytes)) if !rpm::begins_log(&bytes) => continue,
                 (Some(None), Some(_)) | (_, None) => {
-                    let why = "changes in a write-ahead log that are not read: more is not kept";
+                    let why = "changes in a log beside a database that are not read: more is not kept";
                     Err(Complaint::new(FindingKind::Unsupported, why))
                 }
                 (raw, Some(bytes)) => {
-                    rpm::wal::apply(&raw.flatten().unwrap_or_default(), &bytes, limits.file_bytes)
+                    rpm::with_log(&raw.flatten().unwrap_or_default(), &bytes, limits.file_bytes)
                 }
             };
             let content = match merged {

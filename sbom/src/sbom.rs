@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 use crate::catalog::Catalog;
+use crate::catalog::license_file;
 use crate::catalog::os_release::OsRelease;
 use crate::files::Seen;
 use crate::finding::{Complaint, Finding, FindingKind};
+use crate::output::is_spdx;
 use crate::package::{Ecosystem, Location, Package};
 use crate::purl;
 use crate::scan::Scanner;
@@ -81,10 +83,13 @@ impl Scanner {
             self.files.get(&real)?.content.os.as_deref().cloned()
         });
         self.tell_of_linked(&names);
-        let licenses = self.copyrights();
+        let licenses = Written { copyrights: self.copyrights(), files: self.license_files() };
         let (packages, owned_by_distro) = self.packages(&names, &licenses, os.as_ref());
         let distro = packages.iter().any(|package| package.ecosystem.is_distro());
-        if let Some(os) = os.as_ref().filter(|_| !distro) {
+        let family = os.as_ref().and_then(OsRelease::family);
+        // Some other tool's few packages do not stand for those of the distribution.
+        let own = family.map_or(distro, |family| packages.iter().any(|package| package.ecosystem == family));
+        if let Some(os) = os.as_ref().filter(|_| !own) {
             let why =
                 format!("an image of {}, and no database of its packages: those are not in the list", os.id);
             self.complain(None, Complaint::new(FindingKind::NoPackages, why));
@@ -101,7 +106,7 @@ impl Scanner {
     fn packages(
         &mut self,
         names: &BTreeMap<String, String>,
-        licenses: &HashMap<String, Vec<String>>,
+        licenses: &Written,
         os: Option<&OsRelease>,
     ) -> (Vec<Package>, usize) {
         let listed = |path: &str, seen: &Seen| seen.counts || names.contains_key(path);
@@ -122,6 +127,7 @@ impl Scanner {
             };
             // Another name may make more packages of it; those came with the file.
             let since = seen.since.into_iter().chain(std::iter::repeat(seen.layer));
+            let file = path.clone();
             for (found, since) in content.packages.into_iter().zip(since) {
                 let mut package = found.package;
                 let own = package.ecosystem.is_distro() || package.ecosystem.is_embedded();
@@ -133,12 +139,11 @@ impl Scanner {
                     "" => path.clone(),
                     inside => format!("{path}!/{inside}"),
                 };
-                if package.licenses.is_empty() && package.ecosystem == Ecosystem::Deb {
-                    package.licenses = licenses.get(&package.name).cloned().unwrap_or_default();
-                }
                 if name.is_some() {
                     package.in_spdx_words();
                 }
+                let file = name.unwrap_or(&file);
+                licenses.add_to(&mut package, file);
                 package.purl = purl::of(&package, os);
                 package.locations = vec![Location { path, layer: self.layers.get(since).cloned().flatten() }];
                 packages.push(package);
@@ -158,6 +163,17 @@ impl Scanner {
             Some((name.clone(), self.files.get(&real)?.content.licenses.clone()))
         };
         names.filter_map(licenses).collect()
+    }
+
+    /// The licences in files beside packages' metadata, by the directory of that.
+    fn license_files(&self) -> HashMap<String, Vec<String>> {
+        let mut found = HashMap::<String, Vec<String>>::new();
+        for (path, seen) in self.files.iter().filter(|(_, seen)| seen.kind == Some(Catalog::License)) {
+            if let Some(owner) = license_file::owner(path) {
+                found.entry(owner.to_owned()).or_default().extend(seen.content.licenses.iter().cloned());
+            }
+        }
+        found
     }
 
     /// Databases say what their logs say.
@@ -184,6 +200,32 @@ impl Scanner {
             let complaints = self.files.get(real).map(|seen| seen.content.complaints.clone());
             complaints.into_iter().flatten().for_each(|complaint| self.complain(Some(name), complaint));
         }
+    }
+}
+
+/// Licences that are not in packages' own metadata.
+struct Written {
+    /// Of Debian's, by the name of the package.
+    copyrights: HashMap<String, Vec<String>>,
+    /// By the directory of the metadata.
+    files: HashMap<String, Vec<String>>,
+}
+
+impl Written {
+    /// What a package does not say itself, or only in words that nobody knows.
+    fn add_to(&self, package: &mut Package, file: &str) {
+        if package.licenses.iter().any(|license| is_spdx(license)) {
+            return;
+        }
+        let more = match package.ecosystem {
+            Ecosystem::Deb if package.licenses.is_empty() => self.copyrights.get(&package.name),
+            Ecosystem::Npm | Ecosystem::Pypi => {
+                file.rsplit_once('/').and_then(|(directory, _)| self.files.get(directory))
+            }
+            _ => None,
+        };
+        package.licenses.extend(more.into_iter().flatten().cloned());
+        package.in_spdx_words();
     }
 }
 

@@ -21,6 +21,10 @@ const MIN_ELF: u64 = 64;
 /// How much of a file is looked at to tell what it is, in bytes.
 const HEAD: u64 = 512;
 
+/// Most hard links of a layer that wait for their targets; and how long a chain of them may be.
+const MAX_EARLY: usize = 10_000;
+const MAX_ROUNDS: usize = 40;
+
 /// Reads an image, layer by layer.
 pub struct Scanner {
     pub(crate) limits: Limits,
@@ -31,6 +35,8 @@ pub struct Scanner {
     pub(crate) findings_left_out: usize,
     entries: u64,
     bytes: u64,
+    /// Hard links of this layer whose target has not come yet, with their names.
+    early: Vec<(String, String)>,
 }
 
 impl Scanner {
@@ -44,6 +50,7 @@ impl Scanner {
             findings_left_out: 0,
             entries: 0,
             bytes: 0,
+            early: Vec::new(),
         }
     }
 
@@ -56,6 +63,7 @@ impl Scanner {
         self.layers.push(digest);
         let mut source = Noted { inner: reader, error: None };
         let walked = self.walk(&mut source);
+        self.early_links();
         match (source.error, walked) {
             (Some(error), _) => Err(error),
             (None, Ok(())) => Ok(()),
@@ -205,6 +213,37 @@ impl Scanner {
 
     /// A hard link says what its target says, in the way of its own name.
     fn hard_link(&mut self, path: &str, target: &str) {
+        let named = Catalog::of(path);
+        if named.is_some() && self.early.len() < MAX_EARLY && self.files.target(target).is_none() {
+            self.files.replace(path);
+            self.early.push((path.to_owned(), target.to_owned()));
+            return;
+        }
+        self.link_now(path, target);
+    }
+
+    /// What came before its target is a link to that as well. A link may lead to another.
+    fn early_links(&mut self) {
+        let mut waiting = std::mem::take(&mut self.early);
+        // Something else may be there by now.
+        waiting.retain(|(path, _)| self.files.get(path).is_none());
+        for _ in 0..MAX_ROUNDS {
+            let before = waiting.len();
+            waiting.retain(|(path, target)| {
+                let known = self.files.target(target).is_some();
+                if known {
+                    self.link_now(path, target);
+                }
+                !known
+            });
+            if waiting.len() == before {
+                break;
+            }
+        }
+        waiting.iter().for_each(|(path, target)| self.link_now(path, target));
+    }
+
+    fn link_now(&mut self, path: &str, target: &str) {
         let named = Catalog::of(path);
         let Some(seen) = self.files.target(target) else {
             let mut content = Content::default();

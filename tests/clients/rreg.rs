@@ -3,12 +3,13 @@
 use serde_json::Value;
 
 use super::{Home, assert_layout, shapes};
-use crate::harness::image::{Blob, EXAMPLE, Image};
+use crate::harness::image::{Blob, EXAMPLE, Image, Stored};
 use crate::harness::{Registry, tool};
 
 on_each_backend!(
     round_trip,
     copies_take_referrers_along,
+    a_build_cache_is_no_list_of_images,
     lists_shows_and_removes,
     failures_have_exit_codes,
     inspect_tells_what_an_image_is,
@@ -67,6 +68,30 @@ async fn copies_take_referrers_along(registry: Registry) {
     rreg(&home, &["cp", "--no-referrers", &source, &format!("{}/{bare}:v1", registry.address())]);
     let digest = signature.root().digest.to_string();
     registry.api().get_manifest(&bare, &digest).expect(404).await;
+}
+
+/// BuildKit keeps its cache in an index whose members are layers.
+async fn a_build_cache_is_no_list_of_images(registry: Registry) {
+    let home = home();
+    let (from, to) = (registry.repository(), registry.repository());
+    let blobs = vec![Blob::random(&from, 900), Blob::new("{\"layers\":[],\"records\":[]}")];
+    let types = ["application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.buildkit.cacheconfig.v0"];
+    let members: Vec<Value> = blobs.iter().zip(types).map(|(blob, kind)| blob.descriptor(kind)).collect();
+    let index = serde_json::json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": members,
+    });
+    let image = Image { blobs, manifests: vec![Stored::new(&index)] };
+    registry.api().push(&from, &image, Some("cache")).await;
+    let source = format!("{}/{from}:cache", registry.address());
+    rreg(&home, &["cp", &source, &format!("{}/{to}:cache", registry.address())]);
+    registry.api().assert_image(&to, &image, Some("cache")).await;
+    let directory = home.path("cache");
+    rreg(&home, &["pull", &source, &directory.display().to_string()]);
+    assert_layout(&directory, &image);
+    let again = format!("{}/{to}:again", registry.address());
+    rreg(&home, &["push", &directory.display().to_string(), &again]);
+    registry.api().assert_image(&to, &image, Some("again")).await;
+    rreg(&home, &["inspect", &source]);
 }
 
 async fn lists_shows_and_removes(registry: Registry) {

@@ -111,7 +111,7 @@ async fn sizes(
     manifest: &Manifest,
 ) -> (u64, BTreeMap<Digest, u64>) {
     let mut parts: BTreeMap<Digest, u64> = parts(manifest).collect();
-    let reading = manifest.manifests.iter().take(MAX_CHILDREN).map(|child| async move {
+    let reading = manifest.member_manifests().take(MAX_CHILDREN).map(|child| async move {
         let fetched = client.fetch_manifest(repository, &Reference::Digest(child.digest)).await.ok()?;
         Some((child, fetched.parse().ok()?))
     });

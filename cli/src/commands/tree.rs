@@ -148,7 +148,7 @@ impl Walk<'_> {
     /// The parts of an index. Attestation manifests stand below what they are about.
     async fn parts(&mut self, index: &Manifest, depth: usize) -> Vec<Node> {
         let mut nodes = Vec::new();
-        for entry in index.manifests.iter().filter(|entry| attestation_of(entry).is_none()) {
+        for entry in index.member_manifests().filter(|entry| attestation_of(entry).is_none()) {
             let about = |other: &&Descriptor| attestation_of(other) == Some(entry.digest);
             let entries = index.manifests.iter().filter(about).map(|other| other.digest).collect();
             let place = Place { depth: depth + 1, platform: entry.platform_text(), entries };

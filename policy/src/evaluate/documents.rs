@@ -234,8 +234,8 @@ pub(super) fn judge_sbom(rule: &SbomRule, sbom: &SbomFacts, expected: String) ->
 /// Whether a rule forbids a licence, as the document has it or in SPDX's words: rules are written in these.
 fn is_wrong(rule: &SbomRule, expression: &str) -> bool {
     let normal = rreg_sbom::license::normal(expression);
-    let denied = |license: &str| !rule.deny_licenses.iter().any(|pattern| pattern.matches_any_case(license));
-    let allowed = |license: &str| rule.allow_licenses.iter().any(|pattern| pattern.matches_any_case(license));
+    let denied = |license: &str| !rule.deny_licenses.iter().any(|pattern| is_named(pattern, license));
+    let allowed = |license: &str| rule.allow_licenses.iter().any(|pattern| is_named(pattern, license));
     let is_denied = |expression: &str| !is_acceptable(expression, &denied);
     if !rule.deny_licenses.is_empty() && (is_denied(expression) || is_denied(&normal)) {
         return true;
@@ -243,6 +243,13 @@ fn is_wrong(rule: &SbomRule, expression: &str) -> bool {
     !rule.allow_licenses.is_empty()
         && !is_acceptable(expression, &allowed)
         && !is_acceptable(&normal, &allowed)
+}
+
+/// Whether a rule names a licence; one without wildcards may do so in words that SPDX has given up (`GPL-2.0`).
+fn is_named(pattern: &Pattern, license: &str) -> bool {
+    let text = pattern.to_string();
+    pattern.matches_any_case(license)
+        || !text.contains(['*', '?', '[']) && rreg_sbom::license::normal(&text).eq_ignore_ascii_case(license)
 }
 
 /// Whether a document only says that it does not know.

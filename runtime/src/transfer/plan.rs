@@ -168,7 +168,7 @@ impl Walk {
                         strangers.push(digest);
                         continue;
                     }
-                    let parts = found.node.parsed.manifests.iter();
+                    let parts = found.node.parsed.member_manifests();
                     children.extend(parts.map(|part| (part.clone(), found.node.referrer)));
                     listed.extend(found.about.listed);
                     tagged.extend(found.about.tagged);
@@ -290,7 +290,8 @@ fn blobs(nodes: &HashMap<Digest, Node>) -> (Vec<Descriptor>, usize) {
     let (mut blobs, mut external) = (Vec::new(), 0);
     for node in nodes.values().filter(|node| !node.present) {
         external += node.parsed.layers.iter().filter(|layer| layer.is_external()).count();
-        blobs.extend(node.parsed.blobs().filter(|blob| seen.insert(blob.digest)).cloned());
+        let parts = node.parsed.blobs().chain(node.parsed.member_blobs().filter(|blob| !blob.is_external()));
+        blobs.extend(parts.filter(|blob| seen.insert(blob.digest)).cloned());
     }
     (blobs, external)
 }

@@ -11,7 +11,7 @@ pub(crate) fn installed(bytes: &[u8], limits: &Limits) -> Content {
     let mut content = Content::default();
     let mut package = Package::new(Ecosystem::Apk, "", None);
     let mut directory = "";
-    let mut began = false;
+    let (mut began, mut cut) = (false, false);
     for line in text.lines().chain([""]) {
         if line.trim().is_empty() {
             let done = std::mem::replace(&mut package, Package::new(Ecosystem::Apk, "", None));
@@ -38,11 +38,16 @@ pub(crate) fn installed(bytes: &[u8], limits: &Limits) -> Content {
             "L" => package.licenses = vec![value.into()],
             "m" => package.supplier = Some(value.into()),
             "F" => directory = value,
-            "R" if content.owned.len() < limits.owned => {
+            "R" if content.owned.len() >= limits.owned => cut = true,
+            "R" => {
                 content.owned.push(owned::hash(&format!("{directory}/{value}")));
             }
             _ => {}
         }
+    }
+    if cut {
+        let why = format!("more than {} owned paths", limits.owned);
+        content = content.complain(Complaint::new(FindingKind::TooMany, why));
     }
     if !bytes.is_empty() && !bytes.ends_with(b"\n") {
         content = content.complain(Complaint::truncated("the last line has no end"));

@@ -22,6 +22,8 @@ const READ: usize = 256 << 10;
 const AHEAD: usize = 1 << 10;
 /// Longest build information and crate list, in bytes of the file.
 const MAX_CAPTURE: usize = 4 << 20;
+/// What UPX puts behind the program headers (UPX source, src/conf.h, `UPX_MAGIC_LE32`).
+const UPX: &[u8] = b"UPX!";
 /// Most possible beginnings followed at once.
 const MAX_CAPTURES: usize = 8;
 /// How every list of cargo-auditable begins.
@@ -82,6 +84,7 @@ pub(crate) fn scan(head: &[u8], mut source: impl Read, limits: &Limits) -> io::R
     let mut window = head.to_vec();
     let mut base = 0_u64;
     let mut scan = Scan::new();
+    scan.packed = memchr::memmem::find(head, UPX).is_some();
     let mut chunk = vec![0; READ];
     // What was read before counts as the first chunk.
     let mut fresh = head.to_vec();
@@ -119,6 +122,9 @@ struct Scan {
     finder: Finder<'static>,
     go: Vec<Capture>,
     old_go: bool,
+    broken_go: bool,
+    /// Whether it is packed: what is in it does not show.
+    packed: bool,
     build: Option<(String, String)>,
     audit: Vec<Capture>,
     /// The section headers, as far as they came by.
@@ -131,6 +137,8 @@ impl Scan {
             finder: Finder::new(go::MAGIC),
             go: Vec::new(),
             old_go: false,
+            broken_go: false,
+            packed: false,
             build: None,
             audit: Vec::new(),
             headers: Vec::new(),
@@ -149,6 +157,7 @@ impl Scan {
                 go::BuildInfo::None => {}
                 go::BuildInfo::More => self.go.push(capture),
                 go::BuildInfo::Old => self.old_go = true,
+                go::BuildInfo::Broken => self.broken_go = true,
                 // A Go program may carry another's; the first is the linker's, in front of all data.
                 go::BuildInfo::Found(version, modules) => {
                     self.build.get_or_insert((version, modules));
@@ -195,8 +204,15 @@ impl Scan {
         let mut content = Content::default();
         if let Some((version, modules)) = &self.build {
             go::modules(version, modules, limits, &mut content);
+        } else if self.broken_go {
+            let why = "Go build information that cannot be read: its modules are not in the list";
+            content.complaints.push(Complaint::malformed(why));
         } else if self.old_go {
             let why = "Go build information in the form of before Go 1.18 is not read";
+            content.complaints.push(Complaint::new(FindingKind::Unsupported, why));
+        }
+        if self.packed && content.packages.is_empty() {
+            let why = "a program packed with UPX: what is linked into it is not read";
             content.complaints.push(Complaint::new(FindingKind::Unsupported, why));
         }
         for capture in &self.audit {

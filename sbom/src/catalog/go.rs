@@ -22,6 +22,8 @@ pub(crate) enum BuildInfo {
     None,
     /// Needs more bytes to tell.
     More,
+    /// The header of a linker, and strings behind it that are none.
+    Broken,
     /// Written by a Go before 1.18: the strings are elsewhere, behind pointers.
     Old,
     /// Version and modules.
@@ -37,14 +39,28 @@ pub(crate) fn parse(bytes: &[u8], whole: bool) -> BuildInfo {
         return if pointer && flags <= 1 { BuildInfo::Old } else { BuildInfo::None };
     }
     let Some(rest) = bytes.get(HEADER..) else { return more };
-    let Some((version, rest)) = string(rest) else { return more };
-    let Some((modules, _)) = string(rest) else { return more };
+    // The linker leaves the rest of the header empty; elsewhere the magic is a text in some program.
+    let written =
+        flags == INLINE && bytes.get(16..HEADER).is_some_and(|rest| rest.iter().all(|byte| *byte == 0));
+    let broken = || if written { BuildInfo::Broken } else { BuildInfo::None };
+    let more = || if whole { broken() } else { BuildInfo::More };
+    let Some((version, rest)) = string(rest) else { return more() };
+    let Some((modules, _)) = string(rest) else { return more() };
     let version = String::from_utf8_lossy(version).into_owned();
-    if !version.starts_with("go") && !version.starts_with("devel") {
+    if version.is_empty() && modules.is_empty() {
         return BuildInfo::None;
+    }
+    let named = version.starts_with("go") || version.starts_with("devel");
+    if !(named || written && is_version(&version)) {
+        return broken();
     }
     let inner = modules.len().checked_sub(MARK).and_then(|end| modules.get(MARK..end));
     BuildInfo::Found(version, String::from_utf8_lossy(inner.unwrap_or_default()).into_owned())
+}
+
+/// Whether a text could be a toolchain's version: some builders give it one of their own, or take it away.
+fn is_version(text: &str) -> bool {
+    text.len() <= 200 && text.chars().all(|c| c.is_ascii_graphic() || c == ' ')
 }
 
 /// A string after its length as a varint of 7-bit groups.
@@ -64,8 +80,18 @@ fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 pub(crate) fn modules(version: &str, text: &str, limits: &Limits, content: &mut Content) {
     // `go1.24.1 X:experiment`: experiments are not part of the version.
     let version = version.split_whitespace().next().unwrap_or_default();
-    if let Some(release) = version.strip_prefix("go") {
+    if let Some(release) = version.strip_prefix("go").filter(|release| !release.is_empty()) {
         content.add(Package::new(Ecosystem::Golang, "stdlib", Some(release.into())));
+    }
+    let release = version.strip_prefix("go");
+    if release.is_none() && !version.starts_with("devel") {
+        let why = "Go build information without a version of Go: its library is not in the list";
+        content.complaints.push(Complaint::malformed(why));
+    }
+    let known =
+        |line: &str| ["path\t", "mod\t", "dep\t", "build\t"].iter().any(|begin| line.starts_with(begin));
+    if !text.is_empty() && !text.lines().any(known) {
+        content.complaints.push(Complaint::malformed("Go build information whose modules cannot be read"));
     }
     let mut found: Vec<Package> = Vec::new();
     for line in text.lines() {

@@ -10,6 +10,7 @@ pub(crate) mod dpkg;
 pub(crate) mod elf;
 pub(crate) mod go;
 pub(crate) mod jar;
+pub(crate) mod license_file;
 pub(crate) mod npm;
 pub(crate) mod os_release;
 pub(crate) mod python;
@@ -99,6 +100,7 @@ pub(crate) enum Catalog {
     DpkgStatus,
     DpkgFiles,
     Copyright,
+    License,
     Apk,
     Rpm,
     RpmLog,
@@ -120,6 +122,8 @@ impl Catalog {
             }
             ("var/lib/dpkg/status.d", name) if dpkg::is_record(name) => return Some(Self::DpkgStatus),
             (parent, "copyright") if parent.starts_with("usr/share/doc/") => return Some(Self::Copyright),
+            // What Debian's files say in full elsewhere; they may be links to these.
+            ("usr/share/common-licenses", _) => return Some(Self::Copyright),
             ("lib/apk/db" | "usr/lib/apk/db", "installed") => return Some(Self::Apk),
             ("var/lib/rpm" | "usr/lib/sysimage/rpm" | "usr/share/rpm", name) => {
                 if let Some(kind) = rpm::kind(name) {
@@ -132,6 +136,7 @@ impl Catalog {
             (parent, "PKG-INFO") if parent.ends_with(".egg/EGG-INFO") => return Some(Self::Python),
             (_, name) if name.ends_with(".egg-info") => return Some(Self::Python),
             (_, name) if name.ends_with(".egg") => return Some(Self::Egg),
+            _ if license_file::owner(path).is_some() => return Some(Self::License),
             _ => {}
         }
         jar::is_archive(name).then_some(Self::Jar)
@@ -140,7 +145,7 @@ impl Catalog {
     /// Longest file of this kind that is read, in bytes.
     pub(crate) fn limit(self, limits: &Limits) -> u64 {
         match self {
-            Self::OsRelease | Self::Npm | Self::Python | Self::Copyright => limits.text_bytes,
+            Self::OsRelease | Self::Npm | Self::Python | Self::Copyright | Self::License => limits.text_bytes,
             Self::DpkgStatus
             | Self::DpkgFiles
             | Self::Apk
@@ -163,6 +168,7 @@ impl Catalog {
             Self::DpkgStatus => dpkg::status(text, limits),
             Self::DpkgFiles => dpkg::files(text, limits),
             Self::Copyright => copyright::read(text),
+            Self::License => license_file::read(text),
             Self::Apk => apk::installed(text, limits),
             Self::Rpm => rpm::read(bytes, limits),
             Self::RpmLog => Content { raw: Packed::new(bytes), ..Content::default() },

@@ -9,7 +9,7 @@ pub(crate) fn kind(head: &[u8]) -> Option<Catalog> {
     let begins = |begin: &[u8]| text.starts_with(begin);
     if rpm::begins(head) {
         Some(Catalog::Rpm)
-    } else if rpm::wal::begins(head) {
+    } else if rpm::begins_log(head) {
         Some(Catalog::RpmLog)
     } else if begins(b"PK\x03\x04") {
         Some(Catalog::Jar)

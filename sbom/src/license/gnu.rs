@@ -63,6 +63,48 @@ pub(super) fn identifier(family: &str, version: Option<&str>, later: bool) -> St
         .map(|version| if version.contains('.') { version.to_owned() } else { format!("{version}.0") });
     let later = later || version.is_none();
     let version = version.unwrap_or_else(|| any().to_owned());
+    identifier_of(family, &version, later)
+}
+
+/// Exceptions that once were parts of identifiers, and theirs now.
+const EXCEPTIONS: [(&str, &str); 5] = [
+    ("-with-gcc-exception", "GCC-exception-2.0"),
+    ("-with-classpath-exception", "Classpath-exception-2.0"),
+    ("-with-autoconf-exception", "Autoconf-exception-2.0"),
+    ("-with-bison-exception", "Bison-exception-2.2"),
+    ("-with-font-exception", "Font-exception-2.0"),
+];
+
+/// An expression with the identifiers that SPDX has given up in the words that it has now: `GPL-2.0+` is
+/// `GPL-2.0-or-later`.
+pub(super) fn current(expression: &str) -> String {
+    let words = expression.split(' ').map(|word| {
+        let inner = word.trim_start_matches('(').trim_end_matches(')');
+        given_up(inner).map_or_else(|| word.to_owned(), |now| word.replace(inner, &now))
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn given_up(identifier: &str) -> Option<String> {
+    let lower = identifier.to_ascii_lowercase();
+    let with = EXCEPTIONS.iter().find_map(|(old, now)| Some((lower.strip_suffix(old)?, *now)));
+    let (bare, exception) = with.map_or((lower.as_str(), None), |(bare, exception)| (bare, Some(exception)));
+    let (bare, later) = bare.strip_suffix('+').map_or((bare, false), |bare| (bare, true));
+    let (family, version) = bare.split_once('-')?;
+    let family =
+        ["AGPL", "LGPL", "GPL", "GFDL"].into_iter().find(|known| known.eq_ignore_ascii_case(family))?;
+    let is_version =
+        version.split('.').count() == 2 && version.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let exception = exception.map(|exception| match (exception, version) {
+        ("GCC-exception-2.0", "3.0") => "GCC-exception-3.1",
+        ("Autoconf-exception-2.0", "3.0") => "Autoconf-exception-3.0",
+        _ => exception,
+    });
+    let now = is_version.then(|| identifier_of(family, version, later))?;
+    Some(exception.map_or(now.clone(), |exception| format!("{now} WITH {exception}")))
+}
+
+fn identifier_of(family: &str, version: &str, later: bool) -> String {
     format!("{family}-{version}-{}", if later { "or-later" } else { "only" })
 }
 

@@ -49,12 +49,25 @@ pub fn normal(license: &str) -> String {
     // Some readers take operators in small letters, others do not.
     let spdx = text.replace(" or ", " OR ").replace(" and ", " AND ").replace(" with ", " WITH ");
     if is_spdx(&spdx) {
-        return spdx;
+        return gnu::current(&spdx);
     }
     if let Some(one) = one(&text) {
         return one;
     }
-    expression(&text).unwrap_or(text)
+    expression(&text).or_else(|| list(&text)).unwrap_or(text)
+}
+
+/// Names with only blanks in between, as old packages of Alpine and opkg have them: all of them count.
+fn list(text: &str) -> Option<String> {
+    let words: Vec<&str> = text.split(' ').collect();
+    let known: Vec<Option<String>> = words.iter().map(|word| one(word)).collect();
+    let is_name = |word: &&str| word.starts_with(|c: char| c.is_ascii_uppercase()) || one(word).is_some();
+    let gnu =
+        words.iter().any(|word| word.contains(|c: char| c.is_ascii_digit()) && gnu::name(word).is_some());
+    let all = known.iter().all(Option::is_some);
+    let listed = words.len() > 1 && (all || gnu && words.iter().all(is_name));
+    let each = || words.iter().zip(known).map(|(word, one)| one.unwrap_or_else(|| self::word(word)));
+    listed.then(|| each().collect::<Vec<_>>().join(" AND "))
 }
 
 /// A text as everybody sees it: what is not seen left out, blanks alike, hyphens and wide letters as ASCII has them.
@@ -103,7 +116,7 @@ fn long(text: String) -> String {
 fn one(text: &str) -> Option<String> {
     let text = text.trim_matches(['(', ')', '"', '\'', ' ', ',', '.']);
     if is_spdx(text) {
-        return Some(text.to_owned());
+        return Some(gnu::current(text));
     }
     match names::address(text) {
         Some(address) => names::of_address(&address),

@@ -1,7 +1,8 @@
 //! CycloneDX 1.x.
 //!
 //! What the image itself, its services, files and system say of licences counts beside that of packages. The licence of
-//! the document, and those of the tools that made it, are not the image's; a pedigree is history.
+//! the document, and those of the tools that made it, are not the image's. What a component comes from, or was varied to,
+//! counts too: what is made from something stays under its licence.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,8 +24,28 @@ static NAMES: Names = Names {
 static METADATA: Names =
     Names { known: &["timestamp", "tools", "component"], below: &[("component", &COMPONENT)] };
 static COMPONENT: Names = Names {
-    known: &["type", "group", "name", "version", "purl", "licenses", "evidence", "properties", "components"],
-    below: &[("licenses", &CHOICE), ("evidence", &EVIDENCE), ("components", &COMPONENT)],
+    known: &[
+        "type",
+        "group",
+        "name",
+        "version",
+        "purl",
+        "licenses",
+        "evidence",
+        "pedigree",
+        "properties",
+        "components",
+    ],
+    below: &[
+        ("licenses", &CHOICE),
+        ("evidence", &EVIDENCE),
+        ("pedigree", &PEDIGREE),
+        ("components", &COMPONENT),
+    ],
+};
+static PEDIGREE: Names = Names {
+    known: &["ancestors", "descendants", "variants"],
+    below: &[("ancestors", &COMPONENT), ("descendants", &COMPONENT), ("variants", &COMPONENT)],
 };
 static SERVICE: Names = Names {
     known: &["group", "name", "version", "licenses", "services"],
@@ -79,9 +100,22 @@ struct Component<'a> {
     purl: Option<String>,
     licenses: Option<Vec<Choice>>,
     evidence: Option<Evidence>,
+    #[serde(borrow)]
+    pedigree: Option<Pedigree<'a>>,
     properties: Option<Vec<Property>>,
     #[serde(borrow, default)]
     components: Entries<'a>,
+}
+
+/// What a component comes from, what came from it, and what else came from the same.
+#[derive(Default, Deserialize)]
+struct Pedigree<'a> {
+    #[serde(borrow)]
+    ancestors: Option<Entries<'a>>,
+    #[serde(borrow)]
+    descendants: Option<Entries<'a>>,
+    #[serde(borrow)]
+    variants: Option<Entries<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -138,7 +172,7 @@ pub(super) fn read(json: &[u8], version: String) -> Result<Document, Finding> {
         document.complain(malformed("the document has no list of components"));
     }
     let components = bom.components.unwrap_or_default();
-    let mut waiting: Vec<&str> = components.0.iter().rev().map(|raw| raw.get()).collect();
+    let mut waiting: Vec<Waiting<'_>> = components.0.iter().rev().map(|raw| Waiting::of(raw)).collect();
     if let Some(metadata) = bom.metadata {
         document.created = some(metadata.timestamp);
         let tools = match metadata.tools {
@@ -149,7 +183,7 @@ pub(super) fn read(json: &[u8], version: String) -> Result<Document, Finding> {
         if let Some(raw) = metadata.component {
             match serde_json::from_str::<Component>(raw.get()) {
                 Ok(image) => {
-                    waiting.extend(image.components.0.iter().map(|raw| raw.get()));
+                    waiting.extend(image.inside(false));
                     document.name = some(image.name.clone());
                     others.add(image.name(), image.licenses().all());
                 }
@@ -165,25 +199,28 @@ pub(super) fn read(json: &[u8], version: String) -> Result<Document, Finding> {
 }
 
 /// Components may hold components. Nesting is bounded by the depth of the document.
-fn read_components<'a>(mut waiting: Vec<&'a str>, document: &mut Document, others: &mut Others) {
+fn read_components<'a>(mut waiting: Vec<Waiting<'a>>, document: &mut Document, others: &mut Others) {
+    let mut related = 0;
     while let Some(next) = waiting.pop() {
-        let component: Component<'a> = match serde_json::from_str(next) {
+        let component: Component<'a> = match serde_json::from_str(next.json) {
             Ok(component) => component,
             Err(e) => {
                 document.complain(malformed(format!("a component: {e}")));
                 continue;
             }
         };
-        if waiting.len() + document.packages.len() + component.components.0.len() > MAX_PACKAGES {
+        related += usize::from(next.related);
+        let inside = component.inside(next.related);
+        if waiting.len() + document.packages.len() + related + inside.len() > MAX_PACKAGES {
             let why = format!("more than {MAX_PACKAGES} components; the rest is left out");
             document.complain(finding(FindingKind::TooMany, why));
             return;
         }
-        waiting.extend(component.components.0.iter().map(|raw| raw.get()));
+        waiting.extend(inside);
         if component.name.is_none() {
             document.complain(malformed("a component without a name"));
         }
-        if component.is_package() {
+        if component.is_package() && !next.related {
             document.packages.push(component.listed());
         } else {
             others.add(component.name(), component.licenses().all());
@@ -212,7 +249,29 @@ impl Named {
     }
 }
 
-impl Component<'_> {
+/// A component still to be read.
+struct Waiting<'a> {
+    json: &'a str,
+    /// Whether only a pedigree names it: it is not in the image.
+    related: bool,
+}
+
+impl<'a> Waiting<'a> {
+    fn of(raw: &'a RawValue) -> Self {
+        Self { json: raw.get(), related: false }
+    }
+}
+
+impl<'a> Component<'a> {
+    /// The components in it and in its pedigree.
+    fn inside(&self, related: bool) -> Vec<Waiting<'a>> {
+        let pedigree = self.pedigree.iter();
+        let lists = pedigree.flat_map(|known| [&known.ancestors, &known.descendants, &known.variants]);
+        let named = lists.flatten().flat_map(|list| &list.0).map(|raw| (*raw, true));
+        let inside = self.components.0.iter().map(|raw| (*raw, related));
+        inside.chain(named).map(|(raw, related)| Waiting { json: raw.get(), related }).collect()
+    }
+
     fn name(&self) -> &str {
         self.name.as_deref().unwrap_or_default()
     }

@@ -48,6 +48,17 @@ fn names_of_licences() {
         ("CDDL + GPLv2 with classpath exception", "CDDL-1.0 AND GPL-2.0-only WITH Classpath-exception-2.0"),
         ("(MIT or AGPLv3)", "(MIT OR AGPL-3.0-only)"),
         ("MIT/Apache-2.0", "(MIT OR Apache-2.0)"),
+        // Words that SPDX has given up.
+        ("GPL-2.0", "GPL-2.0-only"),
+        ("gpl-2.0+", "GPL-2.0-or-later"),
+        ("AGPL-3.0+ OR MIT", "AGPL-3.0-or-later OR MIT"),
+        ("(LGPL-2.1 AND MIT)", "(LGPL-2.1-only AND MIT)"),
+        ("GPL-2.0-with-classpath-exception", "GPL-2.0-only WITH Classpath-exception-2.0"),
+        ("GPL-3.0-with-GCC-exception", "GPL-3.0-only WITH GCC-exception-3.1"),
+        ("GPL-2.0 WITH Classpath-exception-2.0", "GPL-2.0-only WITH Classpath-exception-2.0"),
+        // Lists without words between.
+        ("GPL2 LGPL2.1+", "GPL-2.0-only AND LGPL-2.1-or-later"),
+        ("MIT BSD AGPL3+", "MIT AND BSD AND AGPL-3.0-or-later"),
         // What nobody knows.
         ("custom", "custom"),
         ("My Own License", "My Own License"),

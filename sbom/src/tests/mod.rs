@@ -6,6 +6,7 @@ mod formats;
 mod hostile;
 mod java;
 mod kept;
+mod license_files;
 mod licenses;
 mod links;
 mod logs;
@@ -14,6 +15,7 @@ mod programs;
 mod read;
 mod reports;
 mod said;
+mod silent;
 mod whiteouts;
 
 use crate::{FindingKind, Limits, Sbom, Scanner, Subject};

@@ -341,3 +341,29 @@ fn long_lists_of_licences() {
     assert!(document.packages.iter().any(|package| package.licenses == [AGPL]));
     assert!(document.other_licenses.keys().any(|license| license.ends_with("AGPLv3")));
 }
+
+/// What a component was made from, and what else was made from that.
+#[test]
+fn pedigrees_count() {
+    let license = json!([{"license": {"name": "AGPLv3"}}]);
+    let one = json!({"type": "library", "name": "x", "version": "1", "licenses": license});
+    let mut cases: Vec<Value> =
+        ["ancestors", "descendants", "variants"].iter().map(|list| json!({*list: [one]})).collect();
+    cases.push(json!({"ancestors": [{"name": "y", "pedigree": {"ancestors": [one]}}]}));
+    cases.push(json!({"ancestors": [{"name": "y", "components": [one]}]}));
+    everywhere(&cases, |pedigree| {
+        json!({"bomFormat": "CycloneDX", "specVersion": "1.5", "components": [
+            {"type": "library", "name": "a", "version": "1", "licenses": [{"license": {"id": "MIT"}}], "pedigree": pedigree},
+        ]})
+    });
+    // None of them is a package of the image; broken ones are told.
+    let with = |pedigree: Value| {
+        let component = json!({"type": "library", "name": "a", "pedigree": pedigree});
+        read(&json!({"bomFormat": "CycloneDX", "specVersion": "1.5", "components": [component]})).unwrap()
+    };
+    assert_eq!(with(json!({"ancestors": [one, one]})).packages.len(), 1);
+    assert_eq!(with(json!({"ancestors": [7]})).findings.len(), 1);
+    let image = json!({"bomFormat": "CycloneDX", "specVersion": "1.5", "components": [],
+        "metadata": {"component": {"name": "i", "pedigree": {"ancestors": [one]}}}});
+    assert_eq!(licenses(&read(&image).unwrap()), [AGPL]);
+}

@@ -314,6 +314,11 @@ impl Manifest {
         self.config.iter().chain(&self.layers).filter(|d| !d.is_external())
     }
 
+    /// Members of an index that are manifests, as its author says.
+    pub fn member_manifests(&self) -> impl Iterator<Item = &Descriptor> {
+        self.manifests.iter().filter(|d| media_type::is_manifest(&d.media_type))
+    }
+
     /// Members of an index that are no manifests, as its author says: BuildKit keeps the layers of its cache so.
     pub fn member_blobs(&self) -> impl Iterator<Item = &Descriptor> {
         self.manifests.iter().filter(|d| !media_type::is_manifest(&d.media_type))

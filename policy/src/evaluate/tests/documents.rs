@@ -84,7 +84,20 @@ fn sboms() {
     let deny = "sbom: {denyLicenses: ['AGPL-3.0*', 'GPL-*']}";
     let allow = "sbom: {allowLicenses: [MIT, 'BSD-*']}";
     let require = "sbom: {requireLicenses: true}";
+    let old = "sbom: {denyLicenses: ['GPL-2.0', AGPL-3.0+]}";
+    let new = "sbom: {denyLicenses: [GPL-2.0-only, AGPL-3.0-or-later]}";
+    let old_allowed = "sbom: {allowLicenses: ['GPL-2.0+']}";
     table(&[
+        // Rules and documents may have words that SPDX has given up.
+        (old, sbom(json!({"GPL-2.0-only": ["a"]})), Fail, "GPL-2.0-only in a"),
+        (old, sbom(json!({"MIT AND AGPL-3.0-or-later": ["a"]})), Fail, "in a"),
+        (old, sbom(json!({"MIT OR GPL-2.0": ["a"], "GPL-2.0-or-later": ["b"]})), Pass, ""),
+        (new, sbom(json!({"GPL-2.0": ["a"]})), Fail, "GPL-2.0 in a"),
+        (new, sbom(json!({"AGPL-3.0+": ["a"]})), Fail, "AGPL-3.0+ in a"),
+        (new, sbom(json!({"GPL-2.0-with-classpath-exception": ["a"]})), Fail, "in a"),
+        (new, sbom(json!({"(MIT OR GPL-2.0) AND (AGPL-3.0+ WITH x OR ISC)": ["a"]})), Pass, ""),
+        (old_allowed, sbom(json!({"GPL-2.0-or-later": ["a"]})), Pass, ""),
+        (old_allowed, sbom(json!({"GPL-3.0-or-later": ["a"]})), Fail, "in a"),
         ("sbom: {present: true}", sbom(json!({})), Pass, "spdx with 2 packages"),
         ("sbom: {present: true}", json!({}), Fail, "no SBOM"),
         ("sbom: {present: true}", json!({"sbom": {"notGathered": "later"}}), Error, "later"),

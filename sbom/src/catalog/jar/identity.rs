@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::groups;
 use super::manifest::{Manifest, is_name};
 use super::pom::Pom;
+use crate::output::is_spdx;
 use crate::package::{Ecosystem, Package};
 
 /// Ends of a version in a file's name that are no part of it: what Maven calls classifiers.
@@ -19,6 +20,8 @@ pub(crate) struct Facts {
     pub(super) manifest: Manifest,
     /// By their directory.
     pub(super) poms: BTreeMap<String, Pom>,
+    /// Of the files with its licence.
+    pub(super) licenses: Vec<String>,
     /// What all classes have in front, with slashes.
     pub(super) prefix: Option<String>,
 }
@@ -27,7 +30,11 @@ impl Facts {
     /// How long its texts are, in bytes.
     pub(in crate::catalog) fn text(&self) -> usize {
         let poms = self.poms.iter().map(|(directory, pom)| directory.len() + pom.text());
-        self.manifest.text() + poms.sum::<usize>() + self.prefix.as_ref().map_or(0, String::len)
+        let licenses = self.licenses.iter().map(String::len);
+        licenses.sum::<usize>()
+            + self.manifest.text()
+            + poms.sum::<usize>()
+            + self.prefix.as_ref().map_or(0, String::len)
     }
 
     /// Every artifact with Maven's files is a package: shaded archives carry those of what they contain. Without any
@@ -132,6 +139,9 @@ impl Facts {
             let said =
                 ["Bundle-License", "Plugin-License-Name"].into_iter().find_map(|key| self.manifest.get(key));
             package.licenses = said.map(crate::license::bundle).unwrap_or_default();
+        }
+        if !package.licenses.iter().any(|license| is_spdx(&crate::license::normal(license))) {
+            package.licenses.extend(self.licenses.iter().cloned());
         }
     }
 

@@ -9,7 +9,7 @@ mod pom;
 use std::io::Read;
 use std::sync::Arc;
 
-use super::{Content, Found};
+use super::{Content, Found, license_file};
 use crate::finding::{Complaint, FindingKind};
 use crate::limits::Limits;
 use crate::zip::{Stream, Zip};
@@ -93,6 +93,7 @@ enum Wanted {
     Manifest,
     Properties(String, Pom),
     Xml(String, Pom),
+    License,
     Archive,
 }
 
@@ -104,14 +105,18 @@ impl Wanted {
         match Pom::of_path(name) {
             Some((directory, pom)) if name.ends_with(".xml") => Some(Self::Xml(directory, pom)),
             Some((directory, pom)) => Some(Self::Properties(directory, pom)),
-            None => is_archive(name).then_some(Self::Archive),
+            None if is_archive(name) => Some(Self::Archive),
+            None => {
+                let file = name.strip_prefix("META-INF/").unwrap_or(name);
+                (!file.contains('/') && license_file::is_named(file)).then_some(Self::License)
+            }
         }
     }
 
     fn limit(&self, limits: &Limits) -> u64 {
         match self {
             Self::Manifest => MAX_MANIFEST,
-            Self::Properties(..) | Self::Xml(..) => MAX_TEXT,
+            Self::Properties(..) | Self::Xml(..) | Self::License => MAX_TEXT,
             Self::Archive => limits.file_bytes,
         }
     }
@@ -214,11 +219,19 @@ impl Reader<'_> {
             }
             Wanted::Xml(directory, path) => {
                 // The properties were made with the archive; the file may still have variables in it.
-                facts.poms.entry(directory).or_default().complete({
-                    let mut pom = path;
-                    pom.improve(Pom::xml(bytes));
-                    pom
-                });
+                let (found, whole) = Pom::xml(bytes);
+                let mut pom = path;
+                pom.improve(found);
+                facts.poms.entry(directory).or_default().complete(pom);
+                if !whole {
+                    let why = format!("{name} is no whole XML: licences in it may be missing");
+                    self.complain(level, Complaint::malformed(why));
+                }
+            }
+            Wanted::License => {
+                let found = license_file::read(bytes).licenses.into_iter();
+                let new: Vec<String> = found.filter(|license| !facts.licenses.contains(license)).collect();
+                facts.licenses.extend(new);
             }
             Wanted::Archive => {
                 let inside = match level.inside.as_str() {

@@ -4,6 +4,7 @@ use quick_xml::Reader;
 use quick_xml::events::Event;
 
 use super::manifest::is_name;
+use crate::license::of_text;
 
 /// Deepest element that is looked at; none that is read is deeper than five.
 const MAX_DEPTH: usize = 200;
@@ -66,17 +67,21 @@ impl Pom {
         }
     }
 
-    /// A project's own identity and licences; group and version may be its parent's. What comes after an error of
-    /// the XML is left out.
-    pub(super) fn xml(bytes: &[u8]) -> Self {
+    /// A project's own identity and licences; group and version may be its parent's. Whether that is all: what comes
+    /// after an error of the XML is left out.
+    pub(super) fn xml(bytes: &[u8]) -> (Self, bool) {
         let text = String::from_utf8_lossy(bytes);
         let mut reader = Reader::from_str(&text);
         let (mut pom, mut parent, mut license) = (Self::default(), Self::default(), (None, None));
         let mut path: Vec<String> = Vec::new();
         let mut value = String::new();
+        let mut whole = false;
         while let Ok(event) = reader.read_event() {
             match event {
-                Event::Eof => break,
+                Event::Eof => {
+                    whole &= path.is_empty();
+                    break;
+                }
                 Event::Start(tag) if path.len() < MAX_DEPTH => {
                     value.clear();
                     path.push(String::from_utf8_lossy(tag.local_name().as_ref()).into_owned());
@@ -91,7 +96,11 @@ impl Pom {
                 Event::GeneralRef(name) => value.push_str(entity(&name)),
                 Event::End(_) => {
                     let names: Vec<&str> = path.iter().map(String::as_str).collect();
-                    let found = usable(&std::mem::take(&mut value));
+                    let said = std::mem::take(&mut value);
+                    let found = usable(&said);
+                    // Some have the whole text in place of a name.
+                    let long = Some(of_text(&said).join(" AND "))
+                        .filter(|all| said.len() > MAX_VALUE && !all.is_empty());
                     match names.as_slice() {
                         ["project", "groupId"] => pom.group = found,
                         ["project", "artifactId"] => pom.artifact = found,
@@ -99,8 +108,9 @@ impl Pom {
                         ["project", "organization", "name"] => pom.vendor = found,
                         ["project", "parent", "groupId"] => parent.group = found,
                         ["project", "parent", "version"] => parent.version = found,
-                        ["project", "licenses", "license", "name"] => license.0 = found,
+                        ["project", "licenses", "license", "name"] => license.0 = found.or(long),
                         ["project", "licenses", "license", "url"] => license.1 = found,
+                        ["project"] => whole = true,
                         ["project", "licenses", "license"] => {
                             let (name, address) = std::mem::take(&mut license);
                             pom.licenses.extend(crate::license::best(name, address));
@@ -113,7 +123,7 @@ impl Pom {
             }
         }
         pom.complete(parent);
-        pom
+        (pom, whole)
     }
 }
 

@@ -10,8 +10,11 @@ const PAGE_HEADER: usize = 26;
 /// Page types: unsorted and sorted hash.
 const HASH_PAGES: [u8; 2] = [2, 13];
 const OVERFLOW_PAGE: u8 = 7;
-/// An item whose content is on overflow pages.
+/// Items: the content behind the mark, and content on overflow pages.
+const ON_PAGE: u8 = 1;
 const OFF_PAGE: u8 = 3;
+/// Shorter items are no headers: the first key's is a counter.
+const MIN_HEADER: usize = 24;
 
 struct Pages<'a> {
     bytes: &'a [u8],
@@ -54,8 +57,22 @@ impl<'a> Pages<'a> {
             for item in (1..items).step_by(2) {
                 let at = self.order.u16(page, PAGE_HEADER + item * 2).map(usize::from);
                 let at = at.ok_or_else(|| Complaint::malformed("a page with more items than fit"))?;
-                if page.get(at) != Some(&OFF_PAGE) {
-                    continue;
+                match page.get(at) {
+                    Some(&OFF_PAGE) => {}
+                    Some(&ON_PAGE) => {
+                        // An item ends where the one before it begins.
+                        let before = PAGE_HEADER + (item - 1) * 2;
+                        let end = self.order.u16(page, before).map_or(0, usize::from);
+                        let inside = page.get(at + 1..end);
+                        let inside =
+                            inside.ok_or_else(|| Complaint::malformed("an item that does not fit"))?;
+                        if inside.len() >= MIN_HEADER {
+                            sink(inside)?;
+                        }
+                        continue;
+                    }
+                    // Items of several values, which rpm never writes.
+                    _ => return Err(Complaint::malformed("an item of a kind that rpm's database has not")),
                 }
                 let first = self.order.u32(page, at + 4).and_then(index);
                 let length = self.order.u32(page, at + 8).and_then(index).filter(|len| *len <= MAX_HEADER);

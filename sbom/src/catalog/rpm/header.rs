@@ -16,8 +16,8 @@ const DIR_INDEXES: u32 = 1116;
 const BASE_NAMES: u32 = 1117;
 const DIR_NAMES: u32 = 1118;
 
-/// A package, and the hashes of at most `room` of its files; `None` when it is no header.
-pub(super) fn read(bytes: &[u8], room: usize, owned: &mut Vec<u64>) -> Option<Package> {
+/// A package, and whether the hashes of its files went into `owned`, which may have `most`; `None` when it is no header.
+pub(super) fn read(bytes: &[u8], most: usize, owned: &mut Vec<u64>) -> Option<(Package, bool)> {
     let header = Header::open(bytes)?;
     let version = header.text(VERSION)?;
     let full = match header.text(RELEASE) {
@@ -30,8 +30,8 @@ pub(super) fn read(bytes: &[u8], room: usize, owned: &mut Vec<u64>) -> Option<Pa
     package.source = header.text(SOURCE_RPM).map(|name| Source { name, version: None });
     package.supplier = header.text(VENDOR).filter(|vendor| vendor != "(none)");
     package.licenses = header.text(LICENSE).into_iter().collect();
-    header.files(room, owned);
-    Some(package)
+    let all = header.files(most.saturating_sub(owned.len()), owned);
+    Some((package, all))
 }
 
 struct Header<'a> {
@@ -76,15 +76,16 @@ impl<'a> Header<'a> {
         })
     }
 
-    /// Each file is a directory's number and a name in it.
-    fn files(&self, room: usize, owned: &mut Vec<u64>) {
+    /// Each file is a directory's number and a name in it. Whether these are all, and in order.
+    fn files(&self, room: usize, owned: &mut Vec<u64>) -> bool {
         let directories: Vec<&[u8]> = self.texts(DIR_NAMES).collect();
         let (indexes, _) = self.find(DIR_INDEXES).unwrap_or_default();
         for (at, name) in self.texts(BASE_NAMES).enumerate().take(room) {
             let directory = u32_be(indexes, at.saturating_mul(4)).and_then(index);
-            let Some(directory) = directory.and_then(|at| directories.get(at)) else { return };
+            let Some(directory) = directory.and_then(|at| directories.get(at)) else { return false };
             let path = [directory, name].concat();
             owned.push(crate::owned::hash(&String::from_utf8_lossy(&path)));
         }
+        self.texts(BASE_NAMES).count() <= room
     }
 }

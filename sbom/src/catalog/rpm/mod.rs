@@ -5,9 +5,10 @@
 
 mod bdb;
 mod header;
+mod journal;
 mod ndb;
 mod sqlite;
-pub(crate) mod wal;
+mod wal;
 
 use super::{Catalog, Content};
 use crate::finding::{Complaint, FindingKind};
@@ -20,15 +21,18 @@ const MAX_HEADER: usize = 32 << 20;
 /// Which form it is says its content: the names are those of links as well.
 pub(crate) fn read(bytes: &[u8], limits: &Limits) -> Content {
     let mut content = Content::default();
-    let mut broken = 0_usize;
+    let (mut broken, mut cut) = (0_usize, 0_usize);
     let mut header = |bytes: &[u8]| {
         if content.packages.len() >= limits.packages_per_file {
             let why = format!("more than {} packages", limits.packages_per_file);
             return Err(Complaint::new(FindingKind::TooMany, why));
         }
-        match header::read(bytes, limits.owned.saturating_sub(content.owned.len()), &mut content.owned) {
+        match header::read(bytes, limits.owned, &mut content.owned) {
             // Keys that packages were signed with are kept as if they were packages.
-            Some(package) if package.name != "gpg-pubkey" => content.add(package),
+            Some((package, all)) if package.name != "gpg-pubkey" => {
+                cut += usize::from(!all);
+                content.add(package);
+            }
             Some(_) => {}
             None => broken += 1,
         }
@@ -44,6 +48,10 @@ pub(crate) fn read(bytes: &[u8], limits: &Limits) -> Content {
     if broken > 0 {
         content.complaints.push(Complaint::malformed(format!("{broken} package headers cannot be read")));
     }
+    if cut > 0 {
+        let why = format!("the files of {cut} packages cannot be read, or are more than {}", limits.owned);
+        content.complaints.push(Complaint::new(FindingKind::TooMany, why));
+    }
     content.complaints.extend(walked.err());
     // A log beside it may change it, or be all there is of it so far. What is another's database is not kept.
     let ours = !content.packages.is_empty() || sqlite::is_new(bytes);
@@ -56,14 +64,30 @@ pub(crate) fn read(bytes: &[u8], limits: &Limits) -> Content {
 pub(crate) fn kind(name: &str) -> Option<Catalog> {
     match name {
         "rpmdb.sqlite" | "Packages.db" | "Packages" => Some(Catalog::Rpm),
-        "rpmdb.sqlite-wal" => Some(Catalog::RpmLog),
+        "rpmdb.sqlite-wal" | "rpmdb.sqlite-journal" => Some(Catalog::RpmLog),
         _ => None,
     }
 }
 
+/// Whether a file begins like one that changes a database beside it.
+pub(crate) fn begins_log(head: &[u8]) -> bool {
+    wal::begins(head) || journal::begins(head)
+}
+
+/// The database as one sees it who opens it beside this log. `None` where that changes nothing.
+///
+/// # Errors
+/// What is wrong with the log.
+pub(crate) fn with_log(database: &[u8], log: &[u8], limit: u64) -> Result<Option<Vec<u8>>, Complaint> {
+    if journal::begins(log) {
+        return journal::apply(database, log, limit);
+    }
+    wal::apply(database, log, limit)
+}
+
 /// The name of the database whose log this is.
 pub(crate) fn database_of(log: &str) -> Option<&str> {
-    log.strip_suffix("-wal")
+    log.strip_suffix("-wal").or_else(|| log.strip_suffix("-journal"))
 }
 
 /// Whether a file begins like one of the databases.
