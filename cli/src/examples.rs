@@ -240,7 +240,8 @@ mod tests {
             }
         }
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let mut all = vec![root.join("README.md"), root.join("policy/README.md"), root.join("tests/README.md")];
+        let mut all =
+            vec![root.join("README.md"), root.join("policy/README.md"), root.join("tests/README.md")];
         for part in ["cli/src", "server/src", "policy/src", "gc/src", "runtime", "storage/src", "deploy"] {
             sources(&root.join(part), &mut all);
         }

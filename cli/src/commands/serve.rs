@@ -47,6 +47,7 @@ impl From<RunError> for Failure {
                      store (database.url, storage.backend)",
                 );
             }
+            RunError::Storage(StorageError::Setting(_)) => Exit::Config,
             RunError::Bind { .. } | RunError::Storage(_) => Exit::Unreachable,
             RunError::Tls(_) | RunError::Policies(_) | RunError::Upstream(_) => Exit::Config,
             RunError::Metrics(_) | RunError::Serve(_) => Exit::Internal,
