@@ -171,3 +171,28 @@ async fn root_keeps_the_owner_of_a_store() {
     registry.rreg(&["fsck", "--rebuild"]);
     assert_owned(&data, SOMEBODY);
 }
+
+/// What a later version has changed is not touched, and it is said what to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_of_a_newer_version_is_left_alone() {
+    use sqlx::Connection as _;
+    for backend in [Backend::SqliteDirectory, Backend::PostgresS3] {
+        let Some(mut registry) = Registry::start_with(backend, &[]).await else { continue };
+        registry.stop();
+        let database = registry.database_url();
+        sqlx::any::install_default_drivers();
+        let mut conn = sqlx::AnyConnection::connect(&database).await.unwrap();
+        let later = "INSERT INTO _sqlx_migrations \
+                     SELECT 9999, 'later', installed_on, success, checksum, execution_time FROM _sqlx_migrations \
+                     WHERE version = 1";
+        sqlx::query(later).execute(&mut conn).await.unwrap();
+        conn.close().await.unwrap();
+        for args in [&["serve", "--listen", "127.0.0.1:0"][..], &["user", "list"], &["fsck"], &["gc", "run"]]
+        {
+            let output = registry.rreg(args);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(78), "{args:?}: {said}");
+            assert!(said.contains("version 9999") && said.contains("a newer rreg has changed it"), "{said}");
+        }
+    }
+}

@@ -1,5 +1,5 @@
 //! Every command of the README and of the manuals is run here as it stands there: pasted line by line into a shell, on a
-//! machine that has `rreg` and one client, `crane`.
+//! machine that has `rreg`, one client, `crane`, and for backups `sqlite3`.
 //!
 //! A block's kind is its fence's information string. `sh` is run, `sh server` in a terminal of its own; `sh REASON` is not, for one of [`REASONS`]; `text` behind
 //! a block of commands is what the last of them prints, but for digests and times; `toml` is a configuration that is valid.
@@ -18,23 +18,31 @@ use shell::{Shell, plain};
 
 /// Why a block of commands is not run, and how many such blocks there are in all documents. One more has to be counted here,
 /// with its reason.
-const REASONS: [(&str, &str, usize); 3] = [
+const REASONS: [(&str, &str, usize); 5] = [
     ("source", "builds or tests from the sources", 1),
+    ("host", "installs on a machine with systemd", 1),
+    ("stores", "wants PostgreSQL and a bucket", 2),
     ("ci", "runs in a job of a CI system", 1),
     ("cluster", "wants Kubernetes", 7),
 ];
 
 /// What is no command: shown, or checked by another test.
-const SHOWN: [&str; 4] = ["text", "yaml", "nginx", "dockerfile"];
+const SHOWN: [&str; 5] = ["text", "yaml", "nginx", "dockerfile", "ini"];
 
 /// The documents, each read from its beginning by somebody with an empty directory.
-const DOCUMENTS: [&str; 5] =
-    ["README.md", "policy/README.md", "deploy/README.md", "deploy/kubernetes/README.md", "tests/README.md"];
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "policy/README.md",
+    "deploy/README.md",
+    "deploy/upkeep.md",
+    "deploy/kubernetes/README.md",
+    "tests/README.md",
+];
 
 /// What the machine has beside `rreg` and `crane`.
-const PROGRAMS: [&str; 17] = [
+const PROGRAMS: [&str; 18] = [
     "bash", "cat", "chmod", "cp", "cut", "env", "grep", "gzip", "head", "ls", "mkdir", "mv", "rm", "sleep",
-    "tail", "tar", "tr",
+    "sqlite3", "tail", "tar", "tr",
 ];
 
 fn document(name: &str) -> String {
@@ -55,7 +63,7 @@ fn machine(home: &Path) -> PathBuf {
 
 #[test]
 fn every_block_of_commands_runs() {
-    if !tool::have(&["crane"]) {
+    if !tool::have(&["crane", "sqlite3"]) {
         return;
     }
     for name in DOCUMENTS {

@@ -214,6 +214,42 @@ mod tests {
         }
     }
 
+    /// Every command that the text writes out, by the names of it and its parents that help shows first.
+    fn commands_by_their_names(place: &str, text: &str) {
+        let root = crate::command_line();
+        for (at, _) in text.match_indices("rreg ") {
+            let mut command = &root;
+            for word in text[at..].split([' ', '`', '\n', '"']).skip(1) {
+                let Some(found) = command.find_subcommand(word) else { break };
+                assert_eq!(found.get_name(), word, "{place}: {:?}", text[at..].lines().next());
+                command = found;
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_calls_commands_as_help_does() {
+        fn sources(directory: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    sources(&path, found);
+                } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "md") {
+                    found.push(path);
+                }
+            }
+        }
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut all =
+            vec![root.join("README.md"), root.join("policy/README.md"), root.join("tests/README.md")];
+        for part in ["cli/src", "server/src", "policy/src", "gc/src", "runtime", "storage/src", "deploy"] {
+            sources(&root.join(part), &mut all);
+        }
+        for path in all {
+            commands_by_their_names(&path.display().to_string(), &std::fs::read_to_string(&path).unwrap());
+        }
+    }
+
     #[test]
     fn verbs_are_the_same_and_old_ones_stay() {
         for line in [

@@ -15,6 +15,7 @@ pub(crate) const HELP: &str = "Exit codes:
   64  wrong usage
   66  an input is missing or cannot be read
   70  internal error
+  75  in use: a running server has the database
   77  not authenticated, or not allowed
   78  the server's configuration is invalid
  130  interrupted";
@@ -34,6 +35,8 @@ pub(crate) enum Exit {
     Input = 66,
     /// Our own fault.
     Internal = 70,
+    /// Another process has what is needed; later it may go.
+    Busy = 75,
     /// Not authenticated, or not allowed.
     Denied = 77,
     /// The server's configuration is invalid.
@@ -52,6 +55,7 @@ impl Exit {
             Self::Usage => "USAGE",
             Self::Input => "INPUT",
             Self::Internal => "INTERNAL",
+            Self::Busy => "BUSY",
             Self::Denied => "DENIED",
             Self::Config => "CONFIG",
             Self::Interrupted => "INTERRUPTED",
@@ -109,6 +113,10 @@ impl From<StorageError> for Failure {
             | StorageError::UnknownBlob { .. }
             | StorageError::UnknownManifest { .. } => Exit::Refused,
             StorageError::Setting(_) => Exit::Config,
+            StorageError::Held(_) => {
+                return Self::new(Exit::Busy, error.to_string())
+                    .hint("stop the server first; with PostgreSQL (database.url) this runs beside it");
+            }
             _ => Exit::Unreachable,
         };
         Self::new(exit, error.to_string())
@@ -213,6 +221,7 @@ mod tests {
             Exit::Usage,
             Exit::Input,
             Exit::Internal,
+            Exit::Busy,
             Exit::Denied,
             Exit::Config,
             Exit::Interrupted,

@@ -345,6 +345,7 @@ impl From<StorageError> for ApiError {
             | StorageError::Migration(_)
             | StorageError::Io { .. }
             | StorageError::Setting(_)
+            | StorageError::Held(_)
             | StorageError::Closed => Self::internal(&error),
         }
     }

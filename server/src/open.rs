@@ -173,11 +173,7 @@ fn lock(directory: &Path) -> Result<File, StorageError> {
     let file = file.map_err(|e| failed("locking", e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(StorageError::Setting(format!(
-            "{} is in use by another rreg; stop that one, or give this one its own --data. Several replicas need \
-             PostgreSQL and an object store (database.url, storage.backend)",
-            directory.display()
-        ))),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StorageError::Held(directory.to_owned())),
         Err(std::fs::TryLockError::Error(source)) => Err(failed("locking", source)),
     }
 }

@@ -165,6 +165,9 @@ pub enum StorageError {
     /// A setting cannot be used.
     #[error("{0}")]
     Setting(String),
+    /// Another process has the embedded database, in this directory.
+    #[error("{} is in use by another rreg", .0.display())]
+    Held(std::path::PathBuf),
     /// The store is shutting down.
     #[error("the store is shutting down")]
     Closed,

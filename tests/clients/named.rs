@@ -98,6 +98,8 @@ async fn a_loopback_address_speaks_tls_when_asked() {
     let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &tls).await else { return };
     let host = registry.address().replace("127.0.0.1", "localhost");
     walk(&home, &format!("https://{host}"), &["--ca-file", &ca]);
+    // Who names an authority means TLS.
+    walk(&home, &host, &["--ca-file", &ca]);
     // Without a scheme http is tried on this machine; the way out is named, and it is the right one.
     let (code, text) = said(&home, &["ls", &host]);
     assert_eq!(code, Some(2), "{text}");

@@ -8,7 +8,7 @@ use super::{Home, config_digest, shapes};
 use crate::harness::image::{Blob, Image};
 use crate::harness::{Registry, tool};
 
-on_each_backend!(round_trip, multi_platform);
+on_each_backend!(round_trip, multi_platform, an_archive_has_the_name_of_its_image);
 
 fn podman(home: &Home, args: &[&str]) -> Command {
     let mut command = home.command("podman");
@@ -45,6 +45,18 @@ async fn round_trip(registry: Registry) {
         let pulled = run(&home, &["pull", "--quiet", "--tls-verify=false", reference]);
         assert_eq!(pulled, id);
     }
+}
+
+async fn an_archive_has_the_name_of_its_image(registry: Registry) {
+    let Some(home) = Home::for_programs(&["podman"]) else { return };
+    let (api, repository) = (registry.api(), registry.repository());
+    let [(_, image), ..] = shapes(&repository);
+    api.push(&repository, &image, Some("v1")).await;
+    let remote = format!("{}/{repository}:v1", registry.address());
+    let archive = home.path("image.tar").display().to_string();
+    tool::run(home.command(env!("CARGO_BIN_EXE_rreg")).args(["pull", &remote, &archive]));
+    let loaded = run(&home, &["load", "--input", &archive]);
+    assert!(loaded.ends_with(&format!("Loaded image: {remote}")), "{loaded}");
 }
 
 async fn multi_platform(registry: Registry) {

@@ -21,7 +21,7 @@ async fn set_and_taken_away(registry: Registry) {
     let text = signed("enforce", "pull");
     let refused = api.put(POLICY, text.clone()).refused(400, "UNSUPPORTED").await;
     let said = String::from_utf8_lossy(&refused.body);
-    assert!(said.contains("rreg trust put HOST team.pub"), "{said}");
+    assert!(said.contains("rreg trust create HOST team.pub"), "{said}");
     let private = std::fs::read(&desk.team).unwrap();
     api.put(TRUST, private).refused(400, "UNSUPPORTED").await;
     api.put(TRUST, desk.public()).expect(201).await;

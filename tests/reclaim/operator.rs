@@ -25,7 +25,15 @@ fn reclaim(registry: &mut Registry) -> Value {
         return registry.rreg_json(&["gc", "run"]).0;
     }
     let beside = registry.rreg(&["gc", "run"]);
-    assert_eq!(beside.status.code(), Some(78), "the embedded database belongs to one process");
+    assert_eq!(beside.status.code(), Some(75), "the embedded database belongs to one process");
+    for args in
+        [&["gc", "run"][..], &["fsck", "--heal"], &["fsck", "--reclaim-extra"], &["fsck", "--rebuild"]]
+    {
+        let beside = registry.rreg(args);
+        let said = String::from_utf8_lossy(&beside.stderr).into_owned();
+        assert_eq!(beside.status.code(), Some(75), "{said}");
+        assert!(said.contains("stop the server first") && !said.contains("--data"), "{args:?}: {said}");
+    }
     registry.stop();
     let (report, code) = registry.rreg_json(&["gc", "run"]);
     assert_eq!(code, 0, "{report}");

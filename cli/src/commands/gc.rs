@@ -52,8 +52,9 @@ impl Gc {
             Self::Run { place } => {
                 let config = place.existing(Made::Content).await?;
                 let opened = rreg_server::open(&config).await.map_err(|error| match error {
-                    StorageError::Setting(_) => Failure::from(error).hint(
-                        "a running server reclaims by itself every reclaim.period; rreg gc plan shows what is due",
+                    StorageError::Held(_) => Failure::from(error).hint(
+                        "a running server reclaims by itself every reclaim.period, and `rreg gc plan` shows what is due; \
+                         to do it at once stop the server first",
                     ),
                     error => error.into(),
                 })?;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use rreg_server::RunError;
 use rreg_server::telemetry::init_logging;
+use rreg_storage::StorageError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,13 @@ impl Serve {
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let exit = match error {
+            RunError::Storage(StorageError::Held(_)) => {
+                return Self::new(Exit::Busy, error.to_string()).hint(
+                    "stop that one, or give this one its own --data; several replicas need PostgreSQL and an object \
+                     store (database.url, storage.backend)",
+                );
+            }
+            RunError::Storage(StorageError::Setting(_)) => Exit::Config,
             RunError::Bind { .. } | RunError::Storage(_) => Exit::Unreachable,
             RunError::Tls(_) | RunError::Policies(_) | RunError::Upstream(_) => Exit::Config,
             RunError::Metrics(_) | RunError::Serve(_) => Exit::Internal,

@@ -13,9 +13,9 @@ pub(crate) fn bare(host: &str) -> &str {
     bare.map_or(host, |bare| bare.trim_end_matches('/'))
 }
 
-/// The base URL of the registry at `host[:port]`: http on loopback or when asked for, https otherwise.
-/// A scheme before the host decides instead.
-pub(crate) fn base_url(host: &str, plain_http: bool) -> Result<Url, String> {
+/// The base URL of the registry at `host[:port]`: http when asked for, or on loopback unless something was said of its
+/// certificate (`tls`), https otherwise. A scheme before the host decides instead.
+pub(crate) fn base_url(host: &str, plain_http: bool, tls: bool) -> Result<Url, String> {
     let (host, plain_http, explicit) = match (host.strip_prefix("https://"), host.strip_prefix("http://")) {
         (Some(host), _) => (host.trim_end_matches('/'), false, true),
         (_, Some(host)) => (host.trim_end_matches('/'), true, true),
@@ -33,7 +33,7 @@ pub(crate) fn base_url(host: &str, plain_http: bool) -> Result<Url, String> {
         if bare && url.password().is_none() { Ok(url) } else { Err(format!("{host:?} is no host[:port]")) }
     };
     let https = parse("https")?;
-    if plain_http || (!explicit && is_loopback(&https)) { parse("http") } else { Ok(https) }
+    if plain_http || (!explicit && !tls && is_loopback(&https)) { parse("http") } else { Ok(https) }
 }
 
 /// Whether the URL's host is this machine.
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn schemes() {
-        let url = |host, plain| base_url(host, plain).unwrap().to_string();
+        let url = |host, plain| base_url(host, plain, false).unwrap().to_string();
         assert_eq!(url("127.0.0.1:5000", false), "http://127.0.0.1:5000/");
         assert_eq!(url("[::1]:5000", false), "http://[::1]:5000/");
         assert_eq!(url("localhost:443", false), "http://localhost:443/");
@@ -99,7 +99,19 @@ mod tests {
         assert_eq!(url("http://registry.example.org", false), "http://registry.example.org/");
         assert_eq!(url("docker.io", false), "https://registry-1.docker.io/");
         for bad in ["", "a/b", "u@h.x", "h.x?y", "h.x#y", "h:99999"] {
-            assert!(base_url(bad, false).is_err(), "{bad:?}");
+            assert!(base_url(bad, false, false).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn who_says_something_of_certificates_means_https() {
+        for (host, plain_http, expected) in [
+            ("127.0.0.1:5000", false, "https://127.0.0.1:5000/"),
+            ("localhost:5000", false, "https://localhost:5000/"),
+            ("127.0.0.1:5000", true, "http://127.0.0.1:5000/"),
+            ("http://127.0.0.1:5000", false, "http://127.0.0.1:5000/"),
+        ] {
+            assert_eq!(base_url(host, plain_http, true).unwrap().as_str(), expected, "{host}");
         }
     }
 

@@ -53,9 +53,9 @@ use auth::Authorizer;
 pub struct ClientOptions {
     /// http for hosts that are not loopback too.
     pub plain_http: bool,
-    /// A PEM file of certificate authorities to trust beside the system's.
+    /// A PEM file of certificate authorities to trust beside the system's. It means https on loopback too.
     pub ca_file: Option<PathBuf>,
-    /// Accept any certificate.
+    /// Accept any certificate. It means https on loopback too.
     pub insecure_skip_tls_verify: bool,
     /// Where credentials are looked for.
     pub keychain: Arc<Keychain>,
@@ -103,7 +103,8 @@ impl RegistryClient {
     /// [`ErrorKind::Setup`] when the host is none or the CA file cannot be used.
     pub fn new(host: &str, options: &ClientOptions) -> Result<Self, ClientError> {
         let setup = |why: String| ClientError::new(&Operation::Ping, host, ErrorKind::Setup(why));
-        let base = endpoint::base_url(host, options.plain_http).map_err(setup)?;
+        let tls = options.ca_file.is_some() || options.insecure_skip_tls_verify;
+        let base = endpoint::base_url(host, options.plain_http, tls).map_err(setup)?;
         // Credentials are kept under the host's name alone, and people are told that.
         let host = endpoint::bare(host);
         let http = transport::http_client(&base, options).map_err(setup)?;

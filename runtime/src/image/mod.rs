@@ -16,5 +16,5 @@ mod writer;
 
 pub use error::ImageError;
 pub use file_span::{FileSpan, LocalBlob};
-pub use reader::{LayoutReader, REF_NAME};
+pub use reader::{IMAGE_NAME, LayoutReader, REF_NAME};
 pub use writer::{LayoutWriter, WriteError};

@@ -15,6 +15,8 @@ use crate::client::FetchedManifest;
 
 /// The annotation of an index entry that names it (image-spec, annotations.md).
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation by which podman, containerd and Docker name what they load: the whole name, of host, repository and tag.
+pub const IMAGE_NAME: &str = "io.containerd.image.name";
 /// Longest `index.json` and `manifest.json`, in bytes.
 const MAX_INDEX: u64 = 4 << 20;
 

@@ -8,8 +8,8 @@ use rreg_oci::{Descriptor, Tag};
 use super::error::TransferError;
 use super::plan::{Node, Plan};
 use super::progress::{BlobOutcome, Metered};
-use super::{Report, Target, Transfer};
-use crate::image::REF_NAME;
+use super::{Origin, Report, Target, Transfer};
+use crate::image::{IMAGE_NAME, REF_NAME};
 
 /// Blobs, then manifests that others refer to, then the root with its tags.
 pub(super) async fn apply(transfer: &Transfer, plan: &Plan) -> Result<Report, TransferError> {
@@ -79,7 +79,15 @@ fn entries(transfer: &Transfer, plan: &Plan) -> Vec<Descriptor> {
         annotations: Some([(REF_NAME.to_owned(), tag.to_string())].into()),
         ..descriptor.clone()
     };
-    let mut entries: Vec<_> = transfer.tags.iter().map(|tag| named(tag, plain)).collect();
+    let whole = |tag: &Tag| {
+        let mut entry = named(tag, plain);
+        if let Origin::Registry { client, repository } = &transfer.origin {
+            let name = format!("{}/{repository}:{tag}", client.host());
+            entry.annotations.get_or_insert_default().insert(IMAGE_NAME.to_owned(), name);
+        }
+        entry
+    };
+    let mut entries: Vec<_> = transfer.tags.iter().map(whole).collect();
     if entries.is_empty() {
         entries.push(plain.clone());
     }

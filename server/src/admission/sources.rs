@@ -121,7 +121,10 @@ impl<'a> SetTrust<'a> {
 
     fn named(&self, what: &'static str, name: &str) -> Result<&'a [u8], TrustError> {
         let missing = || {
-            TrustError::new(what, format!("{name:?} is not set; `rreg trust put HOST {name} FILE` sets it"))
+            TrustError::new(
+                what,
+                format!("{name:?} is not set; `rreg trust create HOST {name} FILE` sets it"),
+            )
         };
         self.0.get(name).copied().ok_or_else(missing)
     }

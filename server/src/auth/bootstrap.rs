@@ -49,7 +49,7 @@ impl Authenticator {
             return Ok(());
         }
         if !self.offers {
-            tracing::warn!("nobody can log in yet: make a user with `rreg user create NAME --admin`");
+            tracing::warn!("there is no administrator yet: make one with `rreg user create NAME --admin`");
             return Ok(());
         }
         let secret = ApiToken::from_random(rand::random());
@@ -59,7 +59,7 @@ impl Authenticator {
             let link = format!("{}/bootstrap?secret={}", self.url().unwrap_or(address), secret.expose());
             tracing::warn!(
                 link,
-                "nobody can log in yet: this link makes the first administrator, once and within 24 hours; or use \
+                "there is no administrator yet: this link makes the first one, once and within 24 hours; or use \
                  `rreg user create NAME --admin`"
             );
         }

@@ -82,7 +82,7 @@ impl fmt::Display for ForeignImages {
 }
 
 section! {
-    /// What may be pushed, tagged, pulled and run. Policies are also set with `rreg policy put`; all of them hold.
+    /// What may be pushed, tagged, pulled and run. Policies are also set with `rreg policy create`; all of them hold.
     pub struct Policy {
         /// Directory of policies, `*.yaml` and `*.yml`, read again when a file in it changes. Keys and trust roots that
         /// they name are files relative to it.

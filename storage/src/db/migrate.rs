@@ -1,13 +1,14 @@
 //! Schema migrations from the top-level `migrations/` folder, one text for both engines.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use sqlx::AnyConnection;
 use sqlx::AssertSqlSafe;
 use sqlx::Connection as _;
 use sqlx::Row as _;
 use sqlx::SqlSafeStr as _;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 
 use super::Engine;
 use crate::error::StorageError;
@@ -58,16 +59,30 @@ pub(super) async fn migrate(engine: Engine, conn: &mut AnyConnection) -> Result<
         Migration::new(*version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
     });
     let migrator = Migrator { migrations: migrations.collect(), ..Migrator::DEFAULT };
-    match engine {
+    let done = match engine {
         // One commit for all of them, which is one wait for the disk where there were two for each.
         Engine::Sqlite => {
             let mut all = conn.begin().await?;
-            migrator.run_direct(None, &mut *all, false).await?;
-            all.commit().await?;
+            let done = migrator.run_direct(None, &mut *all, false).await;
+            if done.is_ok() {
+                all.commit().await?;
+            }
+            done
         }
-        Engine::Postgres => migrator.run_direct(None, conn, false).await?,
+        Engine::Postgres => migrator.run_direct(None, conn, false).await,
+    };
+    match done {
+        Err(MigrateError::VersionMissing(version)) => Err(newer(version)),
+        done => Ok(done?),
     }
-    Ok(())
+}
+
+/// A database that a later version has changed. What it means is not known here, so nothing is read or written.
+fn newer(version: i64) -> StorageError {
+    StorageError::Setting(format!(
+        "the database's schema has version {version}, which this rreg does not know: a newer rreg has changed it. Run \
+         that version, or put back a backup from before the upgrade"
+    ))
 }
 
 /// Whether the schema is the one that this binary knows, for those who only read.
@@ -75,11 +90,12 @@ pub(super) async fn check(conn: &mut AnyConnection) -> Result<(), StorageError> 
     let row = sqlx::query("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations").fetch_one(conn).await?;
     let (found, known): (i64, i64) =
         (row.try_get(0)?, MIGRATIONS.iter().map(|(v, ..)| *v).max().unwrap_or(0));
-    if found == known {
-        return Ok(());
+    match found.cmp(&known) {
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(newer(found)),
+        Ordering::Less => Err(StorageError::Setting(format!(
+            "the database's schema has version {found} and this rreg knows {known}; start the server of this version \
+             once, or use the rreg that the server runs"
+        ))),
     }
-    Err(StorageError::Setting(format!(
-        "the database's schema has version {found} and this rreg knows {known}; start the server of this version \
-         once, or use the rreg that the server runs"
-    )))
 }

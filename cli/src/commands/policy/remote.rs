@@ -41,7 +41,7 @@ pub(crate) struct Put {
     /// [http[s]://]host[:port]
     #[arg(value_name = "REGISTRY")]
     host: Host,
-    /// One policy. Keys and roots in it are names of `rreg trust put`, not files
+    /// One policy. Keys and roots in it are names of `rreg trust create`, not files
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
