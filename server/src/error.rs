@@ -52,11 +52,6 @@ impl ApiError {
         self
     }
 
-    /// The same with another message.
-    pub(crate) fn saying(self, message: String) -> Self {
-        Self { message, ..self }
-    }
-
     /// The same with a message that begins so.
     pub(crate) fn after(mut self, beginning: &str) -> Self {
         self.message.insert_str(0, beginning);
@@ -154,7 +149,14 @@ impl ApiError {
         let answer = Self::of_failure(error, error.to_string());
         match (error.upstream(), error.meaning()) {
             (Some(upstream), Some(meaning)) => {
-                answer.with_detail(json!({"upstream": upstream, "answer": meaning.word()}))
+                let answer = answer.with_detail(json!({"upstream": upstream, "answer": meaning.word()}));
+                match meaning {
+                    // It was asked as often as is of use: who can do without need not try again (RFC 7234, 5.5.3).
+                    Meaning::Unreachable => {
+                        answer.with_header(header::WARNING, "112 rreg \"Disconnected Operation\"")
+                    }
+                    _ => answer,
+                }
             }
             _ => answer,
         }
@@ -178,7 +180,7 @@ impl ApiError {
             MirrorError::Upstream { upstream, error: cause } => {
                 Self::of_upstream(upstream, cause, error, message)
             }
-            MirrorError::Slow { .. } => {
+            MirrorError::Slow { .. } | MirrorError::Silent { .. } => {
                 Self::new(StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable, message)
             }
             MirrorError::Manifest { .. } | MirrorError::TooLarge { .. } => {

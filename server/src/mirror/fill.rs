@@ -98,7 +98,8 @@ impl super::Mirror {
             None => {
                 let upstream = &copy.upstream;
                 let size = upstream.client.blob_size(&copy.remote, digest);
-                Ok(upstream.ask(&copy.remote, Some(upstream.patience), size).await?)
+                let within = upstream.wait(&copy.remote, false);
+                Ok(upstream.ask(&copy.remote, within, size).await?)
             }
         }
     }
@@ -218,7 +219,7 @@ impl Running {
         app.metrics.mirror.fills.inc();
         let descriptor = Descriptor::new("application/octet-stream", digest, size);
         let reader = copy.upstream.client.read_blob(&copy.remote, &descriptor);
-        let reader = copy.upstream.begin(&copy.remote, None, reader).await?;
+        let reader = copy.upstream.begin_blob(&copy.remote, reader).await?;
         let writer = SpoolWriter::new(app.mirror.spool(), size);
         let growing = Growing { size, spool: writer.reader() };
         self.sender.send_replace(State::Growing(growing.clone(), 0));

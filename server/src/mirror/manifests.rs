@@ -74,8 +74,8 @@ impl Mirror {
             let (app, copy, reference) = (app.clone(), copy.clone(), reference.clone());
             async move { refresh(&app, &copy, &reference).await.map_err(Arc::new) }
         };
-        let result = self.manifests.join(&app.tasks, key, work).await;
-        match (result.unwrap_or_else(|| Err(Arc::new(MirrorError::Ended))), here) {
+        let work = self.manifests.join(&app.tasks, key, work);
+        match (copy.upstream.awaited(&copy.remote, here.is_some(), work).await, here) {
             (Ok(found), _) => Ok(found),
             (Err(error), Some(manifest)) if error.allows_stale_tag() => {
                 app.metrics.mirror.stale.inc();
@@ -126,7 +126,7 @@ async fn refresh(app: &Arc<App>, copy: &Copy, reference: &Reference) -> Result<F
     }
     if let (Some(known), Reference::Tag(tag)) = (&known, reference) {
         let asked = upstream.client.resolve(&copy.remote, reference);
-        let there = match upstream.ask_by_head(&copy.remote, upstream.revalidate, asked).await {
+        let there = match upstream.ask_by_head(&copy.remote, asked).await {
             Ok(there) => Some(there),
             // Upstreams, and what stands before them, refuse HEAD where they answer GET: that says what is so.
             Err(error) if error.is_answer() => None,
@@ -138,9 +138,8 @@ async fn refresh(app: &Arc<App>, copy: &Copy, reference: &Reference) -> Result<F
             return Ok(Found { manifest: known.clone(), stale: None });
         }
     }
-    let within = Some(if known.is_some() { upstream.revalidate } else { upstream.patience });
     let fetched = upstream.client.fetch_manifest(&copy.remote, reference);
-    let fetched = upstream.ask(&copy.remote, within, fetched).await?;
+    let fetched = upstream.ask(&copy.remote, upstream.patience, fetched).await?;
     keep(app, copy, reference, fetched).await
 }
 
