@@ -9,7 +9,7 @@ use rreg_client::ClientError;
 use rreg_oci::{ErrorCode, ManifestError, OperationError};
 use rreg_storage::StorageError;
 
-use crate::mirror::{Meaning, MirrorError};
+use crate::mirror::{Meaning, MirrorError, Missing};
 use serde_json::{Value, json};
 
 /// An answer that is an error, in the specification's form.
@@ -180,6 +180,14 @@ impl ApiError {
             MirrorError::Upstream { upstream, error: cause } => {
                 Self::of_upstream(upstream, cause, error, message)
             }
+            MirrorError::Absent { what, .. } => {
+                let code = match what {
+                    Missing::Manifest => ErrorCode::ManifestUnknown,
+                    Missing::Blob => ErrorCode::BlobUnknown,
+                };
+                Self::new(StatusCode::NOT_FOUND, code, message)
+            }
+            MirrorError::Vain { wait, .. } => Self::busy(message, wait.as_secs().max(1)),
             MirrorError::Slow { .. } | MirrorError::Silent { .. } => {
                 Self::new(StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable, message)
             }

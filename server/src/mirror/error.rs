@@ -38,6 +38,17 @@ pub(crate) enum MirrorError {
     /// The upstream took too long, retries included.
     #[error("upstream {upstream} did not answer within {} seconds", .within.as_secs())]
     Slow { upstream: String, within: Duration },
+    /// The upstream did not have it a short while ago.
+    #[error(
+        "upstream {upstream} did not have {what} when it was last asked, which was just now (upstreams.absent_ttl)"
+    )]
+    Absent { upstream: String, what: Missing },
+    /// A client has asked for too much that the upstream does not have.
+    #[error(
+        "too much was asked of upstreams that they do not have: upstream {upstream} is not asked for you for {} more \
+         seconds (mirror.misses)", .wait.as_secs().max(1)
+    )]
+    Vain { upstream: String, wait: Duration },
     /// The upstream is silent, and was not waited for: an answer may still come.
     #[error("upstream {upstream} has not answered yet, and is not waited for any longer")]
     Silent { upstream: String },
@@ -56,6 +67,22 @@ pub(crate) enum MirrorError {
     /// The work ended without a result: the server is shutting down.
     #[error("the registry is shutting down")]
     Ended,
+}
+
+/// What an upstream does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    Manifest,
+    Blob,
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Manifest => "this manifest",
+            Self::Blob => "this blob",
+        })
+    }
 }
 
 /// What a failure says of what was asked for.
@@ -140,6 +167,7 @@ impl MirrorError {
         match self {
             Self::Upstream { error, .. } => Some(Meaning::of(error)),
             Self::Open { .. } | Self::Slow { .. } | Self::Silent { .. } => Some(Meaning::Unreachable),
+            Self::Absent { .. } => Some(Meaning::Absent),
             Self::Manifest { .. } | Self::TooLarge { .. } => Some(Meaning::Odd),
             _ => None,
         }
@@ -152,6 +180,7 @@ impl MirrorError {
             | Self::Open { upstream, .. }
             | Self::Slow { upstream, .. }
             | Self::Silent { upstream }
+            | Self::Absent { upstream, .. }
             | Self::Manifest { upstream, .. }
             | Self::TooLarge { upstream, .. } => Some(upstream),
             _ => None,

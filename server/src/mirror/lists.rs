@@ -138,12 +138,19 @@ impl Mirror {
             Some((list, _)) => Some(list),
             None => kept(app, copy, &key).await?,
         };
+        if known.is_none() {
+            self.permits(copy)?;
+        }
         let work = || {
             let (app, copy, key) = (app.clone(), copy.clone(), key.clone());
             async move { ask(&app, &copy, key).await.map_err(Arc::new) }
         };
         let work = self.lists.asking.join(&app.tasks, key.clone(), work);
-        match copy.upstream.awaited(&copy.remote, known.is_some(), work).await {
+        let result = copy.upstream.awaited(&copy.remote, known.is_some(), work).await;
+        if let Err(error) = &result {
+            self.count(copy, error);
+        }
+        match result {
             Ok(list) => Ok((list, None)),
             Err(error) if error.is_gone() => {
                 self.lists.forget(&key);

@@ -8,7 +8,7 @@ use rreg_client::FetchedManifest;
 use rreg_oci::{Manifest, Reference, RepositoryName, Tag};
 use rreg_storage::{NewManifest, StorageError, StoredManifest};
 
-use super::error::MirrorError;
+use super::error::{MirrorError, Missing};
 use super::{Copy, Mirror};
 use crate::app::App;
 
@@ -69,6 +69,14 @@ impl Mirror {
         {
             return Ok(Found { manifest: manifest.clone(), stale: None });
         }
+        let absent = &copy.upstream.absent;
+        if here.is_none() {
+            if absent.has(&copy.remote, reference) {
+                let upstream = copy.upstream.name.clone();
+                return Err(Arc::new(MirrorError::Absent { upstream, what: Missing::Manifest }));
+            }
+            self.permits(copy)?;
+        }
         let key = (copy.local.clone(), reference.clone());
         let work = || {
             let (app, copy, reference) = (app.clone(), copy.clone(), reference.clone());
@@ -82,7 +90,13 @@ impl Mirror {
                 tracing::warn!(repository = %copy.local, %reference, %error, "served an unconfirmed tag");
                 Ok(Found { manifest, stale: Some(error) })
             }
-            (Err(error), _) => Err(error),
+            (Err(error), here) => {
+                self.count(copy, &error);
+                if here.is_none() && error.is_absent() {
+                    absent.note(&copy.remote, reference);
+                }
+                Err(error)
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::breaker::{Breaker, Extent, Part};
 use super::credential::UpstreamCredential;
 use super::error::MirrorError;
+use super::vain::Absent;
 use crate::{config, hosts};
 
 /// Few and quick: a client is waiting, and the breaker takes care of the rest. Where nothing came once, nothing would come
@@ -41,6 +42,7 @@ pub(crate) struct Upstream {
     /// How long a request may take.
     pub(super) patience: Duration,
     pub(super) client: RegistryClient,
+    pub(super) absent: Absent,
     breaker: Breaker,
     credential: UpstreamCredential,
     /// A slot for each blob that is fetched.
@@ -79,6 +81,7 @@ impl Upstream {
             revalidate: config.revalidate_timeout.0,
             patience: config.timeout.0.mul_f64(PATIENCE),
             client: RegistryClient::new(config.url.as_deref().unwrap_or_default(), &options)?,
+            absent: Absent::new(config.absent_ttl.0.min(config.tag_ttl.0)),
             breaker: Breaker::default(),
             credential,
             fills: Semaphore::new(usize::try_from(config.max_fills).unwrap_or(1).max(1)),
