@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use http::header::{HOST, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use rreg_auth::Caller;
+use rreg_auth::{Action, Caller, Denied};
 use rreg_oci::{ManifestLimits, Operation};
 use rreg_storage::Storage;
 use tokio_util::sync::CancellationToken;
@@ -212,6 +212,13 @@ impl App {
         Ok(self.mirror.in_namespace(operation, uri.query(), host)?)
     }
 
+    /// Who may read a copy is told that nobody can push to it, and not which role would be needed.
+    fn refuse_push(&self, caller: &Caller, denied: &Denied, operation: &Operation) -> Option<ApiError> {
+        let refused = self.mirror.refuse_push(operation).err()?;
+        let may_read = self.auth.access.judge(caller, Action::Pull, operation.repository()).is_ok();
+        (may_read && !matches!(denied, Denied::Anonymous)).then(|| refused.into())
+    }
+
     async fn answer(self: &Arc<Self>, operation: Operation, context: Context, request: Request) -> Response {
         let (uri, headers) = (request.uri(), request.headers());
         let asked = (uri, headers, context.tls);
@@ -225,7 +232,10 @@ impl App {
             Ok(permit) => permit,
             Err(denied) => {
                 self.auth.trail.denied(&context, &caller.identity, &operation, &denied).await;
-                return self.auth.denied(denied, asked, &operation).into_response();
+                return match self.refuse_push(&caller, &denied, &operation) {
+                    Some(refused) => refused.into_response(),
+                    None => self.auth.denied(denied, asked, &operation).into_response(),
+                };
             }
         };
         match handlers::dispatch(self, permit, &context, request).await {

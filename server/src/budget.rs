@@ -25,16 +25,22 @@ impl Budget {
         Self { all, own, taken: 0, by: HashMap::new() }
     }
 
+    /// Whether there is one for `source` by itself.
+    pub(crate) fn has(&self, source: &Source) -> bool {
+        let free = self.all.saturating_sub(self.taken);
+        let own = self.by.get(source).copied().unwrap_or_default();
+        free > 0 && own < self.own.min((free / OF_FREE).max(1))
+    }
+
     /// Takes one for `source`, which is one `within` another; within itself where it is no part of any. Returns whether there
     /// was one.
     pub(crate) fn take(&mut self, within: &Source, source: &Source) -> bool {
-        let free = self.all.saturating_sub(self.taken);
-        let of = |source: &Source| self.by.get(source).copied().unwrap_or_default();
-        if free == 0 || of(source) >= self.own.min((free / OF_FREE).max(1)) {
+        if !self.has(source) {
             return false;
         }
         if within != source {
-            if of(within) >= free.saturating_mul(WITHIN_OF_FREE) {
+            let free = self.all.saturating_sub(self.taken);
+            if self.by.get(within).copied().unwrap_or_default() >= free.saturating_mul(WITHIN_OF_FREE) {
                 return false;
             }
             *self.by.entry(within.clone()).or_default() += 1;

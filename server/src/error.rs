@@ -9,7 +9,7 @@ use rreg_client::ClientError;
 use rreg_oci::{ErrorCode, ManifestError, OperationError};
 use rreg_storage::StorageError;
 
-use crate::mirror::{Meaning, MirrorError};
+use crate::mirror::{Meaning, MirrorError, Missing};
 use serde_json::{Value, json};
 
 /// An answer that is an error, in the specification's form.
@@ -50,11 +50,6 @@ impl ApiError {
     pub(crate) fn with_detail(mut self, detail: Value) -> Self {
         self.detail = detail;
         self
-    }
-
-    /// The same with another message.
-    pub(crate) fn saying(self, message: String) -> Self {
-        Self { message, ..self }
     }
 
     /// The same with a message that begins so.
@@ -154,7 +149,14 @@ impl ApiError {
         let answer = Self::of_failure(error, error.to_string());
         match (error.upstream(), error.meaning()) {
             (Some(upstream), Some(meaning)) => {
-                answer.with_detail(json!({"upstream": upstream, "answer": meaning.word()}))
+                let answer = answer.with_detail(json!({"upstream": upstream, "answer": meaning.word()}));
+                match meaning {
+                    // It was asked as often as is of use: who can do without need not try again (RFC 7234, 5.5.3).
+                    Meaning::Unreachable => {
+                        answer.with_header(header::WARNING, "112 rreg \"Disconnected Operation\"")
+                    }
+                    _ => answer,
+                }
             }
             _ => answer,
         }
@@ -178,7 +180,15 @@ impl ApiError {
             MirrorError::Upstream { upstream, error: cause } => {
                 Self::of_upstream(upstream, cause, error, message)
             }
-            MirrorError::Slow { .. } => {
+            MirrorError::Absent { what, .. } => {
+                let code = match what {
+                    Missing::Manifest => ErrorCode::ManifestUnknown,
+                    Missing::Blob => ErrorCode::BlobUnknown,
+                };
+                Self::new(StatusCode::NOT_FOUND, code, message)
+            }
+            MirrorError::Vain { wait, .. } => Self::busy(message, wait.as_secs().max(1)),
+            MirrorError::Slow { .. } | MirrorError::Silent { .. } => {
                 Self::new(StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable, message)
             }
             MirrorError::Manifest { .. } | MirrorError::TooLarge { .. } => {

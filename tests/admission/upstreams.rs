@@ -99,11 +99,20 @@ impl Upstream {
 
     /// A registry that has it as `up/`, and patience with it.
     pub(super) async fn registry(&self, settings: &[(&'static str, &str)]) -> Option<(Registry, Policies)> {
+        self.registry_with("60s", settings).await
+    }
+
+    /// With as much patience where something is here.
+    async fn registry_with(
+        &self,
+        revalidate: &str,
+        settings: &[(&'static str, &str)],
+    ) -> Option<(Registry, Policies)> {
         let policies = Policies::new();
         fs::write(policies.home().join("policies/copies.yaml"), OF_COPIES).unwrap();
         let directory = policies.directory();
         let entry = format!(
-            r#"[{{name="up", url="http://{}", ns=["upstream.example"], timeout="60s", revalidate_timeout="60s"}}]"#,
+            r#"[{{name="up", url="http://{}", ns=["upstream.example"], timeout="60s", revalidate_timeout="{revalidate}"}}]"#,
             self.address
         );
         let mut all = vec![
@@ -177,30 +186,49 @@ async fn the_time_is_for_all_images_together() {
     assert!(message.contains("policy.timeout") && !message.contains("up/free/"), "{message}");
 }
 
-/// An upstream that does not say what a tag is leaves no policy to be asked: `failurePolicy` decides.
+/// An upstream that does not say what a tag is costs its image, and no other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_upstream_is_not_waited_for() {
     let upstream = Upstream::start(&Image::layered("silent", 1), true).await;
-    let Some((registry, _policies)) = upstream.registry(&[]).await else { return };
+    let Some((registry, policies)) = upstream.registry(&[]).await else { return };
+    let cluster = Cluster { registry, policies };
     let names: Vec<String> = (0..20).map(|i| format!("{HOST}/up/team/app{i}:v1")).collect();
     let review = pod(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    for path in ["/admission/v1/validate", "/admission/v1/mutate"] {
-        // By hand: others take an error of the server for a mistake of it.
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
-        let call = client.post(format!("http://{}{path}", registry.address())).body(review.to_string());
-        let answer = call.send().await.unwrap();
-        let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
-        // To pin is to try: what cannot be said is told, and left to the other question.
-        let expected = if path.ends_with("mutate") { 200 } else { 503 };
-        assert!(status == expected && text.contains("policy.timeout"), "{status} {text}");
-    }
+    let refused = cluster.validate(&review).await;
+    assert_eq!(refused["allowed"], false, "{refused}");
+    assert!(message(&refused).contains("policy.timeout"), "{refused}");
+    // To pin is to try: what cannot be said is told, and left to the other question.
+    let tried = cluster.ask("mutate", &review).await;
+    assert!(tried.get("patch").is_none() && tried.to_string().contains("policy.timeout"), "{tried}");
     assert!(*upstream.asked.borrow() > 0);
+    // How long it takes is chosen by whoever names so many, and lets nothing in.
+    let free = cluster.validate(&pod(&[&format!("{HOST}/up/free/app:v1")])).await;
+    assert_eq!(free["allowed"], false, "{free}");
+}
+
+/// Where an upstream is known to hang or to fail, each policy's `onError` speaks for its images.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_say_what_becomes_of_images_whose_upstream_fails() {
+    for code in [None, Some(500)] {
+        let upstream = Upstream::start_with(&Image::layered("hangs", 1), code.is_none(), code).await;
+        let settings = [("RREG_POLICY__TIMEOUT", "3s")];
+        let Some((registry, policies)) = upstream.registry_with("1s", &settings).await else { return };
+        let cluster = Cluster { registry, policies };
+        let (team, free) = (format!("{HOST}/up/team/app:none"), format!("{HOST}/up/free/app:none"));
+        let allowed = cluster.validate(&pod(&[&free])).await;
+        assert_eq!(allowed["allowed"], true, "{code:?} {allowed}");
+        assert!(allowed["warnings"].to_string().contains("could not be asked about"), "{allowed}");
+        let refused = cluster.validate(&pod(&[&free, &team])).await;
+        let message = message(&refused);
+        assert!(message.contains(&team) && message.contains("\"copies\""), "{code:?} {refused}");
+        assert!(!message.contains("sha256:") && !message.contains(&free), "{code:?} {refused}");
+    }
 }
 
 /// People in a cluster are no clients of the registry: they are not told where its upstreams are, nor what those say.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_an_upstream_is_stays_here() {
-    for (code, expected) in [(404, 200), (403, 200), (500, 502)] {
+    for code in [404, 403, 500] {
         let upstream = Upstream::start_with(&Image::layered("where", 1), false, Some(code)).await;
         let Some((registry, _policies)) = upstream.registry(&[("RREG_POLICY__TIMEOUT", "60s")]).await else {
             return;
@@ -213,7 +241,7 @@ async fn where_an_upstream_is_stays_here() {
             let answer = client.post(&url).body(review.to_string()).send().await.unwrap();
             let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
             assert!(text.contains("upstream up"), "{text}");
-            assert!(status == expected || status == 503, "{status} {text}");
+            assert!(status == 200 && text.contains("\"allowed\":false"), "{status} {text}");
             let port = upstream.address.rsplit_once(':').unwrap().1;
             assert!(!text.contains(port) && !text.contains("127.0.0.1"), "{text}");
         }

@@ -96,6 +96,8 @@ async fn retry_after_is_honoured_and_passed_on() {
     let refused = get(&registry, &blob(LOCAL, &image.blobs[0].digest)).await;
     assert_eq!(refused.status, 503);
     assert!((1..=60).contains(&refused.retry_after.unwrap()));
+    // It counts what an account does, in whatever repository.
+    assert_eq!(get(&registry, &manifest("up/library/other", "1")).await.status, 503);
     assert_eq!(origin.count(""), asked);
 }
 
@@ -134,4 +136,29 @@ async fn an_upstream_that_is_gone_is_not_asked_by_everybody() {
     }
     assert!(origin.count("HEAD") <= 6, "{} requests", origin.count("HEAD"));
     assert_eq!(metric(&registry, "rreg_mirror_stale_total").await, 20);
+}
+
+/// What is here does not wait for an upstream that is known to hang, and one question to it is enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_hangs_is_waited_for_once() {
+    let image = Image::layered("hangs", 1);
+    let origin = Origin::with(&image, "1").await;
+    let Some(registry) = caching(&origin, ", timeout=\"60s\", revalidate_timeout=\"1s\"").await else {
+        return;
+    };
+    let tag = manifest(LOCAL, "1");
+    assert_eq!(get(&registry, &tag).await.status, 200);
+    origin.fail(Fault::Silent);
+    for _ in 0..20 {
+        let stale = get(&registry, &tag).await;
+        assert!(stale.status == 200 && stale.warning.is_some(), "{}", stale.status);
+    }
+    assert_eq!(origin.count("HEAD "), 1, "whoever comes meanwhile asks no more");
+    for other in ["sha256-0.sig", "sha256-0.att", "sha256-0.sbom"] {
+        let unknown = get(&registry, &manifest(LOCAL, other)).await;
+        assert_eq!(unknown.status, 504, "{other} is not known to be absent");
+        assert!(unknown.warning.is_some_and(|it| it.starts_with("112 ")));
+    }
+    let listed = get(&registry, &format!("/v2/{LOCAL}/referrers/{}", image.root().digest)).await;
+    assert_eq!((listed.status, listed.warning.is_some()), (200, true));
 }

@@ -14,6 +14,7 @@ mod redirects;
 mod refused;
 mod tls;
 mod tls_listener;
+mod vain;
 
 use bytes::Bytes;
 

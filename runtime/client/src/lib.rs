@@ -78,7 +78,14 @@ pub struct ClientOptions {
 
 /// A client of the registry at one host.
 #[derive(Clone)]
-pub struct RegistryClient(Arc<Inner>);
+pub struct RegistryClient(Arc<Inner>, Word);
+
+/// Whether what a cache says of its upstream is believed at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Doubted,
+    Taken,
+}
 
 struct Inner {
     host: String,
@@ -116,22 +123,32 @@ impl RegistryClient {
             http.clone(),
             options.limits.token,
         );
-        Ok(Self(Arc::new(Inner {
-            host: host.to_owned(),
-            base,
-            http,
-            auth,
-            limits: options.limits,
-            retry: options.retry,
-            on_warning: options.on_warning,
-            guarded: options.guard_local,
-            fallback_index: Mutex::default(),
-        })))
+        Ok(Self(
+            Arc::new(Inner {
+                host: host.to_owned(),
+                base,
+                http,
+                auth,
+                limits: options.limits,
+                retry: options.retry,
+                on_warning: options.on_warning,
+                guarded: options.guard_local,
+                fallback_index: Mutex::default(),
+            }),
+            Word::Doubted,
+        ))
     }
 
     /// The registry as given to [`RegistryClient::new`], without a scheme.
     pub fn host(&self) -> &str {
         &self.0.host
+    }
+
+    /// The same for what can be done without: where a cache says that its upstream cannot be asked, which it has tried, it is
+    /// not asked again.
+    #[must_use]
+    pub fn taking_a_caches_word(&self) -> Self {
+        Self(self.0.clone(), Word::Taken)
     }
 
     /// Whether both talk to the same registry, so that blobs can be mounted.

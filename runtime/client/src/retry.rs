@@ -17,11 +17,18 @@ pub struct RetryPolicy {
     pub first: Duration,
     /// Longest wait. A `Retry-After` beyond it ends the attempts: the user decides, not a sleeping process.
     pub longest: Duration,
+    /// Whether a request that was not answered at all is sent again.
+    pub after_silence: bool,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { retries: 4, first: Duration::from_millis(250), longest: Duration::from_secs(60) }
+        Self {
+            retries: 4,
+            first: Duration::from_millis(250),
+            longest: Duration::from_secs(60),
+            after_silence: true,
+        }
     }
 }
 

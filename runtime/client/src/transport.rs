@@ -13,7 +13,7 @@ use rreg_oci::Operation;
 use serde::Deserialize;
 
 use super::error::{ClientError, ErrorKind, RegistryError};
-use super::{ClientOptions, RegistryClient, body, endpoint, guard, retry, words};
+use super::{ClientOptions, RegistryClient, Word, body, endpoint, guard, retry, words};
 
 /// Longest chain of redirects followed.
 const MAX_REDIRECTS: usize = 5;
@@ -70,6 +70,13 @@ fn warnings(response: &Response) -> Vec<String> {
     texts.collect()
 }
 
+/// Whether a cache says so, which could not ask where it has things from (RFC 7234, 5.5: 111 and 112).
+fn is_of_a_cache(response: &Response) -> bool {
+    let mut texts =
+        response.headers().get_all(http::header::WARNING).iter().filter_map(|it| it.to_str().ok());
+    texts.any(|text| text.starts_with("111 ") || text.starts_with("112 "))
+}
+
 /// A request that can be sent again.
 #[derive(Clone)]
 pub(crate) struct Request {
@@ -112,9 +119,11 @@ impl RegistryClient {
             let outcome = self.send_authorized(request).await;
             let retry = &self.0.retry;
             let wait = match &outcome {
+                Ok(response) if self.1 == Word::Taken && is_of_a_cache(response) => None,
                 Ok(response) => {
                     retry.after_status(attempt, response.status(), response.headers(), rand::random())
                 }
+                Err(error) if matches!(*error.kind, ErrorKind::Timeout(_)) && !retry.after_silence => None,
                 Err(error) => retry.after_error(attempt, error, rand::random()),
             };
             let Some(wait) = wait else {

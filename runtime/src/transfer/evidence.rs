@@ -25,6 +25,8 @@ impl Origin {
         let tags = subject.cosign_tags();
         let (listed, tagged) = match self {
             Self::Registry { client, repository } => {
+                // An image that is in a cache comes without long waits for what may be beside it.
+                let client = &client.taking_a_caches_word();
                 let tagged = tags.iter().map(|tag| async {
                     let reference = Reference::Tag(tag.clone());
                     match present(client.fetch_manifest(repository, &reference).await) {

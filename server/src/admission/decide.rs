@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use rreg_oci::{Tag, media_type};
+use rreg_oci::{Digest, ImageReference, Tag, media_type};
 use rreg_policy::{Decision, EvaluateContext, Facts, ImageFacts, Point, PolicySet, evaluate};
 use rreg_storage::{NewDecision, NewManifest, StorageError, Undecided};
 use serde::Serialize;
@@ -329,6 +329,15 @@ pub(super) fn without_facts(about: &Undecided, active: &Active, why: Undone) -> 
     let asked = active.asked(&about.repository);
     let mut facts = why.facts(ImageFacts::bare(about.repository.as_str(), about.digest));
     Decisions::make(&asked, &active.revision, &mut facts, Utc::now(), &good_of(about))
+}
+
+/// What policies say at `point` about an image of which not even the digest is known, since somebody else did not answer.
+pub(super) fn unanswered(image: &ImageReference, active: &Active, point: Point, why: &str) -> Decision {
+    // Nothing is told of it: it stands for none.
+    let digest = image.digest.unwrap_or_else(|| Digest::sha256(b""));
+    let mut facts = Undone::HeldUp(why.to_owned()).facts(ImageFacts::bare(image.repository.as_str(), digest));
+    facts.image.pinned = Some(image.digest.is_some());
+    active.asked(&image.repository).decide(&facts, point, Utc::now(), &Good::new())
 }
 
 /// The index that clients keep where a registry has no referrers API (distribution-spec, "Referrers Tag Schema"): at no

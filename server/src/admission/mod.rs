@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
-use rreg_oci::{Digest, RepositoryName, Tag};
+use rreg_oci::{Digest, ImageReference, RepositoryName, Tag};
 use rreg_policy::{Decision, Limits, Point, TrustRoot};
 use rreg_storage::{Storage, StorageError};
 use tokio::sync::{Notify, Semaphore};
@@ -358,6 +358,12 @@ impl Admission {
         };
         tracing::warn!(%repository, %digest, ?why, "decided without facts");
         Ok(decide::without_facts(&about, active, why))
+    }
+
+    /// What policies say about running an image that its upstream does not name, and their revision: what `onError` says.
+    pub(crate) fn decide_unanswered(&self, image: &ImageReference, why: &str) -> (String, Decision) {
+        let active = self.active();
+        (active.revision.clone(), decide::unanswered(image, &active, Point::Admit, why))
     }
 
     /// Whether a manifest may be stored, and tagged where it is to be.

@@ -16,6 +16,7 @@ use rreg_storage::{AuditEvent, BlobContent, BlobRecord, StorageError};
 use super::{Answer, content_headers, empty, not_modified, set};
 use crate::app::App;
 use crate::error::ApiError;
+use crate::shares::Source;
 
 /// The answer if the blob, or all that HEAD needs of it, is in memory.
 pub(super) fn cached(
@@ -54,8 +55,8 @@ pub(super) fn cached(
 
 pub(super) async fn read(
     app: &Arc<App>,
-    repository: &RepositoryName,
-    digest: &Digest,
+    (repository, digest): (&RepositoryName, &Digest),
+    source: Source,
     headers: &HeaderMap,
     with_body: bool,
 ) -> Answer {
@@ -70,6 +71,7 @@ pub(super) async fn read(
     let record = match found {
         Err(error @ (StorageError::UnknownBlob { .. } | StorageError::Damaged { .. })) => {
             let Some(copy) = app.mirror.covering(repository) else { return Err(error.into()) };
+            let copy = copy.asked_by(source);
             return super::copies::blob(app, copy, digest, headers, with_body).await;
         }
         record => record?,

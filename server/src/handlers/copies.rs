@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::auth::Context;
 use crate::error::ApiError;
 use crate::mirror::Copy;
+use crate::shares::Source;
 
 /// A manifest of an upstream.
 pub(super) async fn manifest(
@@ -30,7 +31,8 @@ pub(super) async fn manifest(
     else {
         return Err(super::wrong_operation());
     };
-    let found = app.mirror.manifest(app, copy, reference).await.map_err(ApiError::from_shared)?;
+    let copy = copy.clone().asked_by(Source::of(permit.caller(), context));
+    let found = app.mirror.manifest(app, &copy, reference).await.map_err(ApiError::from_shared)?;
     let mut response = manifests::answer(app, &found.manifest, headers, with_body);
     if found.stale.is_some() {
         warn(&mut response);

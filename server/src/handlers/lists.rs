@@ -67,7 +67,7 @@ pub(super) async fn tags(app: &Arc<App>, permit: &Permit, context: &Context, pag
     let limit = limit(page, NAMES);
     let last = page.last.as_deref().unwrap_or_default();
     let (found, stale) = match app.mirror.covering(repository) {
-        Some(copy) => copies::tags(app, &copy, last, limit).await?,
+        Some(copy) => copies::tags(app, &copy.asked_by(source.clone()), last, limit).await?,
         None => {
             let _turn = app.lists.take(source.clone()).await;
             (app.storage.metadata().tags(repository, last, limit).await?, false)
@@ -151,7 +151,9 @@ pub(super) async fn referrers(app: &Arc<App>, permit: &Permit, context: &Context
     let wanted = artifact_type.as_deref();
     let last = page.last.as_deref();
     let (found, stale) = match app.mirror.covering(repository) {
-        Some(copy) => copies::referrers(app, &copy, (subject, wanted), last, limit).await?,
+        Some(copy) => {
+            copies::referrers(app, &copy.asked_by(source.clone()), (subject, wanted), last, limit).await?
+        }
         None => {
             let _turn = app.lists.take(source.clone()).await;
             (app.storage.metadata().referrers(repository, subject, wanted, last, limit).await?, false)

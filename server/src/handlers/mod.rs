@@ -24,6 +24,7 @@ pub use rules::tag_rule_view;
 use crate::app::App;
 use crate::auth::{Context, allowed};
 use crate::error::ApiError;
+use crate::shares::Source;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
@@ -69,10 +70,12 @@ pub(crate) async fn dispatch(app: &Arc<App>, permit: Permit, context: &Context, 
         Operation::ManifestPut { .. } => manifests::put(app, &permit, context, audit(), request).await,
         Operation::ManifestDelete { .. } => manifests::delete(app, &permit, audit()).await,
         Operation::BlobGet { repository, digest } => {
-            blobs::read(app, repository, digest, request.headers(), true).await
+            let source = Source::of(permit.caller(), context);
+            blobs::read(app, (repository, digest), source, request.headers(), true).await
         }
         Operation::BlobHead { repository, digest } => {
-            blobs::read(app, repository, digest, request.headers(), false).await
+            let source = Source::of(permit.caller(), context);
+            blobs::read(app, (repository, digest), source, request.headers(), false).await
         }
         Operation::BlobDelete { repository, digest } => blobs::delete(app, repository, digest, audit()).await,
         Operation::UploadStart { .. } => {

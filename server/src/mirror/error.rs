@@ -38,6 +38,20 @@ pub(crate) enum MirrorError {
     /// The upstream took too long, retries included.
     #[error("upstream {upstream} did not answer within {} seconds", .within.as_secs())]
     Slow { upstream: String, within: Duration },
+    /// The upstream did not have it a short while ago.
+    #[error(
+        "upstream {upstream} did not have {what} when it was last asked, which was just now (upstreams.absent_ttl)"
+    )]
+    Absent { upstream: String, what: Missing },
+    /// A client has asked for too much that the upstream does not have.
+    #[error(
+        "too much was asked of upstreams that they do not have: upstream {upstream} is not asked for you for {} more \
+         seconds (mirror.misses)", .wait.as_secs().max(1)
+    )]
+    Vain { upstream: String, wait: Duration },
+    /// The upstream is silent, and was not waited for: an answer may still come.
+    #[error("upstream {upstream} has not answered yet, and is not waited for any longer")]
+    Silent { upstream: String },
     /// The upstream's manifest is none that can be kept.
     #[error("upstream {upstream} gave a manifest for {reference} that cannot be kept: {error}")]
     Manifest { upstream: String, reference: Reference, error: ManifestError },
@@ -53,6 +67,22 @@ pub(crate) enum MirrorError {
     /// The work ended without a result: the server is shutting down.
     #[error("the registry is shutting down")]
     Ended,
+}
+
+/// What an upstream does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    Manifest,
+    Blob,
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Manifest => "this manifest",
+            Self::Blob => "this blob",
+        })
+    }
 }
 
 /// What a failure says of what was asked for.
@@ -136,7 +166,8 @@ impl MirrorError {
     pub(crate) fn meaning(&self) -> Option<Meaning> {
         match self {
             Self::Upstream { error, .. } => Some(Meaning::of(error)),
-            Self::Open { .. } | Self::Slow { .. } => Some(Meaning::Unreachable),
+            Self::Open { .. } | Self::Slow { .. } | Self::Silent { .. } => Some(Meaning::Unreachable),
+            Self::Absent { .. } => Some(Meaning::Absent),
             Self::Manifest { .. } | Self::TooLarge { .. } => Some(Meaning::Odd),
             _ => None,
         }
@@ -148,6 +179,8 @@ impl MirrorError {
             Self::Upstream { upstream, .. }
             | Self::Open { upstream, .. }
             | Self::Slow { upstream, .. }
+            | Self::Silent { upstream }
+            | Self::Absent { upstream, .. }
             | Self::Manifest { upstream, .. }
             | Self::TooLarge { upstream, .. } => Some(upstream),
             _ => None,
@@ -166,6 +199,9 @@ impl MirrorError {
             _ if error.elsewhere => Some(Extent::Repository),
             ErrorKind::Transport(_) | ErrorKind::Certificate(_) => Some(Extent::Upstream),
             ErrorKind::Timeout(_) => Some(Extent::Silence),
+            ErrorKind::Status { status, retry_after: Some(_), .. } if status.as_u16() == 429 => {
+                Some(Extent::Account)
+            }
             _ => Some(Extent::Repository),
         }
     }
@@ -184,7 +220,7 @@ impl MirrorError {
     pub(crate) fn is_out_of_reach(&self) -> bool {
         match self {
             Self::Open { repository, .. } => repository.is_none(),
-            Self::Slow { .. } => true,
+            Self::Slow { .. } | Self::Silent { .. } => true,
             Self::Upstream { error, .. } => {
                 Meaning::of(error) == Meaning::Unreachable && error.status().is_none()
             }
@@ -221,6 +257,7 @@ impl MirrorError {
 
     /// Whether an older list may be served instead. What is wrong here is no reason to.
     pub(crate) fn allows_stale(&self) -> bool {
-        matches!(self, Self::Upstream { .. } | Self::Slow { .. } | Self::Open { .. } | Self::Manifest { .. })
+        self.is_out_of_reach()
+            || matches!(self, Self::Upstream { .. } | Self::Open { .. } | Self::Manifest { .. })
     }
 }

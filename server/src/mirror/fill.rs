@@ -19,7 +19,7 @@ use rreg_oci::{Descriptor, Digest};
 use rreg_storage::{ChunkHeaders, piece};
 use tokio::sync::watch;
 
-use super::error::MirrorError;
+use super::error::{MirrorError, Missing};
 use super::lease::Lease;
 use super::spool::{Spool, SpoolWriter};
 use super::{BlobKey, Copy};
@@ -73,6 +73,9 @@ impl super::Mirror {
         if let Some(fill) = fills.get(&key) {
             return fill.clone();
         }
+        if let Err(error) = self.may_ask_for_blob(&copy, &digest) {
+            return Fill(watch::channel(State::Failed(Arc::new(error))).1);
+        }
         let (sender, receiver) = watch::channel(State::Asked);
         let fill = Fill(receiver);
         fills.insert(key.clone(), fill.clone());
@@ -89,6 +92,7 @@ impl super::Mirror {
         digest: &Digest,
     ) -> Result<u64, Arc<MirrorError>> {
         copy.upstream.permits(&copy.remote)?;
+        self.may_ask_for_blob(copy, digest)?;
         if *digest == Digest::of(digest.algorithm(), b"") {
             return Ok(0);
         }
@@ -98,8 +102,25 @@ impl super::Mirror {
             None => {
                 let upstream = &copy.upstream;
                 let size = upstream.client.blob_size(&copy.remote, digest);
-                Ok(upstream.ask(&copy.remote, Some(upstream.patience), size).await?)
+                let within = upstream.wait(&copy.remote, false);
+                let size = upstream.ask(&copy.remote, within, size).await;
+                Ok(size.inspect_err(|error| self.miss(copy, digest, error))?)
             }
+        }
+    }
+
+    fn may_ask_for_blob(&self, copy: &Copy, digest: &Digest) -> Result<(), MirrorError> {
+        if copy.upstream.absent.has(&copy.remote, digest) {
+            let upstream = copy.upstream.name.clone();
+            return Err(MirrorError::Absent { upstream, what: Missing::Blob });
+        }
+        self.permits(copy)
+    }
+
+    fn miss(&self, copy: &Copy, digest: &Digest, error: &MirrorError) {
+        self.count(copy, error);
+        if error.is_absent() {
+            copy.upstream.absent.note(&copy.remote, digest);
         }
     }
 }
@@ -218,7 +239,8 @@ impl Running {
         app.metrics.mirror.fills.inc();
         let descriptor = Descriptor::new("application/octet-stream", digest, size);
         let reader = copy.upstream.client.read_blob(&copy.remote, &descriptor);
-        let reader = copy.upstream.begin(&copy.remote, None, reader).await?;
+        let reader = copy.upstream.begin_blob(&copy.remote, reader).await;
+        let reader = reader.inspect_err(|error| app.mirror.miss(copy, &digest, error))?;
         let writer = SpoolWriter::new(app.mirror.spool(), size);
         let growing = Growing { size, spool: writer.reader() };
         self.sender.send_replace(State::Growing(growing.clone(), 0));

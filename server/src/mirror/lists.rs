@@ -138,13 +138,19 @@ impl Mirror {
             Some((list, _)) => Some(list),
             None => kept(app, copy, &key).await?,
         };
-        let within = if known.is_some() { copy.upstream.revalidate } else { copy.upstream.patience };
+        if known.is_none() {
+            self.permits(copy)?;
+        }
         let work = || {
             let (app, copy, key) = (app.clone(), copy.clone(), key.clone());
-            async move { ask(&app, &copy, key, within).await.map_err(Arc::new) }
+            async move { ask(&app, &copy, key).await.map_err(Arc::new) }
         };
-        let result = self.lists.asking.join(&app.tasks, key.clone(), work).await;
-        match result.unwrap_or_else(|| Err(Arc::new(MirrorError::Ended))) {
+        let work = self.lists.asking.join(&app.tasks, key.clone(), work);
+        let result = copy.upstream.awaited(&copy.remote, known.is_some(), work).await;
+        if let Err(error) = &result {
+            self.count(copy, error);
+        }
+        match result {
             Ok(list) => Ok((list, None)),
             Err(error) if error.is_gone() => {
                 self.lists.forget(&key);
@@ -178,12 +184,12 @@ fn source(copy: &Copy) -> String {
     format!("{}/{}", copy.upstream.host(), copy.remote)
 }
 
-async fn ask(app: &Arc<App>, copy: &Copy, key: Key, within: Duration) -> Result<List, MirrorError> {
+async fn ask(app: &Arc<App>, copy: &Copy, key: Key) -> Result<List, MirrorError> {
     let upstream = &copy.upstream;
-    let (client, within) = (&upstream.client, Some(within));
+    let client = &upstream.client;
     let list = match &key {
         Key::Tags(_) => {
-            let mut tags = upstream.ask_for_more(&copy.remote, within, client.tags(&copy.remote)).await?;
+            let mut tags = upstream.ask_for_list(&copy.remote, client.tags(&copy.remote)).await?;
             tags.sort_unstable();
             tags.dedup();
             if !app.mirror.lists.is_known(&key, &tags) {
@@ -197,7 +203,7 @@ async fn ask(app: &Arc<App>, copy: &Copy, key: Key, within: Duration) -> Result<
         }
         Key::Referrers(_, subject) => {
             let asked = client.referrers(&copy.remote, subject, None);
-            let asked = upstream.ask_for_more(&copy.remote, within, asked);
+            let asked = upstream.ask_for_list(&copy.remote, asked);
             List::Referrers(asked.await?.into())
         }
     };

@@ -8,7 +8,7 @@ use rreg_client::FetchedManifest;
 use rreg_oci::{Manifest, Reference, RepositoryName, Tag};
 use rreg_storage::{NewManifest, StorageError, StoredManifest};
 
-use super::error::MirrorError;
+use super::error::{MirrorError, Missing};
 use super::{Copy, Mirror};
 use crate::app::App;
 
@@ -69,20 +69,34 @@ impl Mirror {
         {
             return Ok(Found { manifest: manifest.clone(), stale: None });
         }
+        let absent = &copy.upstream.absent;
+        if here.is_none() {
+            if absent.has(&copy.remote, reference) {
+                let upstream = copy.upstream.name.clone();
+                return Err(Arc::new(MirrorError::Absent { upstream, what: Missing::Manifest }));
+            }
+            self.permits(copy)?;
+        }
         let key = (copy.local.clone(), reference.clone());
         let work = || {
             let (app, copy, reference) = (app.clone(), copy.clone(), reference.clone());
             async move { refresh(&app, &copy, &reference).await.map_err(Arc::new) }
         };
-        let result = self.manifests.join(&app.tasks, key, work).await;
-        match (result.unwrap_or_else(|| Err(Arc::new(MirrorError::Ended))), here) {
+        let work = self.manifests.join(&app.tasks, key, work);
+        match (copy.upstream.awaited(&copy.remote, here.is_some(), work).await, here) {
             (Ok(found), _) => Ok(found),
             (Err(error), Some(manifest)) if error.allows_stale_tag() => {
                 app.metrics.mirror.stale.inc();
                 tracing::warn!(repository = %copy.local, %reference, %error, "served an unconfirmed tag");
                 Ok(Found { manifest, stale: Some(error) })
             }
-            (Err(error), _) => Err(error),
+            (Err(error), here) => {
+                self.count(copy, &error);
+                if here.is_none() && error.is_absent() {
+                    absent.note(&copy.remote, reference);
+                }
+                Err(error)
+            }
         }
     }
 
@@ -126,7 +140,7 @@ async fn refresh(app: &Arc<App>, copy: &Copy, reference: &Reference) -> Result<F
     }
     if let (Some(known), Reference::Tag(tag)) = (&known, reference) {
         let asked = upstream.client.resolve(&copy.remote, reference);
-        let there = match upstream.ask_by_head(&copy.remote, upstream.revalidate, asked).await {
+        let there = match upstream.ask_by_head(&copy.remote, asked).await {
             Ok(there) => Some(there),
             // Upstreams, and what stands before them, refuse HEAD where they answer GET: that says what is so.
             Err(error) if error.is_answer() => None,
@@ -138,9 +152,8 @@ async fn refresh(app: &Arc<App>, copy: &Copy, reference: &Reference) -> Result<F
             return Ok(Found { manifest: known.clone(), stale: None });
         }
     }
-    let within = Some(if known.is_some() { upstream.revalidate } else { upstream.patience });
     let fetched = upstream.client.fetch_manifest(&copy.remote, reference);
-    let fetched = upstream.ask(&copy.remote, within, fetched).await?;
+    let fetched = upstream.ask(&copy.remote, upstream.patience, fetched).await?;
     keep(app, copy, reference, fetched).await
 }
 

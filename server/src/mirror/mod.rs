@@ -19,6 +19,7 @@ mod manifests;
 mod spool;
 mod upstream;
 mod uses;
+mod vain;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,12 +29,13 @@ use rreg_client::ClientError;
 use rreg_oci::{Digest, Operation, Reference, RepositoryName};
 use rreg_storage::StorageError;
 
-pub(crate) use error::{Meaning, MirrorError};
+pub(crate) use error::{Meaning, MirrorError, Missing};
 pub(crate) use flights::Flights;
 pub(crate) use manifests::Found;
 
 use crate::config::Config;
 use crate::hosts;
+use crate::shares::Source;
 
 use manifests::Fresh;
 use upstream::Upstream;
@@ -50,6 +52,7 @@ pub(crate) struct Mirror {
     spool: PathBuf,
     max_blob_size: u64,
     uses: uses::Uses,
+    vain: vain::Vain,
     /// This process, as the holder of leases.
     holder: String,
 }
@@ -62,6 +65,15 @@ pub(crate) struct Copy {
     pub(crate) local: RepositoryName,
     /// The name there.
     pub(crate) remote: RepositoryName,
+    /// For whom it is asked, where that is a client.
+    source: Option<Source>,
+}
+
+impl Copy {
+    /// The same for a client, who has a share of what is asked in vain.
+    pub(crate) fn asked_by(self, source: Source) -> Self {
+        Self { source: Some(source), ..self }
+    }
 }
 
 impl Mirror {
@@ -82,6 +94,7 @@ impl Mirror {
                 keep: config.mirror.keep.0,
                 reclaimed_after: config.reclaim.blobs_after.0,
             }),
+            vain: vain::Vain::new(config.mirror.misses),
             spool: config.storage.data.join("fills"),
             holder: uuid::Uuid::new_v4().to_string(),
             max_blob_size: match config.uploads.max_blob_size.0 {
@@ -101,7 +114,7 @@ impl Mirror {
     pub(crate) fn covering(&self, local: &RepositoryName) -> Option<Copy> {
         let (upstream, remote) =
             self.upstreams.iter().find_map(|upstream| Some((upstream, upstream.remote(local)?)))?;
-        Some(Copy { upstream: upstream.clone(), local: local.clone(), remote })
+        Some(Copy { upstream: upstream.clone(), local: local.clone(), remote, source: None })
     }
 
     /// Refuses what would make a copy differ from its original.
@@ -190,6 +203,22 @@ impl Mirror {
                 !self.upstreams.iter().any(|upstream| upstream.covers(repository))
                     || self.fresh.has(repository, tag)
             }
+        }
+    }
+
+    /// Refuses to ask an upstream for more than a client may ask for in vain.
+    fn permits(&self, copy: &Copy) -> Result<(), MirrorError> {
+        let over = copy.source.as_ref().and_then(|source| self.vain.is_over(source));
+        let upstream = || copy.upstream.name.clone();
+        over.map_or(Ok(()), |wait| Err(MirrorError::Vain { upstream: upstream(), wait }))
+    }
+
+    /// Counts what an upstream does not have, or not for us.
+    fn count(&self, copy: &Copy, error: &MirrorError) {
+        if let (Some(source), MirrorError::Upstream { .. }) = (&copy.source, error)
+            && error.is_unknown()
+        {
+            self.vain.count(source);
         }
     }
 

@@ -8,18 +8,25 @@ use rreg_client::{ClientError, ClientOptions, Limits, RegistryClient, RetryPolic
 use rreg_oci::{Glob, RepositoryName};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::breaker::{Breaker, Extent};
+use super::breaker::{Breaker, Extent, Part};
 use super::credential::UpstreamCredential;
 use super::error::MirrorError;
+use super::vain::Absent;
 use crate::{config, hosts};
 
-/// Few and quick: a client is waiting, and the breaker takes care of the rest.
-const RETRY: RetryPolicy =
-    RetryPolicy { retries: 2, first: Duration::from_millis(200), longest: Duration::from_secs(2) };
+/// Few and quick: a client is waiting, and the breaker takes care of the rest. Where nothing came once, nothing would come
+/// again.
+const RETRY: RetryPolicy = RetryPolicy {
+    retries: 2,
+    first: Duration::from_millis(200),
+    longest: Duration::from_secs(2),
+    after_silence: false,
+};
 /// Longest list of tags or referrers, all its pages together, in bytes.
 const MAX_LIST: u64 = 16 << 20;
-/// A manifest and the token before it may take so many times the longest silence.
-const PATIENCE: u32 = 3;
+/// A manifest and the token before it together may take so much longer than the longest silence: by default less than the
+/// minute after which clients go away.
+const PATIENCE: f64 = 1.5;
 
 pub(crate) struct Upstream {
     pub(super) name: String,
@@ -30,9 +37,12 @@ pub(crate) struct Upstream {
     allow: Vec<Glob>,
     deny: Vec<Glob>,
     pub(crate) tag_ttl: Duration,
-    pub(super) revalidate: Duration,
+    /// How long is waited where something is here.
+    revalidate: Duration,
+    /// How long a request may take.
     pub(super) patience: Duration,
     pub(super) client: RegistryClient,
+    pub(super) absent: Absent,
     breaker: Breaker,
     credential: UpstreamCredential,
     /// A slot for each blob that is fetched.
@@ -69,8 +79,9 @@ impl Upstream {
             deny: config.deny.clone(),
             tag_ttl: config.tag_ttl.0,
             revalidate: config.revalidate_timeout.0,
-            patience: config.timeout.0.saturating_mul(PATIENCE),
+            patience: config.timeout.0.mul_f64(PATIENCE),
             client: RegistryClient::new(config.url.as_deref().unwrap_or_default(), &options)?,
+            absent: Absent::new(config.absent_ttl.0.min(config.tag_ttl.0)),
             breaker: Breaker::default(),
             credential,
             fills: Semaphore::new(usize::try_from(config.max_fills).unwrap_or(1).max(1)),
@@ -144,31 +155,61 @@ impl Upstream {
         Err(refused(format!("allow {:?}", self.allow)))
     }
 
+    /// Whether nothing has come of late where something should have.
+    pub(crate) fn is_silent(&self, repository: &RepositoryName) -> bool {
+        self.breaker.is_silent(repository)
+    }
+
+    /// How long whoever asks about `repository` waits for an answer that is under way, and that others may still wait for.
+    /// Where the upstream is known to be silent, what is here is served at once, and nobody waits long for what is not.
+    pub(super) fn wait(&self, repository: &RepositoryName, is_here: bool) -> Duration {
+        match (self.breaker.is_silent(repository), is_here) {
+            (true, true) => Duration::ZERO,
+            (false, false) => self.patience,
+            _ => self.revalidate,
+        }
+    }
+
+    /// The result of `work` about `repository`, if it comes while it is waited for.
+    pub(super) async fn awaited<T>(
+        &self,
+        repository: &RepositoryName,
+        is_here: bool,
+        work: impl Future<Output = Option<Result<T, Arc<MirrorError>>>>,
+    ) -> Result<T, Arc<MirrorError>> {
+        match tokio::time::timeout(self.wait(repository, is_here), work).await {
+            Ok(Some(result)) => result,
+            Ok(None) => Err(Arc::new(MirrorError::Ended)),
+            Err(_) => Err(Arc::new(MirrorError::Silent { upstream: self.name.clone() })),
+        }
+    }
+
     /// Asks the upstream about its `repository`, unless it is being left alone, and draws the breaker's conclusions.
     pub(super) async fn ask<T>(
         &self,
         repository: &RepositoryName,
-        within: Option<Duration>,
+        within: Duration,
         request: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, MirrorError> {
-        let result = self.begin(repository, within, request).await;
+        let result = self.begin(repository, Some(within), request).await;
         if result.is_ok() {
             self.succeeded(repository);
         }
         result
     }
 
-    /// The same of what an upstream need not have: that it fails there says nothing of the rest.
-    pub(super) async fn ask_for_more<T>(
+    /// The same of a list, which an upstream need not have: that it fails there says nothing of the rest.
+    pub(super) async fn ask_for_list<T>(
         &self,
         repository: &RepositoryName,
-        within: Option<Duration>,
         request: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, MirrorError> {
-        self.admit(repository)?;
-        let result = self.answered(within, request).await;
-        if result.as_ref().err().is_none_or(MirrorError::is_answer) {
-            self.breaker.lives();
+        let about = (repository, Part::Lists);
+        self.admit(about)?;
+        let result = self.in_time(self.patience, request).await;
+        match &result {
+            Ok(_) => self.breaker.succeeded(repository, Part::Lists),
+            Err(error) => self.judge_as(about, error, error.extent().filter(|it| *it != Extent::Upstream)),
         }
         result
     }
@@ -178,42 +219,79 @@ impl Upstream {
     pub(super) async fn ask_by_head<T>(
         &self,
         repository: &RepositoryName,
-        within: Duration,
         request: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, MirrorError> {
-        let result = self.ask_for_more(repository, Some(within), request).await;
-        if let Err(error) = &result
-            && error.is_out_of_reach()
-        {
-            self.judge(repository, error);
+        let about = (repository, Part::Content);
+        self.admit(about)?;
+        let result = self.answered(about, Some(self.patience), request).await;
+        match &result {
+            Err(error) if error.is_out_of_reach() || error.extent() == Some(Extent::Account) => {
+                self.judge(repository, error);
+            }
+            Err(error) if !error.is_answer() => {}
+            _ => self.breaker.answered(repository, Part::Content),
         }
         result
     }
 
+    async fn in_time<T>(
+        &self,
+        within: Duration,
+        request: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, MirrorError> {
+        match tokio::time::timeout(within, request).await {
+            Ok(result) => result.map_err(|error| self.failure(error)),
+            Err(_) => Err(MirrorError::Slow { upstream: self.name.clone(), within }),
+        }
+    }
+
+    /// The same, and who comes meanwhile hears that it takes long, until there is an answer after all.
     async fn answered<T>(
         &self,
+        (repository, part): (&RepositoryName, Part),
         within: Option<Duration>,
         request: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, MirrorError> {
+        let request = async {
+            let mut request = std::pin::pin!(request);
+            match tokio::time::timeout(self.revalidate, &mut request).await {
+                Ok(result) => result,
+                Err(_) => {
+                    self.breaker.waits(Instant::now(), repository, part);
+                    request.await
+                }
+            }
+        };
         match within {
-            Some(within) => match tokio::time::timeout(within, request).await {
-                Ok(result) => result.map_err(|error| self.failure(error)),
-                Err(_) => Err(MirrorError::Slow { upstream: self.name.clone(), within }),
-            },
+            Some(within) => self.in_time(within, request).await,
             None => request.await.map_err(|error| self.failure(error)),
         }
     }
 
-    /// The same where an answer is only the beginning: whether all is well shows at its end ([`Self::succeeded`],
-    /// [`Self::judge`]).
-    pub(super) async fn begin<T>(
+    /// The same of a blob, of which an answer is only the beginning: whether all is well shows at its end
+    /// ([`Self::succeeded`], [`Self::judge_body`]).
+    pub(super) async fn begin_blob<T>(
+        &self,
+        repository: &RepositoryName,
+        request: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, MirrorError> {
+        let within = self.breaker.is_silent(repository).then_some(self.revalidate);
+        let result = self.begin(repository, within, request).await;
+        if result.is_ok() {
+            self.breaker.answered(repository, Part::Content);
+        }
+        result
+    }
+
+    async fn begin<T>(
         &self,
         repository: &RepositoryName,
         within: Option<Duration>,
         request: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, MirrorError> {
-        self.admit(repository)?;
-        let result = self.answered(within, request).await;
+        let about = (repository, Part::Content);
+        self.admit(about)?;
+        let result = self.answered(about, within, request).await;
         if let Err(error) = &result {
             self.judge(repository, error);
             self.credential.tell(&self.name, error);
@@ -223,11 +301,11 @@ impl Upstream {
 
     /// The upstream has answered about `repository` as it should, to the end.
     pub(super) fn succeeded(&self, repository: &RepositoryName) {
-        self.breaker.succeeded(repository);
+        self.breaker.succeeded(repository, Part::Content);
     }
 
-    fn admit(&self, repository: &RepositoryName) -> Result<(), MirrorError> {
-        self.breaker.admit(Instant::now(), repository).map_err(|closed| MirrorError::Open {
+    fn admit(&self, (repository, part): (&RepositoryName, Part)) -> Result<(), MirrorError> {
+        self.breaker.admit(Instant::now(), repository, part).map_err(|closed| MirrorError::Open {
             upstream: self.name.clone(),
             repository: (!closed.is_all).then(|| repository.clone()),
             wait: closed.wait,
@@ -242,24 +320,25 @@ impl Upstream {
     /// Counts a failure against the upstream or its repository, if it is one of theirs; any other answer shows that they
     /// live.
     pub(super) fn judge(&self, repository: &RepositoryName, error: &MirrorError) {
-        self.judge_as(repository, error, error.extent());
+        self.judge_as((repository, Part::Content), error, error.extent());
     }
 
     /// The same of a blob that has begun to come: how it ends says nothing of the other repositories.
     pub(super) fn judge_body(&self, repository: &RepositoryName, error: &MirrorError) {
-        self.judge_as(repository, error, error.extent().map(|_| Extent::Repository));
+        let extent = error.extent().map(|_| Extent::Repository);
+        self.judge_as((repository, Part::Content), error, extent);
     }
 
-    fn judge_as(&self, repository: &RepositoryName, error: &MirrorError, extent: Option<Extent>) {
+    fn judge_as(&self, about: (&RepositoryName, Part), error: &MirrorError, extent: Option<Extent>) {
         match extent {
             Some(extent) => {
                 let asked = match error {
                     MirrorError::Upstream { error, .. } => error.retry_after(),
                     _ => None,
                 };
-                self.breaker.failed(Instant::now(), repository, extent, (asked, &error.to_string()));
+                self.breaker.failed(Instant::now(), about, extent, (asked, &error.to_string()));
             }
-            None if error.is_answer() => self.breaker.succeeded(repository),
+            None if error.is_answer() => self.breaker.succeeded(about.0, about.1),
             None => {}
         }
     }

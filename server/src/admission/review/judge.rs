@@ -37,6 +37,10 @@ pub(crate) trait Judge: Sync {
         image: &ImageReference,
         digest: &Digest,
     ) -> impl Future<Output = Result<Result<Decided, String>, Self::Failure>> + Send;
+
+    /// What is decided about an image of which nothing is known, since its upstream does not say: what each policy's
+    /// `onError` says.
+    fn decide_unanswered(&self, image: &ImageReference, why: &str) -> Decided;
 }
 
 /// What an image's name means.
@@ -46,6 +50,8 @@ pub(crate) enum Resolved {
     Digest(Digest),
     /// Nothing, and why.
     Unknown(String),
+    /// Its upstream does not say, and why.
+    Unanswered(String),
 }
 
 impl Resolved {
@@ -190,23 +196,9 @@ pub(crate) async fn validate<J: Judge>(
     let judged: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
     let mut failure = None;
     for ((name, _), judged) in ours.iter().zip(judged) {
-        let judged = match judged {
-            Ok(judged) => judged,
-            Err(error) => {
-                failure = failure.or(Some(error));
-                continue;
-            }
-        };
         match judged {
-            Ok(decided) if tells_digests => report(&mut answer, name, &decided, true),
-            Ok(Decided { revision, decision }) => {
-                let decision = decision.without_digests();
-                report(&mut answer, name, &Decided { revision, decision }, false);
-            }
-            Err(why) => {
-                let why = if tells_digests { why } else { rreg_policy::without_digests(&why) };
-                answer.refuse(format!("image {name} cannot be judged: {why}"));
-            }
+            Err(error) => failure = failure.or(Some(error)),
+            Ok(judged) => tell(&mut answer, name, judged, tells_digests),
         }
     }
     // What is refused stays so, whatever could not be asked beside it: whoever makes the object chooses both.
@@ -273,16 +265,43 @@ pub(crate) fn put_back(request: &Request<'_>, scope: Scope<'_>) -> Answer {
     answer
 }
 
-/// What is decided about an image, or why its name means nothing.
+/// What becomes of an image.
+enum Judged {
+    Decided(Decided),
+    /// Without its upstream, and why that did not answer.
+    Unanswered(Decided, String),
+    /// It is nothing to be let in.
+    Refused(String),
+}
+
 async fn decide<J: Judge>(
     judge: &J,
     image: &ImageReference,
     resolved: Result<Resolved, J::Failure>,
-) -> Result<Result<Decided, String>, J::Failure> {
+) -> Result<Judged, J::Failure> {
     Ok(match resolved? {
-        Resolved::Unknown(why) => Err(why),
-        Resolved::Digest(digest) => judge.decide(image, &digest).await?,
+        Resolved::Unknown(why) => Judged::Refused(why),
+        Resolved::Unanswered(why) => Judged::Unanswered(judge.decide_unanswered(image, &why), why),
+        Resolved::Digest(digest) => {
+            judge.decide(image, &digest).await?.map_or_else(Judged::Refused, Judged::Decided)
+        }
     })
+}
+
+fn tell(answer: &mut Answer, name: &str, judged: Judged, tells_digests: bool) {
+    let without = |Decided { revision, decision }| Decided { revision, decision: decision.without_digests() };
+    match judged {
+        Judged::Decided(decided) if tells_digests => report(answer, name, &decided, true),
+        Judged::Decided(decided) => report(answer, name, &without(decided), false),
+        Judged::Unanswered(decided, why) => {
+            answer.warn(format!("image {name} could not be asked about: {why}"));
+            report(answer, name, &without(decided), false);
+        }
+        Judged::Refused(why) => {
+            let why = if tells_digests { why } else { rreg_policy::without_digests(&why) };
+            answer.refuse(format!("image {name} cannot be judged: {why}"));
+        }
+    }
 }
 
 fn report(answer: &mut Answer, name: &str, decided: &Decided, tells_digests: bool) {
@@ -337,7 +356,9 @@ pub(crate) async fn mutate<J: Judge>(
                 let places = images.new.iter().filter(|place| place.image == *name && !is_back(place));
                 places.for_each(|place| answer.rename(place, &pinned));
             }
-            Resolved::Unknown(why) => answer.warn(format!("image {name} was not pinned: {why}")),
+            Resolved::Unknown(why) | Resolved::Unanswered(why) => {
+                answer.warn(format!("image {name} was not pinned: {why}"));
+            }
         }
     }
     Ok(answer)

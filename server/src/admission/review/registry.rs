@@ -94,17 +94,23 @@ impl Judge for OfRegistry {
             }
             Ok(Err(error)) => {
                 tracing::debug!(%repository, %error, "an image of a review cannot be asked for");
-                let brief = error.briefly();
-                let error = ApiError::from_shared(error);
-                Err(if let Some(brief) = brief { error.saying(brief) } else { error })
+                match error.upstream() {
+                    Some(_) => Ok(Resolved::Unanswered(error.briefly().unwrap_or_else(|| error.to_string()))),
+                    None => Err(ApiError::from_shared(error)),
+                }
             }
-            // As when the upstream fails: what it said last, if it ever did.
-            Err(_) => match here {
-                Resolved::Unknown(_) => Err(ApiError::unavailable(format!(
+            // As when the upstream fails: what it said last, if it ever did. How many images share the time is chosen by
+            // whoever makes the object, so that this alone is no reason for `onError`.
+            Err(_) if matches!(here, Resolved::Unknown(_)) => {
+                let why = format!(
                     "the upstream of {repository} did not say in time (policy.timeout) what {reference} is"
-                ))),
-                known => Ok(known),
-            },
+                );
+                Ok(match copy.upstream.is_silent(&copy.remote) {
+                    true => Resolved::Unanswered(why),
+                    false => Resolved::Unknown(why).or("try again"),
+                })
+            }
+            Err(_) => Ok(here),
         }
     }
 
@@ -124,6 +130,12 @@ impl Judge for OfRegistry {
             ) => Ok(Err(error.to_string())),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn decide_unanswered(&self, image: &ImageReference, why: &str) -> Decided {
+        let (revision, decision) = self.app.admission.decide_unanswered(image, why);
+        self.app.admission.warned(&decision);
+        Decided { revision, decision }
     }
 }
 

@@ -41,6 +41,7 @@ impl Judge for Named {
         match image.repository.as_str() {
             "team/unknown" => Ok(Resolved::Unknown("it is not here".into())),
             "team/broken" => Err("the database is away"),
+            "team/unanswered" => Ok(Resolved::Unanswered("its upstream hangs".into())),
             _ => Ok(Resolved::Digest(digest_of(image))),
         }
     }
@@ -51,9 +52,23 @@ impl Judge for Named {
         digest: &Digest,
     ) -> Result<Result<Decided, String>, &'static str> {
         self.asked.lock().unwrap().push(image.to_string());
+        self.decided(image, digest)
+    }
+
+    fn decide_unanswered(&self, image: &ImageReference, _why: &str) -> Decided {
+        self.decided(image, &digest_of(image)).unwrap().unwrap()
+    }
+}
+
+impl Named {
+    fn decided(
+        &self,
+        image: &ImageReference,
+        digest: &Digest,
+    ) -> Result<Result<Decided, String>, &'static str> {
         let name = image.repository.as_str().strip_prefix("team/").unwrap_or_default();
         let (mode, result, outcome) = match name {
-            "deny" => (Mode::Enforce, Outturn::Fail, Outcome::Deny),
+            "deny" | "unanswered" => (Mode::Enforce, Outturn::Fail, Outcome::Deny),
             "warn" => (Mode::Warn, Outturn::Fail, Outcome::Warn),
             "audit" => (Mode::Audit, Outturn::Fail, Outcome::Allow),
             "undecided" => return Err("the database is away"),

@@ -1,0 +1,93 @@
+//! What an upstream does not have, and who may ask it for that; who is told that nothing can be pushed to a copy.
+
+use rreg_oci::Digest;
+
+use super::origin::Origin;
+use super::{caching, get};
+use crate::auth::{PASSWORD, Team};
+use crate::harness::http::{basic, blob, manifest};
+use crate::harness::image::Image;
+use crate::harness::{Backend, Registry};
+
+const LOCAL: &str = "up/library/app";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_absent_is_asked_for_once() {
+    let image = Image::layered("absent", 1);
+    let origin = Origin::with(&image, "1").await;
+    let Some(registry) = caching(&origin, ", tag_ttl=\"1h\", absent_ttl=\"1h\"").await else { return };
+    let digest = Digest::sha256(b"in no repository");
+    for _ in 0..5 {
+        for target in [manifest(LOCAL, "none"), manifest(LOCAL, digest), blob(LOCAL, &digest)] {
+            let absent = get(&registry, &target).await;
+            let body = String::from_utf8(absent.body.unwrap().to_vec()).unwrap();
+            assert!(absent.status == 404 && body.contains("\"answer\":\"absent\""), "{target} {body}");
+        }
+    }
+    assert_eq!((origin.count("GET "), origin.count("HEAD ")), (2, 1), "manifests by GET, a blob by HEAD");
+    // Of something else nothing is said.
+    assert_eq!(get(&registry, &manifest(LOCAL, "1")).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tag_that_appears_is_seen() {
+    let image = Image::layered("appears", 1);
+    let origin = Origin::with(&image, "1").await;
+    let Some(registry) = caching(&origin, ", tag_ttl=\"1h\", absent_ttl=\"2s\"").await else { return };
+    assert_eq!(get(&registry, &manifest(LOCAL, "2")).await.status, 404);
+    origin.put(&image, "2");
+    let mut seen = false;
+    for _ in 0..200 {
+        seen = get(&registry, &manifest(LOCAL, "2")).await.status == 200;
+        if seen {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(seen);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_network_asks_for_so_many_in_vain() {
+    let image = Image::layered("vain", 1);
+    let origin = Origin::with(&image, "1").await;
+    let entry = format!(r#"[{{name="up", url="http://{}", tag_ttl="0s"}}]"#, origin.address());
+    let settings = [("RREG_UPSTREAMS", entry.as_str()), ("RREG_MIRROR__MISSES", "5")];
+    let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &settings).await else { return };
+    assert_eq!(get(&registry, &manifest(LOCAL, "1")).await.status, 200);
+    let mut refused = None;
+    for number in 0..20 {
+        let answer = get(&registry, &manifest(LOCAL, format!("none{number}"))).await;
+        if answer.status == 429 {
+            refused = answer.retry_after;
+        }
+        assert!(matches!(answer.status, 404 | 429), "{}", answer.status);
+    }
+    assert!(refused.is_some_and(|wait| wait <= 60));
+    let asked = origin.count("");
+    let digest = Digest::sha256(b"in no repository");
+    for target in [blob(LOCAL, &digest), "/v2/up/library/none/tags/list".to_owned()] {
+        assert_eq!(get(&registry, &target).await.status, 429, "{target}");
+    }
+    assert!(asked <= 8 && origin.count("") == asked, "{asked}");
+    // What is here is confirmed as ever.
+    let known = get(&registry, &manifest(LOCAL, "1")).await;
+    assert_eq!((known.status, known.warning), (200, None));
+}
+
+/// No role helps: whoever may read is told so, and nobody else hears of an upstream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_are_told_that_it_is_a_copy() {
+    let settings = [("RREG_UPSTREAMS", r#"[{name="team", url="http://127.0.0.1:9"}]"#)];
+    let Some(team) = Team::start(Backend::SqliteDirectory, &settings).await else { return };
+    let api = team.0.api();
+    let push =
+        |name: &str| api.post("/v2/team/app/blobs/uploads/").header("authorization", &basic(name, PASSWORD));
+    for name in ["reader", "writer", "root"] {
+        let refused = push(name).expect(405).await;
+        assert!(refused.json().to_string().contains("copy of"), "{name}");
+    }
+    let stranger = push("stranger").expect(403).await;
+    assert!(!stranger.json().to_string().contains("copy of"), "{stranger}");
+    api.post("/v2/team/app/blobs/uploads/").expect(401).await;
+}
