@@ -1,6 +1,5 @@
 //! The listener for reviews and probes alone.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -8,10 +7,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::harness::port;
 
 /// An address that nobody listens on.
 fn free() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", port::free())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -27,7 +27,7 @@ fn documented() -> String {
 
 /// nginx with the documented settings and TLS for `localhost`.
 fn nginx(home: &Path, upstream: &str) -> (Child, u16) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::harness::port::free();
     let at = home.display();
     let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))

@@ -1,6 +1,6 @@
 //! The distribution project's registry, which has no referrers API.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{env, fs};
@@ -16,7 +16,7 @@ pub(crate) fn start(directory: &Path) -> Option<(Child, String)> {
         return None;
     };
     // Given back at once; nobody else takes it in the moment until it is taken again.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = super::port::free();
     let config = format!(
         "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n  \
          filesystem: {{rootdirectory: {:?}}}\nhttp: {{addr: '127.0.0.1:{port}', secret: test}}\n",

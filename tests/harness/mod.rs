@@ -4,6 +4,7 @@
 pub(crate) mod distribution;
 pub(crate) mod http;
 pub(crate) mod image;
+pub(crate) mod port;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 mod run_dir;

@@ -1,6 +1,6 @@
 //! Object stores that were written by others, each started with a fresh bucket where it is installed.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -14,7 +14,7 @@ use rustix::process::Signal;
 
 use super::proxy::Proxy;
 use super::run_dir::{Child, RunDir, wait_until};
-use super::tool;
+use super::{port, tool};
 
 const ACCESS_KEY: &str = "test-access-key";
 const SECRET_KEY: &str = "test-secret-key";
@@ -60,8 +60,7 @@ impl Store {
             return None;
         };
         let home = RunDir::get().subdir("store-");
-        // Free a moment ago; whoever else asks for a port gets another one.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], port::free()));
         let mut command = Command::new(file);
         let port = address.port().to_string();
         match maker {

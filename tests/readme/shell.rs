@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::blocks::Pasted;
-use crate::harness::{Child, wait_until};
+use crate::harness::{Child, port, wait_until};
 
 /// Stands alone on a line behind what a command has printed, with its exit code.
 const DONE: &str = "--done--";
@@ -45,12 +45,9 @@ impl Shell {
             let lines = BufReader::new(stdout).lines();
             lines.map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
-        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let held = ["127.0.0.1:5000", "127.0.0.1:5001"].map(|address| (address, free()));
-        let addresses = held
-            .iter()
-            .map(|(address, free)| ((*address).to_owned(), free.local_addr().unwrap().to_string()));
-        let addresses = addresses.collect();
+        let addresses = ["127.0.0.1:5000", "127.0.0.1:5001"]
+            .map(|address| (address.to_owned(), format!("127.0.0.1:{}", port::free())))
+            .into();
         Self { _process: process, input, output, addresses }
     }
 

@@ -7,7 +7,6 @@ mod replicas;
 mod verdicts;
 
 use std::env;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -15,13 +14,10 @@ use rustix::process::Signal;
 
 use super::*;
 use crate::harness::Child;
+use crate::harness::port::free;
 
 const SECRET: &str = "a-secret-of-the-cluster-01";
 const TOKEN: &str = "token-of-this-test";
-
-fn free() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// How to reach the API server, for clients.
 fn access(port: u16) -> Value {
