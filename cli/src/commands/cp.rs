@@ -137,7 +137,10 @@ pub(super) fn said(
                 report.referrers_left_out,
                 "listed referrers left out, not there or about something else".to_owned(),
             ),
-            (report.blobs_copied, format!("{} copied ({})", blobs(report.blobs_copied), size(report.bytes_copied))),
+            (
+                report.blobs_copied,
+                format!("{} copied ({})", blobs(report.blobs_copied), size(report.bytes_copied)),
+            ),
             (report.blobs_mounted, format!("{} mounted", blobs(report.blobs_mounted))),
             (report.blobs_present, format!("{} already there", blobs(report.blobs_present))),
             (report.blobs_external, "external layers left out".to_owned()),
