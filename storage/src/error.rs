@@ -43,8 +43,8 @@ pub enum StorageError {
     },
     /// A rule says that the tag never moves once it is there.
     #[error(
-        "tag {tag} of {repository} is {digest} and immutable by rule {rule:?}; push under another tag, or ask whoever \
-         runs this registry for an exception"
+        "tag {tag} of {repository} is {digest} and immutable by rule {rule:?}; it neither moves nor goes; \
+         whoever runs this registry can make an exception"
     )]
     ImmutableTag {
         /// Where.

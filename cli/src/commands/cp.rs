@@ -110,6 +110,14 @@ impl Copying {
     }
 }
 
+fn manifests(count: usize) -> &'static str {
+    if count == 1 { "manifest" } else { "manifests" }
+}
+
+fn blobs(count: usize) -> &'static str {
+    if count == 1 { "blob" } else { "blobs" }
+}
+
 /// Says what was copied.
 pub(super) fn said(
     output: &Output,
@@ -121,17 +129,20 @@ pub(super) fn said(
         let digest = report.root.as_ref().map(|root| root.digest.to_string()).unwrap_or_default();
         let mut text = format!("{} {destination}\n       {}\n", paint(GOOD, "copied"), paint(NAME, digest));
         let counted = [
-            (report.manifests_copied, "manifests written".to_owned()),
-            (report.manifests_present, "manifests already there".to_owned()),
+            (report.manifests_copied, format!("{} written", manifests(report.manifests_copied))),
+            (report.manifests_present, format!("{} already there", manifests(report.manifests_present))),
             (report.referrers, "of these referrers".to_owned()),
             (report.cosign_tags, "of them under cosign's tags".to_owned()),
             (
                 report.referrers_left_out,
                 "listed referrers left out, not there or about something else".to_owned(),
             ),
-            (report.blobs_copied, format!("blobs sent ({})", size(report.bytes_copied))),
-            (report.blobs_mounted, "blobs mounted".to_owned()),
-            (report.blobs_present, "blobs already there".to_owned()),
+            (
+                report.blobs_copied,
+                format!("{} copied ({})", blobs(report.blobs_copied), size(report.bytes_copied)),
+            ),
+            (report.blobs_mounted, format!("{} mounted", blobs(report.blobs_mounted))),
+            (report.blobs_present, format!("{} already there", blobs(report.blobs_present))),
             (report.blobs_external, "external layers left out".to_owned()),
         ];
         let parts: Vec<_> =
