@@ -1,6 +1,6 @@
 //! Leaves alone what has failed several times in a row, or has asked for it (`Retry-After`): a repository of an upstream
 //! where it answers with errors, the whole upstream where nobody answers or where it wants nothing more of our account for a
-//! while. Lists, which an upstream need not have, are counted apart from content.
+//! while. Lists, which an upstream need not have, are counted apart from content, and their silence is theirs alone.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -80,8 +80,10 @@ impl State {
         self.failures = self.failures.saturating_add(weight);
         let beyond = self.failures.saturating_sub(FAILURES);
         let own = (self.failures >= FAILURES).then(|| FIRST.saturating_mul(2u32.saturating_pow(beyond)));
-        if let Some(wait) = asked.max(own) {
-            self.until = Some(now + wait.min(LONGEST));
+        let until = asked.max(own).map(|wait| now + wait.min(LONGEST));
+        // Of two answers, the one that was under way longer may ask for less.
+        if until.is_some() && until >= self.until {
+            self.until = until;
             self.why = why.to_owned();
         }
     }
@@ -93,7 +95,7 @@ struct States {
     parts: HashMap<(RepositoryName, Part), State>,
     /// Until when the upstream wants nothing of our account, and the error that said so.
     quiet: Option<(Instant, String)>,
-    /// The repository that was silent last, since there was an answer.
+    /// The repository whose content was silent last, since there was an answer.
     silent: Option<RepositoryName>,
 }
 
@@ -114,8 +116,12 @@ impl States {
         Some(self.parts.entry(key).or_default())
     }
 
-    /// Whether the silence of `repository` is not the first: nobody had an answer since that of another.
-    fn is_silence_of_all(&mut self, repository: &RepositoryName) -> bool {
+    /// Whether this silence is not the first: nobody had an answer since that of the content of another repository. How many
+    /// lists are silent says nothing of the rest.
+    fn is_silence_of_all(&mut self, repository: &RepositoryName, part: Part) -> bool {
+        if part == Part::Lists {
+            return false;
+        }
         let before = self.silent.replace(repository.clone());
         before.is_some_and(|before| before != *repository)
     }
@@ -145,17 +151,18 @@ impl Breaker {
         states.all.admit(now, true)
     }
 
-    /// Whether a request about `repository`, or about several others, has had no answer for a while.
-    pub(super) fn is_silent(&self, repository: &RepositoryName) -> bool {
+    /// Whether a request about this part of `repository`, or about the content of several others, has had no answer for a
+    /// while.
+    pub(super) fn is_silent(&self, repository: &RepositoryName, part: Part) -> bool {
         let states = self.states();
-        let is_silent = |part| states.parts.get(&(repository.clone(), part)).is_some_and(|it| it.is_silent);
-        states.all.is_silent || is_silent(Part::Content) || is_silent(Part::Lists)
+        let own = states.parts.get(&(repository.clone(), part));
+        states.all.is_silent || own.is_some_and(|it| it.is_silent)
     }
 
-    /// A request has waited for a while. It may still be answered.
-    pub(super) fn waits(&self, now: Instant, repository: &RepositoryName, part: Part) {
+    /// The answer to a request has not come for a while. It may still.
+    pub(super) fn late(&self, now: Instant, repository: &RepositoryName, part: Part) {
         let mut states = self.states();
-        if states.is_silence_of_all(repository) {
+        if states.is_silence_of_all(repository, part) {
             states.all.is_silent = true;
         }
         if let Some(state) = states.part(repository, part, now) {
@@ -193,15 +200,18 @@ impl Breaker {
             Extent::Upstream => true,
             Extent::Account => {
                 states.lives();
-                let wait = asked.unwrap_or(FIRST).min(LONGEST);
-                states.quiet = Some((now + wait, why.to_owned()));
+                let until = now + asked.unwrap_or(FIRST).min(LONGEST);
+                // Of two answers, the one that was under way longer may ask for less.
+                if states.quiet.as_ref().is_none_or(|(before, _)| *before <= until) {
+                    states.quiet = Some((until, why.to_owned()));
+                }
                 return;
             }
             Extent::Repository => {
                 states.lives();
                 false
             }
-            Extent::Silence => states.is_silence_of_all(repository),
+            Extent::Silence => states.is_silence_of_all(repository, part),
         };
         let weight = if is_silence { OF_SILENCE } else { 1 };
         if is_all {
@@ -280,22 +290,66 @@ mod tests {
     fn a_silence_is_known_until_there_is_an_answer() {
         let ((one, two), now) = (names(), Instant::now());
         let breaker = Breaker::default();
-        breaker.waits(now, &one, Part::Content);
-        assert!(breaker.is_silent(&one) && !breaker.is_silent(&two), "it is one's");
+        let is_silent = |name: &RepositoryName| breaker.is_silent(name, Part::Content);
+        breaker.late(now, &one, Part::Content);
+        assert!(is_silent(&one) && !is_silent(&two), "it is one's");
         assert!(breaker.admit(now, &one, Part::Content).is_ok(), "which may be asked");
         breaker.answered(&one, Part::Content);
-        assert!(!breaker.is_silent(&one));
-        breaker.waits(now, &one, Part::Lists);
-        breaker.waits(now, &two, Part::Content);
-        assert!(breaker.is_silent(&"b".parse().unwrap()), "two without an answer between are all");
+        assert!(!is_silent(&one));
+        breaker.late(now, &one, Part::Content);
+        breaker.late(now, &two, Part::Content);
+        assert!(is_silent(&"b".parse().unwrap()), "two without an answer between are all");
         breaker.succeeded(&two, Part::Content);
-        assert!(breaker.is_silent(&one) && !breaker.is_silent(&two));
+        assert!(is_silent(&one) && !is_silent(&two));
         for _ in 0..FAILURES.div_ceil(OF_SILENCE) {
             breaker.failed(now, (&two, Part::Lists), Extent::Silence, (None, "silent"));
         }
         assert!(breaker.admit(now, &two, Part::Lists).is_err());
         breaker.answered(&one, Part::Content);
         assert!(breaker.admit(now, &two, Part::Content).is_ok(), "lists are left alone by themselves");
+    }
+
+    #[test]
+    fn lists_and_content_are_silent_each_by_itself() {
+        let ((one, two), now) = (names(), Instant::now());
+        let other = "b".parse().unwrap();
+        let breaker = Breaker::default();
+        breaker.late(now, &one, Part::Lists);
+        assert!(breaker.is_silent(&one, Part::Lists) && !breaker.is_silent(&one, Part::Content));
+        breaker.succeeded(&one, Part::Content);
+        assert!(breaker.is_silent(&one, Part::Lists), "content says nothing of lists");
+        breaker.late(now, &one, Part::Content);
+        breaker.succeeded(&one, Part::Lists);
+        assert!(breaker.is_silent(&one, Part::Content) && !breaker.is_silent(&one, Part::Lists));
+        breaker.succeeded(&one, Part::Content);
+        // However many lists hang, and though no content is asked for between.
+        for _ in 0..FAILURES {
+            for name in [&one, &two] {
+                breaker.late(now, name, Part::Lists);
+                breaker.failed(now, (name, Part::Lists), Extent::Silence, (None, "silent"));
+            }
+        }
+        for name in [&one, &two, &other] {
+            assert!(!breaker.is_silent(name, Part::Content));
+            assert!(breaker.admit(now, name, Part::Content).is_ok(), "lists are left alone by themselves");
+        }
+        assert!(breaker.admit(now, &two, Part::Lists).is_err() && !breaker.is_silent(&other, Part::Lists));
+    }
+
+    #[test]
+    fn a_shorter_wait_replaces_no_longer_one() {
+        let ((one, two), now) = (names(), Instant::now());
+        for (extent, is_all) in [(Extent::Account, true), (Extent::Repository, false)] {
+            let breaker = Breaker::default();
+            let (long, short) = (Duration::from_secs(120), Duration::from_secs(1));
+            breaker.failed(now, (&one, Part::Content), extent, (Some(long), "long"));
+            for asked in [Some(short), None] {
+                breaker.failed(now, (&one, Part::Content), extent, (asked, "short"));
+                assert_eq!(breaker.admit(now, &one, Part::Content), closed(long, "long", is_all));
+            }
+            assert!(breaker.admit(now + long, &one, Part::Content).is_ok());
+            assert!(breaker.admit(now + long, &two, Part::Content).is_ok());
+        }
     }
 
     #[test]
