@@ -211,7 +211,7 @@ async fn decide(
     let (decisions, facts, whole, good) = work.await.map_err(broke_off)??;
     let again = if asked.anything() { facts::look_again(app, about, now) } else { None };
     // What could not be looked at may be there the next time.
-    let retry = (!whole).then(|| now + RETRY);
+    let retry = (!whole || stage.is_broken()).then(|| now + RETRY);
     let due = [decisions.holds_until(), again, retry].into_iter().flatten().min();
     // That a signature must not run is no news.
     let news = if trust == EVIDENCE { Vec::new() } else { news(about, &decisions) };
