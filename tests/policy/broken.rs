@@ -24,7 +24,8 @@ async fn broken_content_lets_nothing_through() {
     let desk = Desk::new();
     let Some(registry) = desk.registry(Backend::SqliteDirectory).await else { return };
     let (api, repository) = (registry.api(), registry.repository());
-    let harms: [(&str, fn(&Path)); 4] = [
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 4] = [
         ("gone", |file| fs::remove_file(file).unwrap()),
         ("cut", |file| fs::write(file, "{").unwrap()),
         ("changed", |file| {
