@@ -154,7 +154,7 @@ impl Stored {
 
     /// Why nothing could be decided: what is broken here is no failure of somebody else.
     pub(super) fn failure(&self, error: ReadError) -> Failure {
-        if self.stage.is_broken() { Failure::Other(error.to_string()) } else { error.into() }
+        if self.stage.is_broken() { Failure::Broken(error.to_string()) } else { error.into() }
     }
 
     /// Whether what is stored here could not be read as it was stored.

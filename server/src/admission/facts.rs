@@ -147,25 +147,14 @@ async fn of(
     let has_images = !image.images.is_empty();
     let facts = Facts { evidence, incomplete, over, unread, ..Facts::bare(image, None) }.with_sboms(sboms);
     if !has_images || !asked.of_images {
-        return Ok(fail_closed(content, facts));
+        return Ok(Facts { broken: content.is_broken(), ..facts });
     }
     let gathered = gather_images(content, manifest, limits).await;
     let evidence = verified(app, &gathered.evidence, asked, stage, now).await?;
     let Gathered { incomplete, over, unread, evidence: pieces, .. } = gathered;
     let of_images = OfImages { evidence, incomplete, over, unread, ..OfImages::default() };
-    Ok(fail_closed(content, facts.with_images(of_images, each, rreg_policy::sbom_facts(&pieces))))
-}
-
-/// Where what is stored here is broken, what was missed is no error of somebody else, which `onError` may let through.
-fn fail_closed(content: &Stored, mut facts: Facts) -> Facts {
-    if content.is_broken() {
-        facts.unread.append(&mut facts.incomplete);
-        facts.image.unread.append(&mut facts.image.incomplete);
-        if let Some(of) = &mut facts.of_images {
-            of.unread.append(&mut of.incomplete);
-        }
-    }
-    facts
+    let facts = facts.with_images(of_images, each, rreg_policy::sbom_facts(&pieces));
+    Ok(Facts { broken: content.is_broken(), ..facts })
 }
 
 /// Each piece with what its verification found, under every root that is asked about. What was verified before, here

@@ -76,8 +76,7 @@ impl Stage {
         self.state().gathered = true;
     }
 
-    /// What is stored here cannot be read as it was stored. Nobody else has failed then, and what was missed lets nothing
-    /// through.
+    /// What is stored here cannot be read as it was stored: nobody else was silent.
     pub(super) fn note_broken(&self) {
         self.state().broken = true;
     }
