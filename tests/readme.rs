@@ -1,9 +1,9 @@
 //! Every command of the README and of the manuals is run here as it stands there: pasted line by line into a shell, on a
-//! machine that has `rreg`, one client, `crane`, and for backups `sqlite3`.
+//! machine that has `rreg`, one client (`crane`), and `sqlite3` for backups.
 //!
-//! A block's kind is its fence's information string. `sh` is run, `sh server` in a terminal of its own; `sh REASON` is not, for one of [`REASONS`]; `text` behind
-//! a block of commands is what the last of them prints, but for digests and times; `toml` is a configuration that is valid.
-//! A command whose comment begins with "refused" has to fail.
+//! A block's kind is its fence's information string. `sh` is run, `sh server` in a terminal of its own; `sh REASON` is not,
+//! for one of [`REASONS`]; `text` behind a block of commands is what the last of them prints, but for digests and times;
+//! `toml` is a configuration that is valid. A command whose comment begins with "refused" has to fail.
 
 mod blocks;
 mod shell;

@@ -245,8 +245,8 @@ impl Stream for IncomingBody {
     }
 }
 
-/// The same answer, which holds something until it is sent or given up: as long as the body, and as any piece of it that
-/// is not with the kernel yet. Who sends asks for pieces ahead, and lets go of a body once it has the last.
+/// The same answer, which holds something until it is sent or given up: for as long as there is the body, or any piece of it
+/// that is not with the kernel yet. Hyper takes pieces before it can send them, and drops the body once it has the last.
 pub(crate) fn holding<T: Send + Sync + 'static>(body: Body, held: T) -> Body {
     Body::new(Holding { body, held: Arc::new(held) })
 }

@@ -111,7 +111,7 @@ impl Shares {
 }
 
 impl Share {
-    /// Takes more, even where there is none: what is there already.
+    /// Takes more places, also where none are free: for what is in memory already and cannot be refused any more.
     pub(crate) fn grow(&mut self, places: usize) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.all += places;

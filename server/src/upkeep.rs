@@ -1,5 +1,5 @@
-//! What a server does besides answering: keeps the trail and the histories of tags and policies to their ages, reads again what is quarantined, ends what is slow
-//! when the server stops.
+//! What a server does besides answering: keeps the trail and the histories of tags and policies to their ages, reads again
+//! what is quarantined, ends what is slow when the server stops.
 
 use std::time::Duration;
 

@@ -15,12 +15,12 @@ use crate::blob::{Written, WrittenContent};
 use crate::error::StorageError;
 use crate::metadata::{AuditEvent, BlobContent, BlobRecord, NewBlob, Segment, UploadProgress, UploadSession};
 
-/// Chunks are gathered in the session's row until they have so many bytes (or as many as a small blob may have there):
-/// before that they are no object of their own.
+/// Chunks are gathered in the session's row until they have more bytes than this (or than a blob in a row may have); only
+/// then they become an object. No chunk of a few bytes is one by itself.
 const GATHERED: usize = 32 << 10;
-/// Objects that one upload may have whatever it has in bytes,
+/// Objects that one upload may have, however few bytes it has.
 const FREE_PIECES: u64 = 10_000;
-/// and how many bytes each further one must stand for.
+/// Beyond [`FREE_PIECES`], one more object for each so many bytes of the upload.
 const PIECE: u64 = 256 << 10;
 
 /// What a request says about the length of its body.
@@ -66,8 +66,8 @@ struct Received {
     broken: Option<String>,
 }
 
-/// Refuses a chunk of an upload in which too many small ones came: each has a row, an object, and a request of every
-/// reader of the blob.
+/// Refuses a chunk of an upload that has too many objects for its bytes: each costs a row, and a request to the store each
+/// time that the blob is read.
 fn check_pieces(pieces: u64, size: u64) -> Result<(), StorageError> {
     match pieces.saturating_sub(FREE_PIECES) > size / PIECE {
         true => Err(StorageError::TooManyPieces { pieces, least: PIECE }),
@@ -171,7 +171,7 @@ impl Storage {
         self.finish((repository, digest), headers, received, None, audit).await
     }
 
-    /// Takes a body. With what the session has gathered before it, up to `keep` bytes come back as they are.
+    /// Takes a body. If it has, with what the session has gathered, at most `keep` bytes, they come back and are no object.
     async fn receive<B, E>(
         &self,
         session: &UploadSession,

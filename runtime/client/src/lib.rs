@@ -144,8 +144,8 @@ impl RegistryClient {
         &self.0.host
     }
 
-    /// The same for what can be done without: where a cache says that its upstream cannot be asked, which it has tried, it is
-    /// not asked again.
+    /// The same, for what can be done without: an answer by which a cache says that its upstream cannot be asked
+    /// (`Warning: 111` or `112`) is final, and the request is not sent again.
     #[must_use]
     pub fn taking_a_caches_word(&self) -> Self {
         Self(self.0.clone(), Word::Taken)

@@ -70,7 +70,7 @@ fn warnings(response: &Response) -> Vec<String> {
     texts.collect()
 }
 
-/// Whether a cache says so, which could not ask where it has things from (RFC 7234, 5.5: 111 and 112).
+/// Whether it is the answer of a cache that could not ask its upstream (RFC 7234, 5.5: warnings 111 and 112).
 fn is_of_a_cache(response: &Response) -> bool {
     let mut texts =
         response.headers().get_all(http::header::WARNING).iter().filter_map(|it| it.to_str().ok());

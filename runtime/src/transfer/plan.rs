@@ -14,9 +14,9 @@ use crate::client::{ErrorClass, FetchedManifest};
 
 /// Most manifests in one transfer, children and referrers together.
 const MAX_MANIFESTS: usize = 20_000;
-/// Most bytes of all of them together, and of what lists say of referrers.
+/// Most bytes of all of them, and of the entries of lists of referrers, together.
 const MAX_BYTES: u64 = 256 << 20;
-/// What an entry of a list of referrers counts for beside its annotations, in bytes.
+/// Bytes that an entry of a list of referrers counts for, beside its annotations.
 const ENTRY: u64 = 256;
 
 /// A manifest with what it asks for.
@@ -234,7 +234,7 @@ async fn look(
     Ok(Ok(Found { node: Node { manifest, parsed, referrer, present }, listed, about }))
 }
 
-/// Counts what a strange registry makes us hold.
+/// Counts bytes that the origin makes us hold in memory.
 fn hold(held: &AtomicU64, bytes: u64) -> Result<(), TransferError> {
     match held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) {
         all if all > MAX_BYTES => Err(TransferError::TooMuch { limit: MAX_BYTES }),
@@ -243,7 +243,7 @@ fn hold(held: &AtomicU64, bytes: u64) -> Result<(), TransferError> {
 }
 
 impl About {
-    /// About how many bytes it takes.
+    /// About how many bytes it takes in memory.
     fn size(&self) -> u64 {
         let annotations = |entry: &Descriptor| -> usize {
             entry.annotations.iter().flatten().map(|(name, value)| name.len() + value.len() + 64).sum()

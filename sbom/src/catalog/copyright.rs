@@ -30,8 +30,8 @@ fn is_machine_readable(text: &str) -> bool {
     })
 }
 
-/// The licences of the files and of the whole; those of Debian's own (`debian/*`) only where there are no others. A name
-/// that says nothing stands for its text, which may have a paragraph of its own.
+/// The licences of the files and of the package as a whole; those of Debian's own files (`debian/*`) only where there are no
+/// others. A name that is not SPDX's brings the licences that its text shows, which may stand in a paragraph of its own.
 fn fields(text: &str) -> Vec<String> {
     let (mut upstream, mut packaging, mut others) = (Vec::new(), Vec::new(), Vec::new());
     let mut paragraph = Paragraph::default();

@@ -1,4 +1,4 @@
-//! Files with the licence of a package beside its metadata: what counts where that names none that is known.
+//! Files with the licence of a package, beside its metadata: they count where the metadata names no licence that is known.
 
 use super::Content;
 use crate::license;
@@ -8,7 +8,7 @@ const NAMES: [&str; 5] = ["LICENSE", "LICENCE", "COPYING", "UNLICENSE", "UNLICEN
 /// Directories of Python's metadata (Core metadata specifications; setuptools).
 const METADATA: [&str; 3] = [".dist-info", ".egg-info", "EGG-INFO"];
 
-/// Whether a file is called like one.
+/// Whether a file's name is that of a licence, and not of code about licences.
 pub(super) fn is_named(name: &str) -> bool {
     let begins = |begin: &str| name.get(..begin.len()).is_some_and(|part| part.eq_ignore_ascii_case(begin));
     let code = [".py", ".pyc", ".js", ".mjs", ".cjs", ".ts", ".class", ".json", ".map"];

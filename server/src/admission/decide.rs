@@ -338,9 +338,9 @@ pub(super) fn without_facts(about: &Undecided, active: &Active, why: Undone) -> 
     Decisions::make(&asked, &active.revision, &mut facts, Utc::now(), &good_of(about))
 }
 
-/// What policies say at `point` about an image of which not even the digest is known, since somebody else did not answer.
+/// What policies say at `point` about an image of which not even the digest is known, since its upstream does not answer.
 pub(super) fn unanswered(image: &ImageReference, active: &Active, point: Point, why: &str) -> Decision {
-    // Nothing is told of it: it stands for none.
+    // Facts have a digest; where there is none, that of nothing stands in its place. Whoever asks is not told it.
     let digest = image.digest.unwrap_or_else(|| Digest::sha256(b""));
     let mut facts = Undone::HeldUp(why.to_owned()).facts(ImageFacts::bare(image.repository.as_str(), digest));
     facts.image.pinned = Some(image.digest.is_some());

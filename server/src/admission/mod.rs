@@ -360,7 +360,7 @@ impl Admission {
         Ok(decide::without_facts(&about, active, why))
     }
 
-    /// What policies say about running an image that its upstream does not name, and their revision: what `onError` says.
+    /// The revision of the policies, and what their `onError` says about running an image whose upstream does not answer.
     pub(crate) fn decide_unanswered(&self, image: &ImageReference, why: &str) -> (String, Decision) {
         let active = self.active();
         (active.revision.clone(), decide::unanswered(image, &active, Point::Admit, why))

@@ -97,10 +97,10 @@ section! {
         /// to the audit trail. With `auth.mode = "open"` everybody may push, so that the program's word is all that
         /// counts.
         signers_may_read: bool = true,
-        /// How many texts of one policy are remembered, with who set them and when, the one that holds among them. Of all
-        /// policies together no more than 10000 earlier ones are. 1 to 1000.
+        /// How many texts of one policy are remembered, the one that holds included, with who set them and when. Of all
+        /// policies together at most 10000, beside those that hold. 1 to 1000.
         history_max: u32 = 100,
-        /// How long an earlier text of a policy is remembered. 0: for ever. At least 1d otherwise.
+        /// How long an earlier text of a policy is remembered. 1d to 100 years; 0: for ever.
         history_keep: HumanDuration = HumanDuration::seconds(365 * 86_400),
         /// Whether the certificates of Notation signatures are looked up (OCSP, then revocation lists): `off`, `strict`
         /// (no answer is an error) or `lenient` (no answer is none against them). The registry then asks the addresses
@@ -143,7 +143,7 @@ section! {
 }
 
 impl Policy {
-    /// How many earlier texts of policies stay, as of now.
+    /// Which texts of policies stay, as of now.
     pub(crate) fn history(&self) -> HistoryLimits {
         let keep = i64::try_from(self.history_keep.0.as_millis()).unwrap_or(i64::MAX);
         let since = match keep {

@@ -55,8 +55,8 @@ section! {
         deny: Vec<Glob> = Vec::new(),
         /// How long a tag is taken to mean the same before the upstream is asked again.
         tag_ttl: HumanDuration = HumanDuration::seconds(60),
-        /// How long it is remembered that the upstream does not have a manifest or blob; never longer than `tag_ttl`. 0s: it is
-        /// asked each time.
+        /// How long it is remembered that the upstream does not have a manifest or blob; never longer than `tag_ttl`. 0s: the
+        /// upstream is asked each time.
         absent_ttl: HumanDuration = HumanDuration::seconds(10),
         /// Longest silence of the upstream. 1s to 1h.
         timeout: HumanDuration = HumanDuration::seconds(30),
@@ -74,15 +74,15 @@ section! {
 }
 
 section! {
-    /// How much of all upstreams together is kept.
+    /// What holds for all upstreams together.
     pub struct Mirror {
-        /// Most bytes of blobs; 0: all. Images used longest ago go first; their bytes are deleted after
+        /// Most bytes of blobs that are kept; 0: all. Images used longest ago go first; their bytes are deleted after
         /// uploads.reclaim_grace.
         max_size: ByteSize = ByteSize(0),
         /// An image that was asked for so recently stays, whatever the limits say.
         keep: HumanDuration = HumanDuration::seconds(3600),
-        /// How often in a minute upstreams are asked for one account, or for one network without a login, for what they do not
-        /// have or refuse. More is 429. 0: any number.
+        /// Most requests a minute for what upstreams do not have or refuse, by one account, or by one network without a
+        /// login; all together have twenty times as many. More is 429. 0: any number.
         misses: u32 = 600,
     }
 }

@@ -1,9 +1,9 @@
-//! Bytes on their way out. What a client does not take lies in memory for as long as it likes, so that there is room for
-//! so much of all answers, and a share of it for each network.
+//! Bytes on their way out. What a client does not take lies in memory for as long as the client likes. So there is room for
+//! so many bytes of all answers of a listener together, and each network has a share of it.
 //!
 //! - A stream takes room for each of its pieces before that is read, and gives it back when the piece is with the kernel.
-//!   Where there is none, the stream goes on with one small piece at a time, which asks for no room: whoever takes what he
-//!   asked for gets it, and whoever does not holds [`OWN`] bytes.
+//!   Where there is none, the stream goes on with one small piece at a time, which asks for no room: a client that takes its
+//!   answer gets it, and one that does not holds [`OWN`] bytes.
 //! - What lies in memory as a whole cannot be made smaller: it has room from the beginning, or is refused.
 
 use std::pin::Pin;
@@ -22,9 +22,9 @@ use tokio_util::sync::PollSemaphore;
 use crate::body::{held_with, holding};
 use crate::shares::{Refused, Share, Shares, Source};
 
-/// Bytes of pieces of streams.
+/// Bytes of pieces of all streams.
 const ROOM: usize = 64 << 20;
-/// Bytes of answers that lie in memory as a whole.
+/// Bytes of all answers that lie in memory as a whole.
 const WHOLE: usize = 128 << 20;
 /// So many bytes of an answer ask for no room.
 const OWN: usize = 16 << 10;
@@ -53,10 +53,10 @@ impl Outgoing {
         version: Version,
         response: Response,
     ) -> Result<Response, Refused> {
-        // Only what lies in memory knows its length: a stream's is in the head alone.
+        // Only a body that lies in memory knows its length; a stream's is in the head alone.
         match response.body().size_hint().exact() {
             Some(0) => Ok(response),
-            // A connection of HTTP/1 begins an answer when the one before is with the kernel.
+            // Over HTTP/1 there is one of these for each connection: the next begins when this one is with the kernel.
             Some(size) if size <= OWN as u64 && version < Version::HTTP_2 => Ok(response),
             Some(size) => {
                 let share = self.whole.take_many(source, usize::try_from(size).unwrap_or(usize::MAX))?;
@@ -75,9 +75,9 @@ struct Pieces {
     body: Body,
     room: Shares,
     source: Source,
-    /// Held by a piece that has no room.
+    /// One permit, held by the piece that has no room.
     own: PollSemaphore,
-    /// For the piece that is read.
+    /// For the piece that is being read.
     next: Option<Room>,
 }
 

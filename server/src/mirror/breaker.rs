@@ -1,6 +1,6 @@
-//! Leaves alone what has failed several times in a row, or has asked for it (`Retry-After`): a
-//! repository of an upstream where it answers with errors, the whole upstream where nobody answers or it has had enough of
-//! our account. Lists, which an upstream need not have, are left alone by themselves.
+//! Leaves alone what has failed several times in a row, or has asked for it (`Retry-After`): a repository of an upstream
+//! where it answers with errors, the whole upstream where nobody answers or where it wants nothing more of our account for a
+//! while. Lists, which an upstream need not have, are counted apart from content.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use rreg_oci::RepositoryName;
 
 /// Failures in a row after which nothing is asked for a while.
 const FAILURES: u32 = 5;
-/// A silence counts as so many: somebody has waited for it.
+/// A silence counts as so many failures: each costs a client the whole wait.
 const OF_SILENCE: u32 = 2;
 /// How long, the first time; doubles with each failed attempt after that.
 const FIRST: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ pub(super) enum Extent {
     Upstream,
     /// Nothing came. That is the repository's, unless another one was silent before it.
     Silence,
-    /// The account: the upstream says how long it wants nothing more of it.
+    /// All that is asked with our account: a 429 that says how long the upstream wants nothing more of it.
     Account,
 }
 
@@ -59,7 +59,7 @@ struct State {
     /// No request before this.
     until: Option<Instant>,
     why: String,
-    /// Nothing has come for a while, and nothing since.
+    /// A request had no answer for a while, and none has come since.
     is_silent: bool,
 }
 
@@ -91,7 +91,7 @@ impl State {
 struct States {
     all: State,
     parts: HashMap<(RepositoryName, Part), State>,
-    /// Until when the account is to be quiet, and in which words.
+    /// Until when the upstream wants nothing of our account, and the error that said so.
     quiet: Option<(Instant, String)>,
     /// The repository that was silent last, since there was an answer.
     silent: Option<RepositoryName>,
@@ -145,7 +145,7 @@ impl Breaker {
         states.all.admit(now, true)
     }
 
-    /// Whether nothing has come of late where something should have.
+    /// Whether a request about `repository`, or about several others, has had no answer for a while.
     pub(super) fn is_silent(&self, repository: &RepositoryName) -> bool {
         let states = self.states();
         let is_silent = |part| states.parts.get(&(repository.clone(), part)).is_some_and(|it| it.is_silent);

@@ -38,15 +38,15 @@ pub(crate) enum MirrorError {
     /// The upstream took too long, retries included.
     #[error("upstream {upstream} did not answer within {} seconds", .within.as_secs())]
     Slow { upstream: String, within: Duration },
-    /// The upstream did not have it a short while ago.
+    /// The upstream did not have it a short while ago, and is not asked again yet.
     #[error(
-        "upstream {upstream} did not have {what} when it was last asked, which was just now (upstreams.absent_ttl)"
+        "upstream {upstream} did not have {what} when it was asked last, a moment ago (upstreams.absent_ttl)"
     )]
     Absent { upstream: String, what: Missing },
     /// A client has asked for too much that the upstream does not have.
     #[error(
-        "too much was asked of upstreams that they do not have: upstream {upstream} is not asked for you for {} more \
-         seconds (mirror.misses)", .wait.as_secs().max(1)
+        "too many requests were for what upstreams do not have: upstream {upstream} is not asked for you for {} \
+         more seconds (mirror.misses)", .wait.as_secs().max(1)
     )]
     Vain { upstream: String, wait: Duration },
     /// The upstream is silent, and was not waited for: an answer may still come.

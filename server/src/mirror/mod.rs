@@ -70,7 +70,7 @@ pub(crate) struct Copy {
 }
 
 impl Copy {
-    /// The same for a client, who has a share of what is asked in vain.
+    /// The same, asked for a client: what it asks in vain counts against its share.
     pub(crate) fn asked_by(self, source: Source) -> Self {
         Self { source: Some(source), ..self }
     }
@@ -206,14 +206,14 @@ impl Mirror {
         }
     }
 
-    /// Refuses to ask an upstream for more than a client may ask for in vain.
+    /// Refuses to ask an upstream for a client that has asked too often in vain.
     fn permits(&self, copy: &Copy) -> Result<(), MirrorError> {
         let over = copy.source.as_ref().and_then(|source| self.vain.is_over(source));
         let upstream = || copy.upstream.name.clone();
         over.map_or(Ok(()), |wait| Err(MirrorError::Vain { upstream: upstream(), wait }))
     }
 
-    /// Counts what an upstream does not have, or not for us.
+    /// Counts a request for what an upstream does not have, or does not give to us.
     fn count(&self, copy: &Copy, error: &MirrorError) {
         if let (Some(source), MirrorError::Upstream { .. }) = (&copy.source, error)
             && error.is_unknown()

@@ -14,8 +14,8 @@ use super::error::MirrorError;
 use super::vain::Absent;
 use crate::{config, hosts};
 
-/// Few and quick: a client is waiting, and the breaker takes care of the rest. Where nothing came once, nothing would come
-/// again.
+/// Few and quick: a client is waiting, and the breaker takes care of the rest. Silence is not tried again: it has cost the
+/// client a whole `timeout` already.
 const RETRY: RetryPolicy = RetryPolicy {
     retries: 2,
     first: Duration::from_millis(200),
@@ -24,8 +24,8 @@ const RETRY: RetryPolicy = RetryPolicy {
 };
 /// Longest list of tags or referrers, all its pages together, in bytes.
 const MAX_LIST: u64 = 16 << 20;
-/// A manifest and the token before it together may take so much longer than the longest silence: by default less than the
-/// minute after which clients go away.
+/// A manifest, together with the token before it, may take so many times the longest silence: by default 45 seconds, less
+/// than the minute after which clients go away.
 const PATIENCE: f64 = 1.5;
 
 pub(crate) struct Upstream {
@@ -37,7 +37,7 @@ pub(crate) struct Upstream {
     allow: Vec<Glob>,
     deny: Vec<Glob>,
     pub(crate) tag_ttl: Duration,
-    /// How long is waited where something is here.
+    /// How long a client waits where an older answer is here, or the upstream is silent.
     revalidate: Duration,
     /// How long a request may take.
     pub(super) patience: Duration,
@@ -155,7 +155,7 @@ impl Upstream {
         Err(refused(format!("allow {:?}", self.allow)))
     }
 
-    /// Whether nothing has come of late where something should have.
+    /// As [`Breaker::is_silent`].
     pub(crate) fn is_silent(&self, repository: &RepositoryName) -> bool {
         self.breaker.is_silent(repository)
     }
@@ -245,7 +245,8 @@ impl Upstream {
         }
     }
 
-    /// The same, and who comes meanwhile hears that it takes long, until there is an answer after all.
+    /// The result of `request`. While that takes longer than `revalidate`, the upstream counts as silent, so that others who
+    /// ask wait no longer than they must.
     async fn answered<T>(
         &self,
         (repository, part): (&RepositoryName, Part),

@@ -1,5 +1,6 @@
-//! What an upstream was asked for in vain. That it has no such manifest or blob is remembered for a short while, and whoever
-//! asks for many is counted: nobody can use up what an upstream grants all of us, nor make this registry ask without end.
+//! What an upstream was asked for in vain. That it has no such manifest or blob is remembered for a short while, and such
+//! requests are counted by who makes them: nobody can use up what an upstream grants all of us, nor make this registry ask
+//! without end.
 
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,9 +12,10 @@ use crate::budget::Budget;
 use crate::lately::Lately;
 use crate::shares::Source;
 
-/// Absent things of one upstream that are remembered: some 50 bytes each. Of more, some are asked for again sooner.
+/// Manifests and blobs that one upstream does not have and that are remembered, some 50 bytes each; of more, some are asked
+/// for again sooner.
 const REMEMBERED: usize = 16_384;
-/// For so long a share lasts.
+/// The time that a share is for.
 const MINUTE: Duration = Duration::from_secs(60);
 /// All sources together have so many times the share of one.
 const ALL_OF_OWN: u64 = 20;

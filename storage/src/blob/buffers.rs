@@ -14,7 +14,7 @@ const KEPT: usize = 32;
 pub(super) struct Buffers(Arc<Mutex<Vec<Box<[u8]>>>>);
 
 impl Buffers {
-    /// A buffer with arbitrary content; of another size than [`PIECE`] where less is wanted.
+    /// A buffer with arbitrary content, of [`PIECE`] bytes or of `most`; only the former are kept for reuse.
     pub(super) fn take(&self, most: Option<usize>) -> Box<[u8]> {
         let new = |size: usize| vec![0; size].into_boxed_slice();
         match most {

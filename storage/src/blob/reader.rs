@@ -312,8 +312,8 @@ impl BlobReader {
         Ok(piece)
     }
 
-    /// What comes over the network comes in pieces of its sender's, and more of them lie in the connection to it. Where
-    /// small ones are wanted each is asked for by itself, and nothing waits behind it.
+    /// The store chooses how large the pieces are that come over the network, and sends more than was taken: that lies in
+    /// memory too. Where pieces are to be small, each is therefore a request of its own.
     fn shorten(&mut self) {
         let Source::Remote(Remote { of, .. }) = &self.source else { return };
         let Some(most) = piece::most().filter(|most| of.range.end - of.range.start > *most as u64) else {

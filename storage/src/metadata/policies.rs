@@ -8,7 +8,7 @@ use super::audit::{AuditEvent, note};
 use crate::db::now_ms;
 use crate::error::StorageError;
 
-/// Earlier texts of all policies together, those of policies that were taken away among them.
+/// Texts in the history of all policies together, also of those that were taken away.
 const MAX_HISTORY: i64 = 10_000;
 
 /// A policy as it was sent.
@@ -61,12 +61,12 @@ pub enum TextChange {
     DeleteTrust(String),
 }
 
-/// How many earlier texts of policies stay. The text that holds always does.
+/// Which texts of policies stay in the history. The one that holds always does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryLimits {
-    /// So many of one policy.
+    /// Most of one policy, the one that holds included.
     pub versions: u32,
-    /// Those since then (milliseconds since the Unix epoch).
+    /// Those set since then (milliseconds since the Unix epoch).
     pub since: i64,
 }
 
@@ -217,7 +217,8 @@ impl MetadataStore {
 }
 
 impl HistoryLimits {
-    /// What holds is the last of its name and says something; that a policy was taken away is forgotten like its texts.
+    /// The text that holds is the last of its name, and never goes. A last row without a text says that the policy was taken
+    /// away, and goes like any other.
     async fn keep(&self, conn: &mut AnyConnection) -> Result<(), StorageError> {
         sqlx::query(
             "DELETE FROM policy_history WHERE changed_at < $1 AND (document IS NULL \

@@ -268,9 +268,9 @@ pub(crate) fn put_back(request: &Request<'_>, scope: Scope<'_>) -> Answer {
 /// What becomes of an image.
 enum Judged {
     Decided(Decided),
-    /// Without its upstream, and why that did not answer.
+    /// Decided without its upstream, and why that did not answer.
     Unanswered(Decided, String),
-    /// It is nothing to be let in.
+    /// Refused without asking policies, and why.
     Refused(String),
 }
 
@@ -288,6 +288,7 @@ async fn decide<J: Judge>(
     })
 }
 
+/// Puts it into the answer. Whoever may not hear digests gets none, and of an image without one a decision names none.
 fn tell(answer: &mut Answer, name: &str, judged: Judged, tells_digests: bool) {
     let without = |Decided { revision, decision }| Decided { revision, decision: decision.without_digests() };
     match judged {
