@@ -40,6 +40,7 @@ const ALLOWED: &[(&str, &str)] = &[
         "SELECT o.name, COALESCE(m.principal, ''), COALESCE(m.role, '') FROM organisations o",
         "an operator's list of them all",
     ),
+    ("SELECT id, changed_at FROM tag_history ORDER BY id LIMIT $1", "the first few"),
     ("SELECT 1 WHERE EXISTS (SELECT 1 FROM blobs)", "the first row is the answer"),
     (
         "WITH RECURSIVE above(id) AS (SELECT m.id FROM repositories r CROSS JOIN manifests m WHERE r.name = $1 \

@@ -247,6 +247,7 @@ mod tests {
             doing: "reading",
             part: Some(":1.0".into()),
             elsewhere: false,
+            of_a_cache: false,
             address: None,
             host: "h:1".into(),
             repository: Some("team/app".parse().unwrap()),

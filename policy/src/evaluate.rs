@@ -133,7 +133,7 @@ impl Inquiry<'_> {
     fn outcome(&self, result: Outturn, last_good: Option<DateTime<Utc>>) -> (Outcome, Option<DateTime<Utc>>) {
         match (result, self.policy.on_error) {
             (Outturn::Pass, _) => (Outcome::Allow, None),
-            (Outturn::Error, OnError::Allow) => (Outcome::Allow, None),
+            (Outturn::Error, OnError::Allow) if !self.facts.broken => (Outcome::Allow, None),
             (Outturn::Error, OnError::LastGood(age)) => {
                 let held = last_good.filter(|good| self.horizon.is_before(good.checked_add_signed(age)));
                 match held {

@@ -44,6 +44,10 @@ pub struct Facts {
     /// answer `error` then.
     #[serde(default)]
     pub incomplete: Vec<String>,
+    /// Whether something of that is stored here and broken: nobody else was silent, so that `onError: allow` says nothing of
+    /// it. What was good lately still is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub broken: bool,
     /// What more was attached than is looked at: older than what was. What a rule misses then is not there, and it says
     /// this besides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -112,6 +116,7 @@ impl Facts {
             evidence: Vec::new(),
             sbom: why.clone().map_or(Fact::Absent, Fact::NotGathered),
             incomplete: why.into_iter().collect(),
+            broken: false,
             over: Vec::new(),
             unread: Vec::new(),
             signed_sboms: Vec::new(),
@@ -142,6 +147,7 @@ impl Facts {
         let first = |own: &[String], more: &[String]| own.iter().chain(more).take(1).cloned().collect();
         Self {
             incomplete: first(&self.incomplete, &of_images.incomplete),
+            broken: self.broken,
             over: first(&self.over, &of_images.over),
             unread: first(&self.unread, &of_images.unread),
             sbom: match &self.sbom {

@@ -1,5 +1,5 @@
-//! What a server does besides answering: keeps the trail and the history of policies to their ages, reads again what is
-//! quarantined, ends what is slow when the server stops.
+//! What a server does besides answering: keeps the trail and the histories of tags and policies to their ages, reads again
+//! what is quarantined, ends what is slow when the server stops.
 
 use std::time::Duration;
 
@@ -16,8 +16,10 @@ pub(crate) fn begin(config: &Config, storage: &Storage, stopping: &Stopping) {
     tokio::spawn(heal(storage.clone(), shutdown.clone()));
     tokio::spawn(end_slow_uploads(stopping.clone(), config.server.shutdown_timeout.0 / 3));
     tokio::spawn(forget_policies(storage.clone(), config.policy.clone(), shutdown.clone()));
-    if !config.auth.audit_keep.0.is_zero() {
-        tokio::spawn(forget_audit(storage.clone(), config.auth.audit_keep.0, shutdown.clone()));
+    for (rows, keep) in [(Rows::Audit, config.auth.audit_keep.0), (Rows::Tags, config.tags.history_keep.0)] {
+        if !keep.is_zero() {
+            tokio::spawn(forget_old(storage.clone(), rows, keep, shutdown.clone()));
+        }
     }
 }
 
@@ -59,21 +61,35 @@ async fn heal(storage: Storage, shutdown: CancellationToken) {
     }
 }
 
-/// Between two looks for events of the audit trail that are too old, and how many go in one transaction.
+/// Between two looks for rows that are too old, and how many go in one transaction.
 const FORGET: Duration = Duration::from_secs(3600);
 const FORGET_PAGE: u32 = 1000;
 
-/// Keeps the audit trail to its age.
-async fn forget_audit(storage: Storage, keep: Duration, shutdown: CancellationToken) {
+/// What is kept for a time.
+#[derive(Clone, Copy, Debug)]
+enum Rows {
+    /// Events of the audit trail.
+    Audit,
+    /// Changes of tags.
+    Tags,
+}
+
+/// Keeps rows to their age.
+async fn forget_old(storage: Storage, rows: Rows, keep: Duration, shutdown: CancellationToken) {
+    let metadata = storage.metadata();
     while !shutdown.is_cancelled() {
         let before =
             rreg_storage::expiry_in(0).saturating_sub(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX));
         loop {
-            match storage.metadata().forget_audit(before, FORGET_PAGE).await {
-                Ok(gone) if gone == u64::from(FORGET_PAGE) && !shutdown.is_cancelled() => {}
+            let gone = match rows {
+                Rows::Audit => metadata.forget_audit(before, FORGET_PAGE).await,
+                Rows::Tags => metadata.forget_tag_history(before, FORGET_PAGE).await,
+            };
+            match gone {
+                Ok(gone) if gone >= u64::from(FORGET_PAGE) && !shutdown.is_cancelled() => {}
                 Ok(_) => break,
                 Err(error) => {
-                    tracing::warn!(%error, "old events of the audit trail could not be deleted");
+                    tracing::warn!(%error, ?rows, "old rows could not be deleted");
                     break;
                 }
             }

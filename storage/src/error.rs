@@ -190,6 +190,21 @@ impl StorageError {
         }
     }
 
+    /// Whether what is stored here cannot be read as it was stored: a disk, a file, or the bytes. A store or a database that
+    /// does not answer is something else: of that nobody knows anything yet.
+    pub fn is_of_what_is_stored(&self) -> bool {
+        match self {
+            Self::Damaged { .. }
+            | Self::DamagedManifest { .. }
+            | Self::Corrupt(_)
+            | Self::HashState(_)
+            | Self::SizeMismatch { .. }
+            | Self::Io { .. } => true,
+            Self::Object(error) => is_of_a_file(error),
+            _ => false,
+        }
+    }
+
     /// Whether the write may have left something behind in its transaction, which therefore must be rolled back.
     pub(crate) fn taints_transaction(&self) -> bool {
         !matches!(
@@ -204,6 +219,11 @@ impl StorageError {
                 | Self::OffsetMismatch { .. }
         )
     }
+}
+
+/// Whether it is about a file of this machine (see `blob::directory`).
+fn is_of_a_file(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::Generic { store: "directory" | "LocalFileSystem", .. })
 }
 
 /// The error with what caused it: a library's first sentence rarely says that a name is unknown, a connection was
@@ -251,4 +271,26 @@ fn no_room(error: &(dyn std::error::Error + 'static)) -> bool {
         next = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_broken_here_is_told_from_what_does_not_answer() {
+        let generic = |store| object_store::Error::Generic { store, source: "no".into() };
+        let digest = Digest::sha256(b"x");
+        for broken in [
+            StorageError::io("reading")(ErrorKind::PermissionDenied.into()),
+            StorageError::Damaged { digest, what: String::new() },
+            generic("LocalFileSystem").into(),
+            generic("directory").into(),
+        ] {
+            assert!(broken.is_of_what_is_stored(), "{broken}");
+        }
+        for away in [generic("S3").into(), StorageError::Closed, sqlx::Error::PoolTimedOut.into()] {
+            assert!(!away.is_of_what_is_stored(), "{away}");
+        }
+    }
 }

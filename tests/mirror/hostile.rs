@@ -7,6 +7,7 @@ use super::origin::{Fault, Origin};
 use super::{caching, get, metric};
 use crate::harness::http::{blob, manifest};
 use crate::harness::image::Image;
+use crate::trust::{json, person};
 
 const LOCAL: &str = "up/library/app";
 
@@ -148,6 +149,9 @@ async fn an_upstream_that_hangs_is_waited_for_once() {
     };
     let tag = manifest(LOCAL, "1");
     assert_eq!(get(&registry, &tag).await.status, 200);
+    for held in &image.blobs {
+        assert_eq!(get(&registry, &blob(LOCAL, &held.digest)).await.status, 200);
+    }
     origin.fail(Fault::Silent);
     for _ in 0..20 {
         let stale = get(&registry, &tag).await;
@@ -161,4 +165,9 @@ async fn an_upstream_that_hangs_is_waited_for_once() {
     }
     let listed = get(&registry, &format!("/v2/{LOCAL}/referrers/{}", image.root().digest)).await;
     assert_eq!((listed.status, listed.warning.is_some()), (200, true));
+    let home = person();
+    let to = home.path("image.tar").display().to_string();
+    let (pulled, code) = json(&home, &["pull", &format!("{}/{LOCAL}:1", registry.address()), &to]);
+    assert_eq!(code, 0, "{pulled}");
+    assert!(pulled["evidence_unknown"].as_u64() >= Some(3), "its tags and its list are not known: {pulled}");
 }

@@ -1,6 +1,7 @@
 //! What a registry lets be pulled, pushed and tagged, seen by HTTP and by the clients that people use.
 
 mod api;
+mod broken;
 mod clients;
 mod disguise;
 mod evidence;

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use hyper::Method;
 use rreg_oci::media_type;
 use serde_json::{Value, json};
 
 use super::cosign::{NO_SERVICES, cosign};
-use super::{evidence, file, json, key_pair, person, rreg};
+use super::{evidence, file, json, key_pair, output, person, rreg};
 use crate::clients::Home;
 use crate::harness::image::{Image, Stored};
+use crate::harness::proxy::{Harm, Proxy, Rule};
 use crate::harness::{Backend, Registry, distribution, tool};
 
 on_each_backend!(
@@ -70,6 +72,24 @@ async fn the_referrers_tag_alone(registry: Registry) {
     assert!(copied["referrers_left_out"].as_u64() >= Some(1), "{copied}");
     let digest = stranger.root().digest.to_string();
     api.get_manifest(&format!("{repository}/copy"), &digest).expect(404).await;
+}
+
+/// Where there may be a signature that cannot be asked for, an image is not copied as if it had none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_is_not_no_evidence() {
+    let Some(registry) = Registry::start(Backend::SqliteDirectory).await else { return };
+    let (home, repository) = (person(), registry.repository());
+    let image = Image::layered(&repository, 1);
+    registry.api().push(&repository, &image, Some("v1")).await;
+    let proxy = Proxy::before(registry.address().parse().unwrap());
+    let (from, to) = (format!("{}/{repository}:v1", proxy.address()), home.path("copy.tar"));
+    let to = to.display().to_string();
+    proxy.harm(Rule::new(Method::GET, ".sig", usize::MAX, Harm::Status(503)));
+    let done = output(&home, &["pull", &from, &to]);
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(!done.status.success() && said.contains(".sig") && said.contains("503"), "{said}");
+    proxy.mend();
+    rreg(&home, &["pull", &from, &to]);
 }
 
 /// A home with a key of cosign's and a certificate of notation's.

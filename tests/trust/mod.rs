@@ -37,7 +37,7 @@ pub(crate) fn rreg(home: &Home, args: &[&str]) -> String {
 }
 
 /// A document that `rreg` prints, and its exit code.
-fn json(home: &Home, args: &[&str]) -> (Value, i32) {
+pub(crate) fn json(home: &Home, args: &[&str]) -> (Value, i32) {
     let output = output(home, &[args, &["--output", "json"]].concat());
     let text = String::from_utf8_lossy(&output.stdout);
     let value = serde_json::from_str(&text)

@@ -138,6 +138,11 @@ pub(super) fn said(
                 "listed referrers left out, not there or about something else".to_owned(),
             ),
             (
+                report.evidence_unknown,
+                "places of evidence unknown: the cache cannot ask its upstream, so there may be more"
+                    .to_owned(),
+            ),
+            (
                 report.blobs_copied,
                 format!("{} copied ({})", blobs(report.blobs_copied), size(report.bytes_copied)),
             ),

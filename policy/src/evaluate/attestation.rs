@@ -32,6 +32,28 @@ struct Meant<'f> {
     statement: Option<&'f Statement>,
     /// What is known of its age.
     age: Age,
+    /// When what it says was found, as it says itself.
+    stated_at: Option<DateTime<Utc>>,
+}
+
+/// Where predicates say when what they say was found: scans (cosign's and in-toto's), VEX, provenance (SLSA 1 and 0.2),
+/// summaries of verifications, CycloneDX and SPDX. Of several the first that is there.
+const TIMES: [&str; 9] = [
+    "/metadata/scanFinishedOn",
+    "/last_updated",
+    "/timestamp",
+    "/runDetails/metadata/finishedOn",
+    "/metadata/buildFinishedOn",
+    "/timeVerified",
+    "/timeCreated",
+    "/metadata/timestamp",
+    "/creationInfo/created",
+];
+
+/// The time that a predicate says, which is signed with it.
+fn stated_at(statement: &Statement) -> Option<DateTime<Utc>> {
+    let text = TIMES.iter().find_map(|place| statement.predicate.pointer(place)?.as_str())?;
+    DateTime::parse_from_rfc3339(text).ok().map(|time| time.with_timezone(&Utc))
 }
 
 /// When a statement came: of all that say the same of the same subject what is known of the oldest. Whoever attaches one
@@ -69,7 +91,13 @@ impl Age {
 impl Meant<'_> {
     /// Whether this is known to have come after the other one. Of one without a proved time only the lists say anything,
     /// all of those that have both, and nothing says that it came after one that has a time: both may be the latest then.
+    ///
+    /// A copy of which the older ones were deleted can be stamped again; what it says of its own time cannot be changed
+    /// without its signer, so that nothing makes it newer than what says a later one.
     fn is_newer(&self, than: &Self) -> bool {
+        if self.stated_at.zip(than.stated_at).is_some_and(|(this, other)| this < other) {
+            return false;
+        }
         match (self.age.signed_at, than.age.signed_at) {
             (Some(this), Some(other)) if this != other => this > other,
             (None, Some(_)) => false,
@@ -81,6 +109,20 @@ impl Meant<'_> {
                     && both.all(|(this, other)| this < other)
             }
         }
+    }
+}
+
+/// Keeps those that may be the latest, and says so where what was set aside is older by its proved time or its place alone:
+/// whoever may delete can have an older one stamped and attached anew.
+fn only_latest(asked: &mut Vec<(&Meant<'_>, Option<Came>)>) -> &'static str {
+    let counted: Vec<&Meant<'_>> = asked.iter().map(|(one, _)| *one).collect();
+    asked.retain(|(one, _)| !counted.iter().any(|other| other.is_newer(one)));
+    let is_untold = counted.iter().any(|one| one.stated_at.is_none());
+    match asked.len() < counted.len() && is_untold {
+        true => {
+            "; older ones are set aside by when they came or were stamped, since not all say a time themselves"
+        }
+        false => "",
     }
 }
 
@@ -97,10 +139,7 @@ impl Inquiry<'_> {
                 came => asked.push((one, came)),
             }
         }
-        let counted: Vec<&Meant<'_>> = asked.iter().map(|(one, _)| *one).collect();
-        if rule.which == Which::Latest {
-            asked.retain(|(one, _)| !counted.iter().any(|other| other.is_newer(one)));
-        }
+        let said = if rule.which == Which::Latest { only_latest(&mut asked) } else { "" };
         for (one, came) in asked {
             match came.unwrap_or_else(|| self.judge_content(rule, one)) {
                 Came::Through => through.push(one.fact),
@@ -124,7 +163,7 @@ impl Inquiry<'_> {
                 Which::Every => self.past_limit(),
             };
             return match past {
-                None => Finding::pass(expected, format!("attested in {}", first.manifest)),
+                None => Finding::pass(expected, format!("attested in {}{said}", first.manifest)),
                 Some(why) => {
                     let found = format!("attested in {}, and there may be others: {why}", first.manifest);
                     Finding::fail(expected, found, super::FEWER)
@@ -176,6 +215,7 @@ impl Inquiry<'_> {
                 fact,
                 statement: fact.statement.as_deref(),
                 age: self.age_of(fact, place),
+                stated_at: fact.statement.as_deref().and_then(stated_at),
             })
             .filter(|one| match one.statement {
                 Some(said) => crate::rules::words::is_predicate(predicate, &said.predicate_type),

@@ -181,7 +181,40 @@ fn policies_are_about_what_they_match() {
         ("{repos: [a], tags: [b]}", json!({"repository": "a", "tags": ["c"]}), false),
     ] {
         let policy = policy("sbom: {present: true}", &format!("match: {matches}"));
+        // Platforms choose among the images of an index.
+        let mut image = image;
+        if image.get("platforms").is_some() {
+            image["mediaType"] = json!(rreg_oci::media_type::OCI_INDEX);
+        }
         assert_eq!(decide(policy, json!({"image": image})).policies.len() == 1, meant, "{matches} {image}");
+    }
+}
+
+/// What runtimes run whatever it says of its platform is asked about whatever it says.
+#[test]
+fn a_single_image_is_meant_whatever_its_platform() {
+    use rreg_oci::media_type::{DOCKER_LIST, OCI_INDEX, OCI_MANIFEST};
+    let parent = rreg_oci::Digest::sha256(b"an index");
+    let cases = [
+        (OCI_MANIFEST, json!([]), &[Point::Promote, Point::Pull, Point::Admit, Point::Run][..]),
+        (OCI_MANIFEST, json!([parent]), &[Point::Promote, Point::Admit, Point::Run]),
+        (OCI_INDEX, json!([]), &[]),
+        (DOCKER_LIST, json!([]), &[]),
+    ];
+    for (media_type, parents, meant) in cases {
+        for at in [Point::Push, Point::Promote, Point::Pull, Point::Admit, Point::Run] {
+            let image = |platform: &str| {
+                let policy = policy(
+                    "image: {labels: {a: b}}",
+                    "at: [push, promote, pull, admit, run]\nmatch: {platforms: [linux/amd64]}",
+                );
+                let image = json!({"mediaType": media_type, "parents": parents, "platforms": [platform]});
+                let context = EvaluateContext { now: now(), last_good: None };
+                decide_at(policy, json!({"image": image}), at, context).policies.len() == 1
+            };
+            assert!(image("linux/amd64"), "{media_type} {parents} {at:?}");
+            assert_eq!(image("linux/riscv64"), meant.contains(&at), "{media_type} {parents} {at:?}");
+        }
     }
 }
 

@@ -126,6 +126,12 @@ impl ImageFacts {
         }
     }
 
+    /// Whether it is an index, of whose images a runtime chooses one.
+    pub fn is_index(&self) -> bool {
+        let kind = rreg_oci::media_type::essence(&self.media_type);
+        matches!(kind, rreg_oci::media_type::OCI_INDEX | rreg_oci::media_type::DOCKER_LIST)
+    }
+
     /// Whether what is said of a subject is said of this image: of itself, or of an index that has it.
     pub fn is_covered_by(&self, subject: &Digest) -> bool {
         *subject == self.digest || self.parents.contains(subject)

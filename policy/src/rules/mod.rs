@@ -93,8 +93,8 @@ pub struct Match {
     /// Tags. An image without a tag is not meant where there are some.
     pub tags: Vec<Glob>,
     /// Platforms, in whatever spelling. An image that names none, or leaves out a part, is meant: leaving it out is no way
-    /// around a policy. What is named is what the image says of itself: one that says another platform than it is for is
-    /// not meant, and runtimes may run it all the same.
+    /// around a policy. They choose among the images of an index, as a runtime does; it runs a single image whatever that
+    /// says, so that one is meant: see [`Policy::applies`].
     pub platforms: Vec<PlatformPattern>,
 }
 
@@ -125,7 +125,7 @@ impl OnError {
 
 impl Match {
     /// What is not known of an image is no way around a policy: it is meant then.
-    fn matches(&self, image: &ImageFacts) -> bool {
+    fn matches(&self, image: &ImageFacts, by_platform: bool) -> bool {
         let any =
             |globs: &[Glob], names: &[String]| globs.iter().any(|g| names.iter().any(|name| g.matches(name)));
         let on_platform = |platform: &String| {
@@ -136,6 +136,7 @@ impl Match {
             && (self.repos.is_empty() || self.repos.iter().any(|glob| glob.matches(&image.repository)))
             && (self.tags.is_empty() || image.unknown || any(&self.tags, &image.tags))
             && (self.platforms.is_empty()
+                || !by_platform
                 || image.unknown
                 || !image.incomplete.is_empty()
                 || !image.unread.is_empty()
@@ -155,14 +156,21 @@ impl Policy {
         read::references(text)
     }
 
-    /// Whether it is asked about this image at this point.
+    /// Whether it is asked about this image at this point. What a single image says of its platform leaves out no policy
+    /// about what is run or tagged: nobody proves it, and runtimes do not look at it. At a push it does, and at a pull that
+    /// of an image in an index, since these are asked about after the index.
     pub fn applies(&self, image: &ImageFacts, at: Point) -> bool {
-        self.at.contains(&at) && self.matches.matches(image)
+        let by_platform = match at {
+            Point::Push => true,
+            Point::Pull => image.is_index() || !image.parents.is_empty(),
+            Point::Promote | Point::Admit | Point::Run => image.is_index(),
+        };
+        self.at.contains(&at) && self.matches.matches(image, by_platform)
     }
 
-    /// Whether it is about this image at some point: what a background evaluation asks.
+    /// Whether it is about this image of an index that is asked about.
     pub fn is_about(&self, image: &ImageFacts) -> bool {
-        self.matches.matches(image)
+        self.matches.matches(image, true)
     }
 
     /// The trust roots that its signers are judged under, each once.

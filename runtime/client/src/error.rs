@@ -51,6 +51,8 @@ pub struct ClientError {
     pub address: Option<String>,
     /// Whether it happened at another server, where a redirect of the registry led.
     pub elsewhere: bool,
+    /// Whether a cache said so that could not ask its upstream (RFC 7234, 5.5: warnings 111 and 112).
+    pub of_a_cache: bool,
     /// What happened.
     #[source]
     pub kind: Box<ErrorKind>,
@@ -161,6 +163,7 @@ impl ClientError {
             part: words::part(operation),
             address: None,
             elsewhere: false,
+            of_a_cache: false,
             kind: Box::new(kind),
         }
     }

@@ -292,10 +292,12 @@ impl RegistryClient {
             let why = format!("unexpected status {status}");
             return self.error(operation, ErrorKind::Protocol(why));
         }
-        let retry_after = retry::retry_after(response.headers());
+        let (retry_after, of_a_cache) = (retry::retry_after(response.headers()), is_of_a_cache(&response));
         let body = body::read_up_to(response, self.0.limits.error, self.0.limits.idle).await;
         let errors = body.map_or(Vec::new(), |(bytes, _)| parse_errors(&bytes));
-        self.error(operation, ErrorKind::Status { status, errors, retry_after })
+        let mut error = self.error(operation, ErrorKind::Status { status, errors, retry_after });
+        error.of_a_cache = of_a_cache;
+        error
     }
 
     /// The whole body, at most `limit` bytes.

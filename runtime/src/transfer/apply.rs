@@ -55,6 +55,7 @@ pub(super) async fn apply(transfer: &Transfer, plan: &Plan) -> Result<Report, Tr
     report.manifests_copied = plan.nodes.len() - report.manifests_present;
     report.cosign_tags = plan.tagged.len();
     report.referrers_left_out = plan.left_out.len();
+    report.evidence_unknown = plan.unknown;
     report.referrers = plan.nodes.values().filter(|node| node.referrer).count();
     Ok(report)
 }

@@ -2,6 +2,7 @@
 //! cosign 2 keeps under tags of its own.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::{try_join, try_join_all};
 use rreg_oci::{Descriptor, Digest, Reference, Tag, media_type};
@@ -18,11 +19,21 @@ pub(super) struct About {
     pub(super) listed: Vec<Descriptor>,
     /// Under cosign 2's tags.
     pub(super) tagged: Vec<(Tag, FetchedManifest)>,
+    /// Places where there may be more: a cache could not ask its upstream for them.
+    pub(super) unknown: usize,
 }
 
 impl Origin {
     pub(super) async fn evidence(&self, subject: &Digest) -> Result<About, TransferError> {
         let tags = subject.cosign_tags();
+        let unknown = AtomicUsize::new(0);
+        // A cache whose upstream is away has the image, and knows nothing of what nobody has asked for before. Of any
+        // other registry, no answer is not "none".
+        let is_unknown = |error: &ClientError| {
+            let is = error.of_a_cache && error.class() == ErrorClass::Unreachable;
+            unknown.fetch_add(usize::from(is), Ordering::Relaxed);
+            is
+        };
         let (listed, tagged) = match self {
             Self::Registry { client, repository } => {
                 // An image that is in a cache comes without long waits for what may be beside it.
@@ -30,17 +41,13 @@ impl Origin {
                 let tagged = tags.iter().map(|tag| async {
                     let reference = Reference::Tag(tag.clone());
                     match present(client.fetch_manifest(repository, &reference).await) {
-                        // A cache whose upstream is away has the image, and knows nothing of tags that nobody has
-                        // asked for before.
-                        Err(error) if error.class() == ErrorClass::Unreachable => Ok(None),
+                        Err(error) if is_unknown(&error) => Ok(None),
                         found => found,
                     }
                 });
                 let listed = async {
                     match client.referrers_in_both_forms(repository, subject).await {
-                        Err(error) if error.class() == ErrorClass::Unreachable => {
-                            client.referrers(repository, subject, None).await
-                        }
+                        Err(error) if is_unknown(&error) => client.referrers(repository, subject, None).await,
                         listed => listed,
                     }
                 };
@@ -59,7 +66,7 @@ impl Origin {
             }
         };
         let tagged = tags.into_iter().zip(tagged).filter_map(|(tag, found)| Some((tag, found?))).collect();
-        Ok(About { listed, tagged })
+        Ok(About { listed, tagged, unknown: unknown.into_inner() })
     }
 }
 

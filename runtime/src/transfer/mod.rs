@@ -56,6 +56,8 @@ pub struct Report {
     pub cosign_tags: usize,
     /// Manifests that the source lists as referrers and that it does not have, or that are about something else.
     pub referrers_left_out: usize,
+    /// Lists and tags of what is about the manifests that a cache could not ask its upstream for: there may be more.
+    pub evidence_unknown: usize,
     /// Blobs sent.
     pub blobs_copied: usize,
     /// Blobs that the registry took from another repository.

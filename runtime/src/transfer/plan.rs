@@ -43,6 +43,8 @@ pub(super) struct Plan {
     pub(super) tags: Vec<(Tag, FetchedManifest)>,
     /// Listed as referrers, but not there or about something else.
     pub(super) left_out: HashSet<Digest>,
+    /// See [`About::unknown`].
+    pub(super) unknown: usize,
 }
 
 impl Plan {
@@ -116,6 +118,7 @@ struct Walk {
     tagged: BTreeMap<Tag, Digest>,
     left_out: HashSet<Digest>,
     seen: HashSet<Digest>,
+    unknown: usize,
 }
 
 /// Walks from `root`, level by level, each level in parallel.
@@ -126,6 +129,7 @@ pub(super) async fn plan(transfer: &Transfer, root: FetchedManifest) -> Result<P
         tagged: BTreeMap::new(),
         left_out: HashSet::new(),
         seen: HashSet::from([start]),
+        unknown: 0,
     };
     let descriptor = root.descriptor.clone();
     let mut level = vec![Wanted { descriptor, fetched: Some(root), referrer: false, listed: false }];
@@ -144,12 +148,12 @@ pub(super) async fn plan(transfer: &Transfer, root: FetchedManifest) -> Result<P
                 .await?;
         level = walk.next(found);
     }
-    let Walk { mut nodes, tagged, mut left_out, .. } = walk;
+    let Walk { mut nodes, tagged, mut left_out, unknown, .. } = walk;
     left_out.retain(|digest| !nodes.contains_key(digest));
     unlisted(transfer, &mut nodes).await?;
     let (blobs, external) = blobs(&nodes);
     let tags = tags(transfer, &nodes, &tagged).await?;
-    Ok(Plan { root: start, nodes, blobs, external, tagged, tags, left_out })
+    Ok(Plan { root: start, nodes, blobs, external, tagged, tags, left_out, unknown })
 }
 
 impl Walk {
@@ -172,6 +176,7 @@ impl Walk {
                     children.extend(parts.map(|part| (part.clone(), found.node.referrer)));
                     listed.extend(found.about.listed);
                     tagged.extend(found.about.tagged);
+                    self.unknown += found.about.unknown;
                     self.nodes.insert(digest, found.node);
                 }
                 Err(missing) => strangers.push(missing),

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use rreg_oci::{Descriptor, Digest, Reference, RepositoryName};
 use rreg_policy::{Content, ManifestContent, ReadError};
 use rreg_storage::{BlobContent, BlobRecord, StorageError, StoredManifest};
 
+use super::decide::Failure;
 use super::stage::Stage;
 use crate::app::App;
 use crate::mirror::Copy;
@@ -72,7 +73,7 @@ impl Content for Stored {
         match self.app.storage.metadata().manifest(&self.repository, reference).await {
             Ok(stored) => return Ok(Some(content(&stored))),
             Err(StorageError::UnknownManifest { .. }) => {}
-            Err(error) => return Err(unreadable(reference, error)),
+            Err(error) => return Err(self.failed(reference, &error)),
         }
         match copy {
             Some(copy) => self.of_upstream(&copy, reference).await,
@@ -96,7 +97,7 @@ impl Content for Stored {
                 return Ok((all, last.is_some()));
             }
             let page = metadata.referrers(&self.repository, subject, None, last.as_deref(), wanted).await;
-            let page = page.map_err(|error| unreadable(what(), error))?;
+            let page = page.map_err(|error| self.failed(what(), &error))?;
             all.extend(page.referrers.into_iter().map(|referrer| referrer.descriptor));
             last = page.next;
             if last.is_none() {
@@ -113,7 +114,7 @@ impl Content for Stored {
                 let copy = self.app.mirror.covering(&self.repository);
                 return self.fetched(copy.ok_or_else(|| unreadable(digest, error))?, digest, limit).await;
             }
-            Err(error) => return Err(unreadable(digest, error)),
+            Err(error) => return Err(self.failed(digest, &error)),
         };
         self.whole(record, digest, limit).await
     }
@@ -135,7 +136,30 @@ impl Stored {
         }
         let size = record.size;
         let reader = self.app.storage.open(record, 0..size).await;
-        collect(digest, reader.map_err(|error| unreadable(digest, error))?.into_stream()).await
+        let pieces = reader.map_err(|error| self.failed(digest, &error))?.into_stream();
+        let noted = pieces.inspect_err(|error| self.note(error));
+        collect(digest, noted).await
+    }
+
+    fn note(&self, error: &StorageError) {
+        if error.is_of_what_is_stored() {
+            self.stage.note_broken();
+        }
+    }
+
+    fn failed(&self, what: impl ToString, error: &StorageError) -> ReadError {
+        self.note(error);
+        unreadable(what, error)
+    }
+
+    /// Why nothing could be decided: what is broken here is no failure of somebody else.
+    pub(super) fn failure(&self, error: ReadError) -> Failure {
+        if self.stage.is_broken() { Failure::Broken(error.to_string()) } else { error.into() }
+    }
+
+    /// Whether what is stored here could not be read as it was stored.
+    pub(super) fn is_broken(&self) -> bool {
+        self.stage.is_broken()
     }
 
     async fn of_upstream(
@@ -157,7 +181,7 @@ impl Stored {
             // Somebody else has just stored it.
             None => {
                 let record = self.app.storage.metadata().blob(&self.repository, digest).await;
-                self.whole(record.map_err(|error| unreadable(digest, error))?, digest, limit).await
+                self.whole(record.map_err(|error| self.failed(digest, &error))?, digest, limit).await
             }
             Some((growing, _)) if growing.size > limit as u64 => Err(too_long(digest, growing.size, limit)),
             Some((growing, fill)) => {

@@ -30,6 +30,9 @@ pub(crate) enum Failure {
     Storage(#[from] StorageError),
     #[error("{0}")]
     Read(#[from] rreg_policy::ReadError),
+    /// What is stored here cannot be read as it was stored.
+    #[error("{0}")]
+    Broken(String),
     #[error("facts kept changing while they were looked at")]
     Unsteady,
     #[error("{0}")]
@@ -302,6 +305,8 @@ fn bare_facts(about: &Undecided, why: Option<String>) -> Facts {
 pub(super) enum Undone {
     /// Somebody else did not answer: a policy's `onError` says what becomes of it.
     HeldUp(String),
+    /// What is stored here is broken: as before, but nothing is let through for it that was not good lately.
+    Broken(String),
     /// It was too much for this registry, or at a bad moment: it fails, since whoever asks or pushes may have made it so.
     TooMuch(String),
 }
@@ -310,6 +315,7 @@ impl Undone {
     fn facts(self, image: ImageFacts) -> Facts {
         match self {
             Self::HeldUp(why) => Facts::bare(image, Some(why)),
+            Self::Broken(why) => Facts { broken: true, ..Facts::bare(image, Some(why)) },
             Self::TooMuch(why) => Facts { unread: vec![why], ..Facts::bare(image, None) },
         }
     }
@@ -319,6 +325,7 @@ impl From<&Failure> for Undone {
     fn from(failure: &Failure) -> Self {
         match failure {
             Failure::Read(_) | Failure::Storage(_) => Self::HeldUp(failure.to_string()),
+            Failure::Broken(_) => Self::Broken(failure.to_string()),
             Failure::Unsteady | Failure::Other(_) => Self::TooMuch(failure.to_string()),
         }
     }

@@ -104,14 +104,16 @@ pub(super) async fn of_arriving(
 async fn is_evidence(app: &Arc<App>, content: &Stored, image: &ManifestContent) -> Result<bool, Failure> {
     let limits = &app.admission.limits;
     if rreg_policy::evidence_size(image, limits) <= LARGE {
-        return Ok(rreg_policy::is_evidence(content, image, limits).await?);
+        let told = rreg_policy::is_evidence(content, image, limits).await;
+        return told.map_err(|error| content.failure(error));
     }
     let _turn = app.admission.large.acquire().await;
-    let (content, image, limits) = (content.clone(), image.clone(), limits.clone());
+    let (of, image, limits) = (content.clone(), image.clone(), limits.clone());
     let handle = Handle::current();
-    let work = move || handle.block_on(rreg_policy::is_evidence(&content, &image, &limits));
+    let work = move || handle.block_on(rreg_policy::is_evidence(&of, &image, &limits));
     let read = tokio::task::spawn_blocking(work).await;
-    Ok(read.map_err(|error| Failure::Other(format!("a document broke off: {error}")))??)
+    let told = read.map_err(|error| Failure::Other(format!("a document broke off: {error}")))?;
+    told.map_err(|error| content.failure(error))
 }
 
 async fn of(
@@ -131,7 +133,7 @@ async fn of(
         image_facts(content, "", repository, &tags, manifest, &parents, limits),
         gather(content, manifest, &parents, limits)
     );
-    let (mut image, mut incomplete) = stated?;
+    let (mut image, mut incomplete) = stated.map_err(|error| content.failure(error))?;
     incomplete.extend(gathered.incomplete);
     let mut unread = gathered.unread;
     if too_many {
@@ -145,13 +147,14 @@ async fn of(
     let has_images = !image.images.is_empty();
     let facts = Facts { evidence, incomplete, over, unread, ..Facts::bare(image, None) }.with_sboms(sboms);
     if !has_images || !asked.of_images {
-        return Ok(facts);
+        return Ok(Facts { broken: content.is_broken(), ..facts });
     }
     let gathered = gather_images(content, manifest, limits).await;
     let evidence = verified(app, &gathered.evidence, asked, stage, now).await?;
     let Gathered { incomplete, over, unread, evidence: pieces, .. } = gathered;
     let of_images = OfImages { evidence, incomplete, over, unread, ..OfImages::default() };
-    Ok(facts.with_images(of_images, each, rreg_policy::sbom_facts(&pieces)))
+    let facts = facts.with_images(of_images, each, rreg_policy::sbom_facts(&pieces));
+    Ok(Facts { broken: content.is_broken(), ..facts })
 }
 
 /// Each piece with what its verification found, under every root that is asked about. What was verified before, here

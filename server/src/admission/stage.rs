@@ -35,6 +35,7 @@ pub(super) struct Stage {
 struct State {
     begun: bool,
     gathered: bool,
+    broken: bool,
     /// Answers of others that are waited for now, since when, and how long any were before.
     waiting: usize,
     since: Option<Instant>,
@@ -73,6 +74,16 @@ impl Stage {
     /// All facts are there. It stays so where they are gathered once more.
     pub(super) fn note_gathered(&self) {
         self.state().gathered = true;
+    }
+
+    /// What is stored here cannot be read as it was stored: nobody else was silent.
+    pub(super) fn note_broken(&self) {
+        self.state().broken = true;
+    }
+
+    /// Whether any of it could not be read.
+    pub(super) fn is_broken(&self) -> bool {
+        self.state().broken
     }
 
     /// Waits for the answer of somebody else.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::units::HumanDuration;
+
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -106,6 +108,14 @@ impl Findings {
     /// `field` is not acceptable because of `why`.
     pub(crate) fn reject(&mut self, field: &str, why: impl Into<String>, allowed: Option<&str>) {
         self.0.push((field.to_owned(), why.into(), allowed.map(str::to_owned)));
+    }
+
+    /// Checks how long rows are kept: 0 for ever, at least a day otherwise.
+    pub(crate) fn kept(&mut self, field: &'static str, keep: HumanDuration) {
+        if keep != HumanDuration::default() {
+            let (least, most) = (HumanDuration::seconds(86_400), HumanDuration::seconds(100 * 365 * 86_400));
+            self.within(field, keep, least, most);
+        }
     }
 
     /// `value` of `field` has to lie between two bounds, both included.

@@ -102,6 +102,7 @@ impl Config {
         self.manifests.validate(&mut findings);
         self.uploads.validate(&mut findings);
         self.reclaim.validate(&mut findings);
+        self.tags.validate(&mut findings);
         self.policy.validate(&mut findings);
         self.policy.refuse_open_reviews(&self.server, self.auth.mode, &mut findings);
         self.policy.refuse_no_judge(&self.upstreams, &mut findings);

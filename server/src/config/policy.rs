@@ -158,10 +158,7 @@ impl Policy {
         findings.within("policy.timeout", self.timeout, low, high);
         findings.within("policy.workers", self.workers, 1, 64);
         findings.within("policy.history_max", self.history_max, 1, 1000);
-        if self.history_keep != HumanDuration::default() {
-            let (least, most) = (HumanDuration::seconds(86_400), HumanDuration::seconds(100 * 365 * 86_400));
-            findings.within("policy.history_keep", self.history_keep, least, most);
-        }
+        findings.kept("policy.history_keep", self.history_keep);
         findings.within("policy.admission_fetches", self.admission_fetches, 0, 10_000);
         self.validate_path_secret(findings);
         if self.admission_client_ca.is_some() && self.admission_listen.is_none() {

@@ -1,11 +1,13 @@
-//! `[tags]`: which tags never move.
+//! `[tags]`: which tags never move, and how long it is remembered which did.
 
 use rreg_oci::Glob;
 use rreg_storage::{TagRule, TagRules};
 use toml::{Table, Value};
 
+use super::error::Findings;
 use super::section::section;
 use super::setting::Setting;
+use super::units::HumanDuration;
 
 /// Most rules: each is asked at every push of a tag.
 const MAX_RULES: usize = 1000;
@@ -15,11 +17,20 @@ const MAX_PATTERNS: usize = 100;
 section! {
     /// Which tags may change.
     pub struct Tags {
+        /// How long it is remembered what a tag was moved from and to (`rreg tag history`), of each tag its last thousand
+        /// changes. 0: for ever. At least 1d otherwise.
+        history_keep: HumanDuration = HumanDuration::seconds(365 * 86_400),
         /// Tags that never move once they are there: each `[[tags.immutable]]` has `repositories` (default: all),
         /// `tags` (default: all), `except` (default: none) and the `name` that refusals show. In patterns `*` is any
         /// run of characters but `/`, `**` any run, `?` one character. Pushing the same digest again is fine; another
         /// digest, deleting the tag, or deleting the manifest under it is refused.
         immutable: ImmutableTags = ImmutableTags::default(),
+    }
+}
+
+impl Tags {
+    pub(crate) fn validate(&self, findings: &mut Findings) {
+        findings.kept("tags.history_keep", self.history_keep);
     }
 }
 

@@ -59,6 +59,21 @@ impl Scope<'_> {
 }
 
 impl MetadataStore {
+    /// Deletes changes of tags from before `before` (milliseconds since the Unix epoch) among the `limit` oldest. Gives how
+    /// many those were.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn forget_tag_history(&self, before: i64, limit: u32) -> Result<u64, StorageError> {
+        self.db
+            .write(
+                (before, limit),
+                |conn, (before, limit)| Box::pin(forget(conn, *before, *limit)),
+                |_, _| {},
+            )
+            .await
+    }
+
     /// Up to `limit` changes in `repository`, the latest first; of one tag, or of all.
     ///
     /// # Errors
@@ -296,6 +311,30 @@ async fn record(
     tag_changed(conn, repository, tag, [from, to]).await
 }
 
+/// Changes of one tag that are remembered: its last ones, and up to [`TRIMMED`] more of all tags together.
+const CHANGES: i64 = 1_000;
+/// Every so many changes the tag that is changed is looked at.
+const TRIMMED: i64 = 32;
+
+/// Changes come one after another, so that those that are too old are the first.
+async fn forget(conn: &mut AnyConnection, before: i64, limit: u32) -> Result<u64, StorageError> {
+    let oldest = sqlx::query("SELECT id, changed_at FROM tag_history ORDER BY id LIMIT $1")
+        .bind(i64::from(limit))
+        .fetch_all(&mut *conn)
+        .await?;
+    let mut last = None;
+    for row in &oldest {
+        let (id, at): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        if at >= before {
+            break;
+        }
+        last = Some(id);
+    }
+    let Some(last) = last else { return Ok(0) };
+    let deleted = sqlx::query("DELETE FROM tag_history WHERE id <= $1").bind(last).execute(conn).await?;
+    Ok(deleted.rows_affected())
+}
+
 async fn write_history(
     conn: &mut AnyConnection,
     scope: Scope<'_>,
@@ -303,9 +342,9 @@ async fn write_history(
     tag: &Tag,
     (from, to): (Option<&Digest>, Option<&Digest>),
 ) -> Result<(), StorageError> {
-    sqlx::query(
+    let row = sqlx::query(
         "INSERT INTO tag_history (repository_id, tag, actor, changed_at, from_digest, to_digest) \
-         VALUES ($1, $2, $3, $4, $5, $6)",
+         VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
     )
     .bind(repository)
     .bind(tag.as_str())
@@ -313,7 +352,46 @@ async fn write_history(
     .bind(now_ms())
     .bind(from.map(ToString::to_string))
     .bind(to.map(ToString::to_string))
-    .execute(conn)
+    .fetch_one(&mut *conn)
     .await?;
+    if row.try_get::<i64, _>(0)? % TRIMMED == 0 {
+        sqlx::query(
+            "DELETE FROM tag_history WHERE repository_id = $1 AND tag = $2 AND id <= (SELECT id FROM tag_history \
+             WHERE repository_id = $1 AND tag = $2 ORDER BY id DESC LIMIT 1 OFFSET $3)",
+        )
+        .bind(repository)
+        .bind(tag.as_str())
+        .bind(CHANGES)
+        .execute(conn)
+        .await?;
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{here, index, put, store};
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_remembered_of_tags_has_a_number_and_an_age() {
+        let (_directory, store) = store().await;
+        let [one, other] = ["one", "other"].map(|beside| index(&[], None, beside));
+        put(&store, &one, &["still"]).await;
+        let changes = usize::try_from(CHANGES + TRIMMED).unwrap();
+        for n in 0..changes + 100 {
+            put(&store, if n % 2 == 0 { &one } else { &other }, &["moved"]).await;
+        }
+        let of = async |tag: &str| {
+            let tag: Tag = tag.parse().unwrap();
+            store.tag_history(&here(), Some(&tag), 10_000).await.unwrap().len()
+        };
+        let left = of("moved").await;
+        assert!((1_000..=changes).contains(&left), "{left}");
+        assert_eq!(of("still").await, 1);
+        assert_eq!(store.forget_tag_history(0, 10_000).await.unwrap(), 0);
+        assert_eq!(store.forget_tag_history(i64::MAX, 10).await.unwrap(), 10);
+        assert_eq!(of("still").await, 0);
+        assert_eq!(of("moved").await, left - 9);
+    }
 }

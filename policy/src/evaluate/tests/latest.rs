@@ -36,6 +36,43 @@ fn what_is_attached_again_in_other_ways_is_no_newer() {
     );
 }
 
+/// Whoever may delete the older copy can have an old statement stamped and listed anew. What it says of its own time is
+/// signed with it.
+#[test]
+fn what_is_stamped_anew_is_no_newer_than_what_says_a_later_time() {
+    let rule = "attestation: {predicate: 'https://p', signedBy: {key: a.pub}, cel: predicate.x == 1}";
+    let stamps = ["", "2026-02-01T00:00:00Z"];
+    let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-15T00:00:00Z");
+    let one = |x: u64, said: Value, stamp: &str| {
+        let mut by = json!({"key": "a.pub"});
+        if !stamp.is_empty() {
+            by["at"] = stamp.into();
+        }
+        let mut predicate = said;
+        predicate["x"] = x.into();
+        json!({"predicateType": "https://p", "predicate": predicate, "signedBy": by})
+    };
+    let says: [fn(&str) -> Value; 4] = [
+        |time| json!({"timestamp": time}),
+        |time| json!({"metadata": {"scanFinishedOn": time, "scanStartedOn": "2020-01-01T00:00:00Z"}}),
+        |time| json!({"runDetails": {"metadata": {"finishedOn": time}}}),
+        |time| json!({"metadata": {"timestamp": time}}),
+    ];
+    let stamped = "2026-01-20T00:00:00Z";
+    for said in says {
+        for stamp in stamps {
+            let bad_stamp = if stamp.is_empty() { "" } else { stamped };
+            let restamped =
+                json!({"attestations": [one(1, said(early), stamp), one(2, said(late), bad_stamp)]});
+            let honest = json!({"attestations": [one(1, said(late), stamp), one(2, said(early), bad_stamp)]});
+            table(&[(rule, restamped, Fail, "the expression is false"), (rule, honest, Pass, "attested in")]);
+        }
+    }
+    // One that says none is as new as its stamp and its place say, which is told.
+    let silent = json!({"attestations": [one(1, json!({}), stamps[1]), one(2, json!({}), stamped)]});
+    table(&[(rule, silent, Pass, "not all say a time themselves")]);
+}
+
 /// Which of several is the latest, and what those that cannot be read are taken for.
 #[test]
 fn the_latest_attestation() {
