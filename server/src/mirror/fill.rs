@@ -248,7 +248,7 @@ impl Running {
         let descriptor = Descriptor::new("application/octet-stream", digest, size);
         let reader = copy.upstream.client.read_blob(&copy.remote, &descriptor);
         let reader = copy.upstream.begin_blob(&copy.remote, reader).await;
-        let reader = reader.inspect_err(|error| app.mirror.miss(copy, &digest, error))?;
+        let reader = reader.inspect_err(|error| app.mirror.miss(copy, digest, error))?;
         let writer = SpoolWriter::new(app.mirror.spool(), size);
         let growing = Growing { size, spool: writer.reader() };
         self.sender.send_replace(State::Growing(growing.clone(), 0));

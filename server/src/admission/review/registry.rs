@@ -184,6 +184,7 @@ mod tests {
             part: None,
             address: None,
             elsewhere: false,
+            of_a_cache: false,
             kind: Box::new(kind),
         });
         Arc::new(MirrorError::Upstream { upstream: "up".into(), error })
