@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
 use super::trouble::{blob, path, pull};
@@ -32,6 +32,11 @@ async fn clients_of_one_network_that_take_nothing_hold_little() {
             let mut client = socket.connect(registry.address().parse().unwrap()).await.unwrap();
             client.write_all(request.as_bytes()).await.unwrap();
             held.push(client);
+        }
+        for client in &mut held {
+            let mut status = [0; 12];
+            client.read_exact(&mut status).await.unwrap();
+            assert_eq!(&status, b"HTTP/1.1 200", "{}", String::from_utf8_lossy(&status));
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
         let more = registry.peak_memory().unwrap() - before;
