@@ -60,13 +60,6 @@ struct Stretch {
     e_tag: Option<String>,
 }
 
-impl Stretch {
-    /// Whether more is to come of it than a piece may have now.
-    fn is_too_long(&self) -> bool {
-        piece::most().is_some_and(|most| self.range.end - self.range.start > most as u64)
-    }
-}
-
 /// A stretch that comes over the network.
 struct Remote {
     stream: BoxStream<'static, object_store::Result<Bytes>>,
@@ -323,8 +316,8 @@ impl BlobReader {
     /// taken: that lies in memory too. Where pieces are to be small, each is therefore a request of its own.
     fn next_stretch(&mut self) -> Option<Stretch> {
         let mut stretch = self.waiting.pop()?;
-        if !self.store.local && stretch.is_too_long() {
-            let end = stretch.range.start + piece::most().map_or(u64::MAX, |most| most as u64);
+        if let Some(most) = self.most_of(&stretch) {
+            let end = stretch.range.start + most;
             let rest = Stretch { range: end..stretch.range.end, ..stretch.clone() };
             stretch.range.end = end;
             self.waiting.push(rest);
@@ -332,10 +325,16 @@ impl BlobReader {
         Some(stretch)
     }
 
+    /// How many bytes may be asked for now of a stretch that has more; `None`: all of them.
+    fn most_of(&self, stretch: &Stretch) -> Option<u64> {
+        let most = piece::most().filter(|_| !self.store.local)? as u64;
+        (stretch.range.end - stretch.range.start > most).then_some(most)
+    }
+
     /// Gives up an answer that was begun when pieces could be large.
     fn shorten(&mut self) {
         if let Source::Remote(Remote { of, .. }) = &self.source
-            && of.is_too_long()
+            && self.most_of(of).is_some()
         {
             self.waiting.push(of.clone());
             self.source = Source::Nothing;
