@@ -130,4 +130,10 @@ async fn referrers_are_the_upstreams() {
     let stale = api.get(&*path).expect(200).await;
     assert_eq!(digests(&stale), about);
     assert!(stale.header("warning").starts_with("111 "));
+    // What was never asked for is not known, and a part of it is for those who say that they take one.
+    let unknown = format!("/v2/{LOCAL}/referrers/{}", about[0]);
+    assert_eq!(get(&registry, &unknown).await.status, 502);
+    let part = api.get(&*unknown).header("cache-control", "no-transform, Only-If-Cached").expect(200).await;
+    assert_eq!(digests(&part), [""; 0]);
+    assert!(part.header("warning").starts_with("111 "));
 }

@@ -1,6 +1,13 @@
 //! What an upstream does not have, and who may ask it for that; who is told that nothing can be pushed to a copy.
 
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
 use rreg_oci::Digest;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use super::origin::Origin;
 use super::{caching, get};
@@ -73,6 +80,77 @@ async fn one_network_asks_for_so_many_in_vain() {
     // What is here is confirmed as ever.
     let known = get(&registry, &manifest(LOCAL, "1")).await;
     assert_eq!((known.status, known.warning), (200, None));
+}
+
+/// An upstream that has nothing, and takes its time to say so. Its address, and how often it was asked.
+async fn slow_and_empty() -> (String, watch::Receiver<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (count, asked) = watch::channel(0);
+    let handler = move || {
+        count.send_modify(|count| *count += 1);
+        async {
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            StatusCode::NOT_FOUND
+        }
+    };
+    let router = Router::new().fallback(handler);
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (address, asked)
+}
+
+/// Sends `request` so often, each time with another number for `{}`, and goes away without waiting for the answer. How often
+/// the upstream was asked, and the registry.
+async fn asked_by_the_impatient(request: &str) -> Option<(usize, Registry, watch::Receiver<usize>)> {
+    let (address, mut asked) = slow_and_empty().await;
+    let entry = format!(r#"[{{name="up", url="http://{address}", tag_ttl="1h", absent_ttl="1h"}}]"#);
+    let settings = [("RREG_UPSTREAMS", entry.as_str()), ("RREG_MIRROR__MISSES", "4")];
+    let registry = Registry::start_with(Backend::SqliteDirectory, &settings).await?;
+    for number in 0..14 {
+        let line =
+            request.replace("{}", &number.to_string()).replace("{digest}", &digest(number).to_string());
+        let request = format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let mut stream = TcpStream::connect(registry.address().to_string()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        tokio::select! {
+            changed = asked.changed() => changed.unwrap(),
+            readable = stream.readable() => readable.unwrap(),
+        }
+        drop(stream);
+        // Until the upstream has answered.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    let count = *asked.borrow();
+    Some((count, registry, asked))
+}
+
+fn digest(number: usize) -> Digest {
+    Digest::sha256(format!("in no repository {number}").as_bytes())
+}
+
+/// It is the asking that counts, and what it brings that is remembered, not who waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_does_not_wait_asks_in_vain_all_the_same() {
+    let [tag, size, list] = [
+        format!("GET {}", manifest(LOCAL, "none{}")),
+        format!("HEAD /v2/{LOCAL}/blobs/{{digest}}"),
+        "GET /v2/up/library/none{}/tags/list".to_owned(),
+    ];
+    let all = tokio::join!(
+        asked_by_the_impatient(&tag),
+        asked_by_the_impatient(&size),
+        asked_by_the_impatient(&list)
+    );
+    let (Some(tags), Some(sizes), Some(lists)) = all else { return };
+    for (asked, what) in [(tags.0, tag), (sizes.0, size), (lists.0, list)] {
+        assert!((4..9).contains(&asked), "{what} {asked}");
+    }
+    for (target, (asked, registry, count)) in
+        [(manifest(LOCAL, "none0"), tags), (blob(LOCAL, &digest(0)), sizes)]
+    {
+        assert_eq!(get(&registry, &target).await.status, 404, "{target}");
+        assert_eq!(*count.borrow(), asked, "{target}");
+    }
 }
 
 /// No role helps: whoever may read is told so, and nobody else hears of an upstream.

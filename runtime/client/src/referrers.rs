@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use rreg_oci::{Descriptor, Digest, Operation, Page, Reference, RepositoryName, Tag, media_type};
 use serde::{Deserialize, Serialize};
 
@@ -94,12 +94,38 @@ impl RegistryClient {
         Ok(all.filter(|entry| seen.insert(entry.digest)).collect())
     }
 
+    /// Those that a cache has, where it cannot ask its upstream for the list: a part of them. Other registries answer with
+    /// all. None where there is no referrers API.
+    ///
+    /// # Errors
+    /// As of [`Self::referrers`].
+    pub async fn cached_referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, ClientError> {
+        // RFC 9111, 5.2.1.7.
+        let stored = Some(HeaderValue::from_static("only-if-cached"));
+        Ok(self.pages_of_referrers(repository, subject, None, stored).await?.unwrap_or_default())
+    }
+
     /// `None` when the registry has no referrers API.
     async fn referrers_by_api(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
         artifact_type: Option<&str>,
+    ) -> Result<Option<Vec<Descriptor>>, ClientError> {
+        self.pages_of_referrers(repository, subject, artifact_type, None).await
+    }
+
+    /// The same, with what is said to caches.
+    async fn pages_of_referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        caching: Option<HeaderValue>,
     ) -> Result<Option<Vec<Descriptor>>, ClientError> {
         let operation = Operation::Referrers {
             repository: repository.clone(),
@@ -110,8 +136,9 @@ impl RegistryClient {
         let mut found = Vec::new();
         let mut next = Some(self.request(operation)?.header(ACCEPT, media_type::OCI_INDEX));
         let (mut pages, mut left) = (0, self.0.limits.referrers);
-        while let Some(request) = next {
+        while let Some(mut request) = next {
             self.count_page(&request, &mut pages)?;
+            request.headers.extend(caching.clone().map(|value| (CACHE_CONTROL, value)));
             let response = self.send(&request).await?;
             // What a registry that does not know the path answers.
             if pages == 1 && matches!(response.status().as_u16(), 400 | 404 | 405 | 406 | 501) {

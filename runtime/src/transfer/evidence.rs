@@ -47,7 +47,9 @@ impl Origin {
                 });
                 let listed = async {
                     match client.referrers_in_both_forms(repository, subject).await {
-                        Err(error) if is_unknown(&error) => client.referrers(repository, subject, None).await,
+                        Err(error) if is_unknown(&error) => {
+                            client.cached_referrers(repository, subject).await
+                        }
                         listed => listed,
                     }
                 };

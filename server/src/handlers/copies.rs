@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::WARNING;
+use http::header::{CACHE_CONTROL, WARNING};
 use http::{HeaderMap, HeaderValue};
 use rreg_auth::Permit;
 use rreg_oci::{Descriptor, Digest, Operation, Reference};
@@ -60,18 +60,24 @@ pub(super) async fn tags(
     Ok((page, listed.stale.is_some()))
 }
 
-/// The same of what the upstream has about `subject`.
+/// Whether a client takes what is cached for an answer, though it is a part of what there is (RFC 9111, 5.2.1.7).
+pub(super) fn takes_a_part(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("only-if-cached"))
+}
+
+/// The same of what the upstream has about `subject`. With `takes_a_part`, what is cached stands for a list that was
+/// never known while the upstream is out of reach; for anybody else that would be an empty list in place of an unknown one.
 pub(super) async fn referrers(
     app: &Arc<App>,
     copy: &Copy,
     (subject, artifact_type): (&Digest, Option<&str>),
     last: Option<&str>,
-    limit: usize,
+    (limit, takes_a_part): (usize, bool),
 ) -> Result<(ReferrerPage, bool), ApiError> {
     let listed = match app.mirror.referrers(app, copy, subject).await {
         Ok(listed) => listed,
-        // What is cached can be copied on while the upstream is away, and the warning says that it may not be all.
-        Err(error) if error.is_out_of_reach() => {
+        Err(error) if takes_a_part && error.allows_stale() => {
             let metadata = app.storage.metadata();
             return Ok((metadata.referrers(&copy.local, subject, artifact_type, last, limit).await?, true));
         }

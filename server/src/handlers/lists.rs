@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::LINK;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use rreg_auth::Permit;
 use rreg_oci::{ErrorCode, Operation, Page, media_type};
 use rreg_storage::{CatalogPage, StorageError};
@@ -123,7 +123,11 @@ async fn visible(app: &App, permit: &Permit, last: &str, limit: usize) -> Result
     Ok(page)
 }
 
-pub(super) async fn referrers(app: &Arc<App>, permit: &Permit, context: &Context) -> Answer {
+pub(super) async fn referrers(
+    app: &Arc<App>,
+    permit: &Permit,
+    (headers, context): (&HeaderMap, &Context),
+) -> Answer {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Index<'a> {
@@ -139,7 +143,10 @@ pub(super) async fn referrers(app: &Arc<App>, permit: &Permit, context: &Context
     let wanted = artifact_type.as_deref();
     let last = page.last.as_deref();
     let (found, stale) = match app.mirror.covering(repository) {
-        Some(copy) => copies::referrers(app, &copy.asked_by(source), (subject, wanted), last, limit).await?,
+        Some(copy) => {
+            let how = (limit, copies::takes_a_part(headers));
+            copies::referrers(app, &copy.asked_by(source), (subject, wanted), last, how).await?
+        }
         None => {
             let _turn = app.lists.take(source).await;
             (app.storage.metadata().referrers(repository, subject, wanted, last, limit).await?, false)

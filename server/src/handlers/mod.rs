@@ -60,7 +60,7 @@ pub(crate) async fn dispatch(app: &Arc<App>, permit: Permit, context: &Context, 
         Operation::Ping => Ok(json(Bytes::from_static(b"{}"))),
         Operation::Catalog { page } => lists::catalog(app, &permit, context, page).await,
         Operation::TagList { page, .. } => lists::tags(app, &permit, context, page).await,
-        Operation::Referrers { .. } => lists::referrers(app, &permit, context).await,
+        Operation::Referrers { .. } => lists::referrers(app, &permit, (request.headers(), context)).await,
         Operation::ManifestGet { .. } => {
             manifests::read(app, &permit, (request.headers(), context), true).await
         }

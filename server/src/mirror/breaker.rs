@@ -1,6 +1,6 @@
 //! Leaves alone what has failed several times in a row, or has asked for it (`Retry-After`): a repository of an upstream
 //! where it answers with errors, the whole upstream where nobody answers or where it wants nothing more of our account for a
-//! while. Lists, which an upstream need not have, are counted apart from content.
+//! while. Lists, which an upstream need not have, are counted apart from content, and their silence is theirs alone.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -59,8 +59,9 @@ struct State {
     /// No request before this.
     until: Option<Instant>,
     why: String,
-    /// A request had no answer for a while, and none has come since.
-    is_silent: bool,
+    /// Had no answer for a while, and has had none since. Where content hangs, lists of the same repository are taken to hang
+    /// too, until either is answered.
+    silent: Option<Part>,
 }
 
 impl State {
@@ -80,8 +81,10 @@ impl State {
         self.failures = self.failures.saturating_add(weight);
         let beyond = self.failures.saturating_sub(FAILURES);
         let own = (self.failures >= FAILURES).then(|| FIRST.saturating_mul(2u32.saturating_pow(beyond)));
-        if let Some(wait) = asked.max(own) {
-            self.until = Some(now + wait.min(LONGEST));
+        let until = asked.max(own).map(|wait| now + wait.min(LONGEST));
+        // Of two answers, the one that was under way longer may ask for less.
+        if until.is_some() && until >= self.until {
+            self.until = until;
             self.why = why.to_owned();
         }
     }
@@ -93,7 +96,7 @@ struct States {
     parts: HashMap<(RepositoryName, Part), State>,
     /// Until when the upstream wants nothing of our account, and the error that said so.
     quiet: Option<(Instant, String)>,
-    /// The repository that was silent last, since there was an answer.
+    /// The repository whose content was silent last, since there was an answer.
     silent: Option<RepositoryName>,
 }
 
@@ -114,8 +117,36 @@ impl States {
         Some(self.parts.entry(key).or_default())
     }
 
-    /// Whether the silence of `repository` is not the first: nobody had an answer since that of another.
-    fn is_silence_of_all(&mut self, repository: &RepositoryName) -> bool {
+    /// A request about this part of `repository` had no answer for a while.
+    fn late(&mut self, repository: &RepositoryName, part: Part, now: Instant) {
+        if let Some(state) = self.part(repository, part, now) {
+            state.silent = Some(part);
+        }
+        if part == Part::Content
+            && let Some(lists) = self.part(repository, Part::Lists, now)
+        {
+            lists.silent.get_or_insert(part);
+        }
+    }
+
+    /// There was an answer about it.
+    fn answered(&mut self, repository: &RepositoryName, part: Part) {
+        self.lives();
+        for of in [Part::Content, Part::Lists] {
+            if let Some(state) = self.parts.get_mut(&(repository.clone(), of))
+                && (of == part || state.silent == Some(part))
+            {
+                state.silent = None;
+            }
+        }
+    }
+
+    /// Whether this silence is not the first: nobody had an answer since that of the content of another repository. How many
+    /// lists are silent says nothing of the rest.
+    fn is_silence_of_all(&mut self, repository: &RepositoryName, part: Part) -> bool {
+        if part == Part::Lists {
+            return false;
+        }
         let before = self.silent.replace(repository.clone());
         before.is_some_and(|before| before != *repository)
     }
@@ -145,37 +176,32 @@ impl Breaker {
         states.all.admit(now, true)
     }
 
-    /// Whether a request about `repository`, or about several others, has had no answer for a while.
-    pub(super) fn is_silent(&self, repository: &RepositoryName) -> bool {
+    /// Whether a request about this part of `repository`, or about the content of several others, has had no answer for a
+    /// while.
+    pub(super) fn is_silent(&self, repository: &RepositoryName, part: Part) -> bool {
         let states = self.states();
-        let is_silent = |part| states.parts.get(&(repository.clone(), part)).is_some_and(|it| it.is_silent);
-        states.all.is_silent || is_silent(Part::Content) || is_silent(Part::Lists)
+        let own = states.parts.get(&(repository.clone(), part));
+        states.all.silent.or(own.and_then(|it| it.silent)).is_some()
     }
 
-    /// A request has waited for a while. It may still be answered.
-    pub(super) fn waits(&self, now: Instant, repository: &RepositoryName, part: Part) {
+    /// The answer to a request has not come for a while. It may still.
+    pub(super) fn late(&self, now: Instant, repository: &RepositoryName, part: Part) {
         let mut states = self.states();
-        if states.is_silence_of_all(repository) {
-            states.all.is_silent = true;
+        if states.is_silence_of_all(repository, part) {
+            states.all.silent = Some(part);
         }
-        if let Some(state) = states.part(repository, part, now) {
-            state.is_silent = true;
-        }
+        states.late(repository, part, now);
     }
 
     /// The upstream has answered about this part of `repository`, whatever it said.
     pub(super) fn answered(&self, repository: &RepositoryName, part: Part) {
-        let mut states = self.states();
-        states.lives();
-        if let Some(state) = states.parts.get_mut(&(repository.clone(), part)) {
-            state.is_silent = false;
-        }
+        self.states().answered(repository, part);
     }
 
     /// It has answered about this part of `repository` as it should.
     pub(super) fn succeeded(&self, repository: &RepositoryName, part: Part) {
         let mut states = self.states();
-        states.lives();
+        states.answered(repository, part);
         states.parts.remove(&(repository.clone(), part));
     }
 
@@ -193,154 +219,34 @@ impl Breaker {
             Extent::Upstream => true,
             Extent::Account => {
                 states.lives();
-                let wait = asked.unwrap_or(FIRST).min(LONGEST);
-                states.quiet = Some((now + wait, why.to_owned()));
+                let until = now + asked.unwrap_or(FIRST).min(LONGEST);
+                // Of two answers, the one that was under way longer may ask for less.
+                if states.quiet.as_ref().is_none_or(|(before, _)| *before <= until) {
+                    states.quiet = Some((until, why.to_owned()));
+                }
                 return;
             }
             Extent::Repository => {
-                states.lives();
+                states.answered(repository, part);
                 false
             }
-            Extent::Silence => states.is_silence_of_all(repository),
+            Extent::Silence => states.is_silence_of_all(repository, part),
         };
         let weight = if is_silence { OF_SILENCE } else { 1 };
         if is_all {
             states.all.failed(now, weight, asked, why);
-            states.all.is_silent |= is_silence;
+            states.all.silent = states.all.silent.or(is_silence.then_some(part));
         }
         if extent != Extent::Upstream
             && let Some(state) = states.part(repository, part, now)
         {
             state.failed(now, weight, asked, why);
-            state.is_silent = is_silence;
+        }
+        if is_silence {
+            states.late(repository, part, now);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names() -> (RepositoryName, RepositoryName) {
-        ("a/one".parse().unwrap(), "a/two".parse().unwrap())
-    }
-
-    fn closed(wait: Duration, why: &str, is_all: bool) -> Result<(), Closed> {
-        Err(Closed { wait, why: why.into(), is_all })
-    }
-
-    #[test]
-    fn opens_probes_and_closes() {
-        let (one, two) = names();
-        for (extent, is_all) in [(Extent::Upstream, true), (Extent::Repository, false)] {
-            let (breaker, start) = (Breaker::default(), Instant::now());
-            for _ in 1..FAILURES {
-                breaker.failed(start, (&one, Part::Content), extent, (None, "x"));
-                assert!(breaker.admit(start, &one, Part::Content).is_ok());
-            }
-            breaker.failed(start, (&one, Part::Content), extent, (None, "refused"));
-            assert_eq!(breaker.admit(start, &one, Part::Content), closed(FIRST, "refused", is_all));
-            assert_eq!(breaker.admit(start, &two, Part::Content).is_err(), is_all, "the others");
-            let later = start + FIRST;
-            assert!(breaker.admit(later, &one, Part::Content).is_ok(), "one probe");
-            assert!(breaker.admit(later, &one, Part::Content).is_err(), "and no second");
-            breaker.failed(later, (&one, Part::Content), extent, (None, "again"));
-            assert_eq!(breaker.admit(later, &one, Part::Content), closed(FIRST * 2, "again", is_all));
-            breaker.succeeded(&one, Part::Content);
-            assert!(breaker.admit(later, &one, Part::Content).is_ok());
-        }
-    }
-
-    #[test]
-    fn silence_of_one_is_not_that_of_all() {
-        let ((one, two), now) = (names(), Instant::now());
-        let breaker = Breaker::default();
-        let other = "b".parse().unwrap();
-        for _ in 0..4 * FAILURES {
-            breaker.failed(now, (&one, Part::Content), Extent::Silence, (None, "silent"));
-        }
-        assert!(
-            breaker.admit(now, &one, Part::Content).is_err()
-                && breaker.admit(now, &two, Part::Content).is_ok()
-        );
-        for _ in 0..FAILURES {
-            breaker.failed(now, (&two, Part::Content), Extent::Silence, (None, "silent"));
-            breaker.answered(&other, Part::Content);
-            breaker.failed(now, (&one, Part::Content), Extent::Silence, (None, "silent"));
-        }
-        assert!(breaker.admit(now, &other, Part::Content).is_ok(), "somebody had an answer");
-        for _ in 0..FAILURES {
-            breaker.failed(now, (&two, Part::Content), Extent::Silence, (None, "silent"));
-            breaker.failed(now, (&one, Part::Content), Extent::Silence, (None, "silent"));
-        }
-        assert!(breaker.admit(now, &other, Part::Content).is_err());
-    }
-
-    #[test]
-    fn a_silence_is_known_until_there_is_an_answer() {
-        let ((one, two), now) = (names(), Instant::now());
-        let breaker = Breaker::default();
-        breaker.waits(now, &one, Part::Content);
-        assert!(breaker.is_silent(&one) && !breaker.is_silent(&two), "it is one's");
-        assert!(breaker.admit(now, &one, Part::Content).is_ok(), "which may be asked");
-        breaker.answered(&one, Part::Content);
-        assert!(!breaker.is_silent(&one));
-        breaker.waits(now, &one, Part::Lists);
-        breaker.waits(now, &two, Part::Content);
-        assert!(breaker.is_silent(&"b".parse().unwrap()), "two without an answer between are all");
-        breaker.succeeded(&two, Part::Content);
-        assert!(breaker.is_silent(&one) && !breaker.is_silent(&two));
-        for _ in 0..FAILURES.div_ceil(OF_SILENCE) {
-            breaker.failed(now, (&two, Part::Lists), Extent::Silence, (None, "silent"));
-        }
-        assert!(breaker.admit(now, &two, Part::Lists).is_err());
-        breaker.answered(&one, Part::Content);
-        assert!(breaker.admit(now, &two, Part::Content).is_ok(), "lists are left alone by themselves");
-    }
-
-    #[test]
-    fn what_an_account_is_told_holds_for_all() {
-        let ((one, two), now) = (names(), Instant::now());
-        let breaker = Breaker::default();
-        let minute = Duration::from_secs(60);
-        breaker.failed(now, (&one, Part::Lists), Extent::Account, (Some(minute), "429"));
-        breaker.succeeded(&one, Part::Content);
-        for name in [&one, &two] {
-            assert_eq!(breaker.admit(now, name, Part::Content), closed(minute, "429", true));
-        }
-        assert!(breaker.admit(now + minute, &two, Part::Content).is_ok());
-        breaker.failed(now, (&one, Part::Content), Extent::Account, (Some(minute * 600), "429"));
-        assert_eq!(breaker.admit(now, &two, Part::Content), closed(LONGEST, "429", true));
-    }
-
-    #[test]
-    fn retry_after_is_honoured_within_reason() {
-        let ((one, two), now) = (names(), Instant::now());
-        let breaker = Breaker::default();
-        breaker.failed(
-            now,
-            (&one, Part::Content),
-            Extent::Repository,
-            (Some(Duration::from_secs(30)), "429"),
-        );
-        assert_eq!(breaker.admit(now, &one, Part::Content), closed(Duration::from_secs(30), "429", false));
-        assert!(breaker.admit(now, &two, Part::Content).is_ok());
-        breaker.failed(
-            now,
-            (&one, Part::Content),
-            Extent::Repository,
-            (Some(Duration::from_secs(1 << 40)), "429"),
-        );
-        assert_eq!(breaker.admit(now, &one, Part::Content), closed(LONGEST, "429", false));
-    }
-
-    #[test]
-    fn it_remembers_no_more_than_so_many() {
-        let (breaker, now) = (Breaker::default(), Instant::now());
-        for number in 0..REPOSITORIES + 10 {
-            let name = format!("a/r{number}").parse().unwrap();
-            breaker.failed(now, (&name, Part::Content), Extent::Repository, (None, "500"));
-        }
-        assert!(breaker.states().parts.len() <= REPOSITORIES);
-    }
-}
+mod tests;

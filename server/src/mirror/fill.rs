@@ -19,7 +19,9 @@ use rreg_oci::{Descriptor, Digest};
 use rreg_storage::{ChunkHeaders, piece};
 use tokio::sync::watch;
 
+use super::breaker::Part;
 use super::error::{MirrorError, Missing};
+use super::flights::Flights;
 use super::lease::Lease;
 use super::spool::{Spool, SpoolWriter};
 use super::{BlobKey, Copy};
@@ -28,6 +30,9 @@ use crate::app::App;
 /// Fills under way.
 #[derive(Default)]
 pub(super) struct Fills(Mutex<HashMap<BlobKey, Fill>>);
+
+/// Lengths of blobs that are being asked for.
+pub(super) type Sizes = Flights<BlobKey, Result<u64, Arc<MirrorError>>>;
 
 /// How far a fill is.
 #[derive(Clone)]
@@ -87,7 +92,7 @@ impl super::Mirror {
     /// The length of a blob that is not here.
     pub(crate) async fn blob_size(
         &self,
-        app: &App,
+        app: &Arc<App>,
         copy: &Copy,
         digest: &Digest,
     ) -> Result<u64, Arc<MirrorError>> {
@@ -100,11 +105,13 @@ impl super::Mirror {
         match known.map_err(MirrorError::from)? {
             Some(size) => Ok(size),
             None => {
-                let upstream = &copy.upstream;
-                let size = upstream.client.blob_size(&copy.remote, digest);
-                let within = upstream.wait(&copy.remote, false);
-                let size = upstream.ask(&copy.remote, within, size).await;
-                Ok(size.inspect_err(|error| self.miss(copy, digest, error))?)
+                let key = (copy.local.clone(), *digest);
+                let work = || {
+                    let (app, copy, digest) = (app.clone(), copy.clone(), *digest);
+                    async move { ask_for_size(&app, &copy, &digest).await.map_err(Arc::new) }
+                };
+                let work = self.sizes.join(&app.tasks, key, work);
+                copy.upstream.within_patience((&copy.remote, Part::Content), false, work).await
             }
         }
     }
@@ -116,13 +123,14 @@ impl super::Mirror {
         }
         self.permits(copy)
     }
+}
 
-    fn miss(&self, copy: &Copy, digest: &Digest, error: &MirrorError) {
-        self.count(copy, error);
-        if error.is_absent() {
-            copy.upstream.absent.note(&copy.remote, digest);
-        }
-    }
+/// Asks the upstream, and counts what is asked in vain, whether or not the client still waits for the answer.
+async fn ask_for_size(app: &App, copy: &Copy, digest: &Digest) -> Result<u64, MirrorError> {
+    let upstream = &copy.upstream;
+    let size = upstream.client.blob_size(&copy.remote, digest);
+    let size = upstream.ask(&copy.remote, upstream.patience, size).await;
+    size.inspect_err(|error| app.mirror.miss(copy, digest, error))
 }
 
 impl Fill {
@@ -236,7 +244,7 @@ impl Running {
         let descriptor = Descriptor::new("application/octet-stream", digest, size);
         let reader = copy.upstream.client.read_blob(&copy.remote, &descriptor);
         let reader = copy.upstream.begin_blob(&copy.remote, reader).await;
-        let reader = reader.inspect_err(|error| app.mirror.miss(copy, &digest, error))?;
+        let reader = reader.inspect_err(|error| app.mirror.miss(copy, digest, error))?;
         let writer = SpoolWriter::new(app.mirror.spool(), size);
         let growing = Growing { size, spool: writer.reader() };
         self.sender.send_replace(State::Growing(growing.clone(), 0));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rreg_oci::{Descriptor, Digest, RepositoryName};
 
+use super::breaker::Part;
 use super::error::MirrorError;
 use super::flights::Flights;
 use super::{Copy, Mirror};
@@ -143,22 +144,13 @@ impl Mirror {
         }
         let work = || {
             let (app, copy, key) = (app.clone(), copy.clone(), key.clone());
-            async move { ask(&app, &copy, key).await.map_err(Arc::new) }
+            async move { asked(&app, &copy, key).await.map_err(Arc::new) }
         };
         let work = self.lists.asking.join(&app.tasks, key.clone(), work);
-        let result = copy.upstream.awaited(&copy.remote, known.is_some(), work).await;
-        if let Err(error) = &result {
-            self.count(copy, error);
-        }
-        match result {
+        let about = (&copy.remote, Part::Lists);
+        match copy.upstream.within_patience(about, known.is_some(), work).await {
             Ok(list) => Ok((list, None)),
-            Err(error) if error.is_gone() => {
-                self.lists.forget(&key);
-                if let Key::Tags(repository) = &key {
-                    app.storage.metadata().forget_tag_list(repository).await.map_err(MirrorError::from)?;
-                }
-                Err(error)
-            }
+            Err(error) if error.is_gone() => Err(error),
             // What is cached is a part of what there is, and would be taken for all.
             Err(error) => match known.filter(|_| error.allows_stale()) {
                 Some(list) => {
@@ -184,15 +176,37 @@ fn source(copy: &Copy) -> String {
     format!("{}/{}", copy.upstream.host(), copy.remote)
 }
 
-async fn ask(app: &Arc<App>, copy: &Copy, key: Key) -> Result<List, MirrorError> {
+/// Asks the upstream. What is asked in vain is counted, and what is gone is forgotten, whether or not the client still waits
+/// for the answer.
+async fn asked(app: &App, copy: &Copy, key: Key) -> Result<List, MirrorError> {
+    let lists = &app.mirror.lists;
+    match ask(app, copy, &key).await {
+        Ok(list) => {
+            lists.keep(key, list.clone());
+            Ok(list)
+        }
+        Err(error) => {
+            app.mirror.count(copy, &error);
+            if error.is_gone() {
+                lists.forget(&key);
+                if let Key::Tags(repository) = &key {
+                    app.storage.metadata().forget_tag_list(repository).await?;
+                }
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn ask(app: &App, copy: &Copy, key: &Key) -> Result<List, MirrorError> {
     let upstream = &copy.upstream;
     let client = &upstream.client;
-    let list = match &key {
+    Ok(match key {
         Key::Tags(_) => {
             let mut tags = upstream.ask_for_list(&copy.remote, client.tags(&copy.remote)).await?;
             tags.sort_unstable();
             tags.dedup();
-            if !app.mirror.lists.is_known(&key, &tags) {
+            if !app.mirror.lists.is_known(key, &tags) {
                 let source = source(copy);
                 let keep = app.storage.metadata().keep_tag_list(&copy.local, &source, &tags);
                 if let Err(error) = keep.await {
@@ -206,7 +220,5 @@ async fn ask(app: &Arc<App>, copy: &Copy, key: Key) -> Result<List, MirrorError>
             let asked = upstream.ask_for_list(&copy.remote, asked);
             List::Referrers(asked.await?.into())
         }
-    };
-    app.mirror.lists.keep(key, list.clone());
-    Ok(list)
+    })
 }

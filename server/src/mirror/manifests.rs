@@ -8,6 +8,7 @@ use rreg_client::FetchedManifest;
 use rreg_oci::{Manifest, Reference, RepositoryName, Tag};
 use rreg_storage::{NewManifest, StorageError, StoredManifest};
 
+use super::breaker::Part;
 use super::error::{MirrorError, Missing};
 use super::{Copy, Mirror};
 use crate::app::App;
@@ -69,9 +70,8 @@ impl Mirror {
         {
             return Ok(Found { manifest: manifest.clone(), stale: None });
         }
-        let absent = &copy.upstream.absent;
         if here.is_none() {
-            if absent.has(&copy.remote, reference) {
+            if copy.upstream.absent.has(&copy.remote, reference) {
                 let upstream = copy.upstream.name.clone();
                 return Err(Arc::new(MirrorError::Absent { upstream, what: Missing::Manifest }));
             }
@@ -80,23 +80,18 @@ impl Mirror {
         let key = (copy.local.clone(), reference.clone());
         let work = || {
             let (app, copy, reference) = (app.clone(), copy.clone(), reference.clone());
-            async move { refresh(&app, &copy, &reference).await.map_err(Arc::new) }
+            async move { asked(&app, &copy, &reference).await.map_err(Arc::new) }
         };
         let work = self.manifests.join(&app.tasks, key, work);
-        match (copy.upstream.awaited(&copy.remote, here.is_some(), work).await, here) {
+        let about = (&copy.remote, Part::Content);
+        match (copy.upstream.within_patience(about, here.is_some(), work).await, here) {
             (Ok(found), _) => Ok(found),
             (Err(error), Some(manifest)) if error.allows_stale_tag() => {
                 app.metrics.mirror.stale.inc();
                 tracing::warn!(repository = %copy.local, %reference, %error, "served an unconfirmed tag");
                 Ok(Found { manifest, stale: Some(error) })
             }
-            (Err(error), here) => {
-                self.count(copy, &error);
-                if here.is_none() && error.is_absent() {
-                    absent.note(&copy.remote, reference);
-                }
-                Err(error)
-            }
+            (Err(error), _) => Err(error),
         }
     }
 
@@ -128,9 +123,8 @@ async fn here(
     }
 }
 
-/// Asks the upstream. A tag that is here costs a HEAD, unless it has moved.
-async fn refresh(app: &Arc<App>, copy: &Copy, reference: &Reference) -> Result<Found, MirrorError> {
-    let upstream = &copy.upstream;
+/// Asks the upstream, and counts what is asked in vain, whether or not the client still waits for the answer.
+async fn asked(app: &Arc<App>, copy: &Copy, reference: &Reference) -> Result<Found, MirrorError> {
     let known = here(app, copy, reference).await?;
     // The work of another may have ended between the caller's look and this one's beginning.
     if let Some(known) = &known
@@ -138,7 +132,24 @@ async fn refresh(app: &Arc<App>, copy: &Copy, reference: &Reference) -> Result<F
     {
         return Ok(Found { manifest: known.clone(), stale: None });
     }
-    if let (Some(known), Reference::Tag(tag)) = (&known, reference) {
+    let found = refresh(app, copy, reference, known.as_ref()).await;
+    match (&found, &known) {
+        (Err(error), None) => app.mirror.miss(copy, reference, error),
+        (Err(error), Some(_)) if !error.allows_stale_tag() => app.mirror.count(copy, error),
+        _ => {}
+    }
+    found
+}
+
+/// A tag that is here costs a HEAD, unless it has moved.
+async fn refresh(
+    app: &Arc<App>,
+    copy: &Copy,
+    reference: &Reference,
+    known: Option<&Arc<StoredManifest>>,
+) -> Result<Found, MirrorError> {
+    let upstream = &copy.upstream;
+    if let (Some(known), Reference::Tag(tag)) = (known, reference) {
         let asked = upstream.client.resolve(&copy.remote, reference);
         let there = match upstream.ask_by_head(&copy.remote, asked).await {
             Ok(there) => Some(there),

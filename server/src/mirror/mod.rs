@@ -21,6 +21,7 @@ mod upstream;
 mod uses;
 mod vain;
 
+use std::hash::Hash;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,6 +46,7 @@ pub(crate) struct Mirror {
     /// Longest prefix first.
     upstreams: Vec<Arc<Upstream>>,
     fills: fill::Fills,
+    sizes: fill::Sizes,
     manifests: Flights<(RepositoryName, Reference), Result<Found, Arc<MirrorError>>>,
     fresh: Fresh,
     lists: lists::Lists,
@@ -85,6 +87,7 @@ impl Mirror {
         Ok(Self {
             upstreams,
             fills: fill::Fills::default(),
+            sizes: fill::Sizes::default(),
             manifests: Flights::default(),
             fresh: Fresh::default(),
             lists: lists::Lists::default(),
@@ -213,12 +216,21 @@ impl Mirror {
         over.map_or(Ok(()), |wait| Err(MirrorError::Vain { upstream: upstream(), wait }))
     }
 
-    /// Counts a request for what an upstream does not have, or does not give to us.
+    /// Counts a request for what an upstream does not have, or does not give to us. It is for the work that asks to say so:
+    /// whoever began it may be gone by then.
     fn count(&self, copy: &Copy, error: &MirrorError) {
         if let (Some(source), MirrorError::Upstream { .. }) = (&copy.source, error)
             && error.is_unknown()
         {
             self.vain.count(source);
+        }
+    }
+
+    /// Counts it as [`Self::count`] does, and remembers that the upstream does not have `what`, if it says so.
+    fn miss(&self, copy: &Copy, what: impl Hash, error: &MirrorError) {
+        self.count(copy, error);
+        if error.is_absent() {
+            copy.upstream.absent.note(&copy.remote, what);
         }
     }
 

@@ -155,29 +155,30 @@ impl Upstream {
         Err(refused(format!("allow {:?}", self.allow)))
     }
 
-    /// As [`Breaker::is_silent`].
+    /// As [`Breaker::is_silent`], of manifests and blobs.
     pub(crate) fn is_silent(&self, repository: &RepositoryName) -> bool {
-        self.breaker.is_silent(repository)
+        self.breaker.is_silent(repository, Part::Content)
     }
 
-    /// How long whoever asks about `repository` waits for an answer that is under way, and that others may still wait for.
-    /// Where the upstream is known to be silent, what is here is served at once, and nobody waits long for what is not.
-    pub(super) fn wait(&self, repository: &RepositoryName, is_here: bool) -> Duration {
-        match (self.breaker.is_silent(repository), is_here) {
+    /// How long whoever asks about this part of `repository` waits for an answer that is under way, and that others may still
+    /// wait for. Where the upstream is known to be silent about it, what is here is served at once, and nobody waits long for
+    /// what is not.
+    fn patience_of(&self, (repository, part): (&RepositoryName, Part), is_here: bool) -> Duration {
+        match (self.breaker.is_silent(repository, part), is_here) {
             (true, true) => Duration::ZERO,
             (false, false) => self.patience,
             _ => self.revalidate,
         }
     }
 
-    /// The result of `work` about `repository`, if it comes while it is waited for.
-    pub(super) async fn awaited<T>(
+    /// The result of `work` about this part of a repository, if it comes while it is waited for.
+    pub(super) async fn within_patience<T>(
         &self,
-        repository: &RepositoryName,
+        about: (&RepositoryName, Part),
         is_here: bool,
         work: impl Future<Output = Option<Result<T, Arc<MirrorError>>>>,
     ) -> Result<T, Arc<MirrorError>> {
-        match tokio::time::timeout(self.wait(repository, is_here), work).await {
+        match tokio::time::timeout(self.patience_of(about, is_here), work).await {
             Ok(Some(result)) => result,
             Ok(None) => Err(Arc::new(MirrorError::Ended)),
             Err(_) => Err(Arc::new(MirrorError::Silent { upstream: self.name.clone() })),
@@ -206,7 +207,7 @@ impl Upstream {
     ) -> Result<T, MirrorError> {
         let about = (repository, Part::Lists);
         self.admit(about)?;
-        let result = self.in_time(self.patience, request).await;
+        let result = self.heard(about, Some(self.patience), request).await;
         match &result {
             Ok(_) => self.breaker.succeeded(repository, Part::Lists),
             Err(error) => self.judge_as(about, error, error.extent().filter(|it| *it != Extent::Upstream)),
@@ -223,7 +224,7 @@ impl Upstream {
     ) -> Result<T, MirrorError> {
         let about = (repository, Part::Content);
         self.admit(about)?;
-        let result = self.answered(about, Some(self.patience), request).await;
+        let result = self.heard(about, Some(self.patience), request).await;
         match &result {
             Err(error) if error.is_out_of_reach() || error.extent() == Some(Extent::Account) => {
                 self.judge(repository, error);
@@ -247,7 +248,7 @@ impl Upstream {
 
     /// The result of `request`. While that takes longer than `revalidate`, the upstream counts as silent, so that others who
     /// ask wait no longer than they must.
-    async fn answered<T>(
+    async fn heard<T>(
         &self,
         (repository, part): (&RepositoryName, Part),
         within: Option<Duration>,
@@ -258,7 +259,7 @@ impl Upstream {
             match tokio::time::timeout(self.revalidate, &mut request).await {
                 Ok(result) => result,
                 Err(_) => {
-                    self.breaker.waits(Instant::now(), repository, part);
+                    self.breaker.late(Instant::now(), repository, part);
                     request.await
                 }
             }
@@ -276,7 +277,7 @@ impl Upstream {
         repository: &RepositoryName,
         request: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, MirrorError> {
-        let within = self.breaker.is_silent(repository).then_some(self.revalidate);
+        let within = self.is_silent(repository).then_some(self.revalidate);
         let result = self.begin(repository, within, request).await;
         if result.is_ok() {
             self.breaker.answered(repository, Part::Content);
@@ -292,7 +293,7 @@ impl Upstream {
     ) -> Result<T, MirrorError> {
         let about = (repository, Part::Content);
         self.admit(about)?;
-        let result = self.answered(about, within, request).await;
+        let result = self.heard(about, within, request).await;
         if let Err(error) = &result {
             self.judge(repository, error);
             self.credential.tell(&self.name, error);
@@ -342,5 +343,32 @@ impl Upstream {
             None if error.is_answer() => self.breaker.succeeded(about.0, about.1),
             None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_hangs_is_waited_for_once_and_content_as_ever() {
+        let url = Some("https://registry.example.org".into());
+        let upstream = Upstream::new(&config::Upstream { url, ..Default::default() }).unwrap();
+        let (name, other) = ("a/one".parse().unwrap(), "a/two".parse().unwrap());
+        let (revalidate, patience) = (upstream.revalidate, upstream.patience);
+        let patience_of = |name, part, is_here| upstream.patience_of((name, part), is_here);
+        assert_eq!(patience_of(&name, Part::Lists, true), revalidate);
+        for name in [&name, &other] {
+            let hangs = upstream.ask_for_list::<()>(name, std::future::pending());
+            assert!(tokio::time::timeout(revalidate * 2, hangs).await.is_err(), "it is still waited for");
+        }
+        for name in [&name, &other] {
+            assert_eq!(patience_of(name, Part::Lists, true), Duration::ZERO);
+            assert_eq!(patience_of(name, Part::Lists, false), revalidate);
+            assert_eq!(patience_of(name, Part::Content, true), revalidate);
+            assert_eq!(patience_of(name, Part::Content, false), patience);
+        }
+        upstream.ask_for_list(&name, async { Ok(()) }).await.unwrap();
+        assert_eq!(patience_of(&name, Part::Lists, true), revalidate);
     }
 }

@@ -13,6 +13,7 @@ use super::judge::{Decided, Judge, Resolved};
 use super::person::Person;
 use crate::app::App;
 use crate::error::ApiError;
+use crate::mirror::{Meaning, MirrorError};
 
 /// Judges the images of one review.
 pub(super) struct OfRegistry {
@@ -65,6 +66,19 @@ impl OfRegistry {
     }
 }
 
+/// What an image means that could not be had from its upstream.
+fn not_had(error: Arc<MirrorError>) -> Result<Resolved, ApiError> {
+    let why = error.briefly().unwrap_or_else(|| error.to_string());
+    if error.is_unknown() || error.is_of_content() {
+        return Ok(Resolved::Unknown(why));
+    }
+    match error.meaning() {
+        // Something is wrong here, and nobody else's silence: `onError` does not speak of that.
+        None | Some(Meaning::Local) => Err(ApiError::from_shared(error)),
+        Some(_) => Ok(Resolved::Unanswered(why)),
+    }
+}
+
 impl Judge for OfRegistry {
     type Failure = ApiError;
 
@@ -88,16 +102,9 @@ impl Judge for OfRegistry {
         let reference = image.reference();
         match timeout_at(self.deadline, app.mirror.manifest(app, &copy, &reference)).await {
             Ok(Ok(found)) => Ok(Resolved::Digest(found.manifest.digest)),
-            Ok(Err(error)) if error.is_unknown() || error.is_of_content() => {
-                tracing::debug!(%repository, %error, "an image of a review cannot be had");
-                Ok(Resolved::Unknown(error.briefly().unwrap_or_else(|| error.to_string())))
-            }
             Ok(Err(error)) => {
-                tracing::debug!(%repository, %error, "an image of a review cannot be asked for");
-                match error.upstream() {
-                    Some(_) => Ok(Resolved::Unanswered(error.briefly().unwrap_or_else(|| error.to_string()))),
-                    None => Err(ApiError::from_shared(error)),
-                }
+                tracing::debug!(%repository, %error, "an image of a review cannot be had");
+                not_had(error)
             }
             // As when the upstream fails: what it said last, if it ever did. How many images share the time is chosen by
             // whoever makes the object, so that this alone is no reason for `onError`.
@@ -159,5 +166,41 @@ impl OfRegistry {
         }
         app.admission.warned(&decision);
         Ok(Decided { revision: decisions.revision, decision })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rreg_client::{AuthError, ClientError, ErrorKind};
+
+    use super::*;
+
+    fn failed(kind: ErrorKind) -> Arc<MirrorError> {
+        let error = Box::new(ClientError {
+            operation: "manifest_get",
+            host: "registry.example".into(),
+            repository: None,
+            doing: "fetching",
+            part: None,
+            address: None,
+            elsewhere: false,
+            of_a_cache: false,
+            kind: Box::new(kind),
+        });
+        Arc::new(MirrorError::Upstream { upstream: "up".into(), error })
+    }
+
+    #[test]
+    fn what_is_wrong_here_is_no_silence_of_an_upstream() {
+        for kind in [ErrorKind::Auth(AuthError::Unsendable("x")), ErrorKind::Setup("x".into())] {
+            let answer = not_had(failed(kind));
+            assert!(answer.is_err(), "{answer:?}");
+        }
+        assert!(not_had(Arc::new(MirrorError::Ended)).is_err());
+        for error in [failed(ErrorKind::Timeout(30)), Arc::new(MirrorError::Silent { upstream: "up".into() })]
+        {
+            let answer = not_had(error);
+            assert!(matches!(answer, Ok(Resolved::Unanswered(_))), "{answer:?}");
+        }
     }
 }
