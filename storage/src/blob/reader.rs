@@ -208,7 +208,7 @@ impl BlobReader {
 
     /// Opens the next stretch, if there is one.
     async fn open_next(&mut self) -> Result<(), StorageError> {
-        let Some(stretch) = self.next_stretch() else {
+        let Some(stretch) = self.waiting.pop() else {
             self.source = Source::Nothing;
             return Ok(());
         };
@@ -312,33 +312,18 @@ impl BlobReader {
         Ok(piece)
     }
 
-    /// What to open next. The store chooses how large the pieces are that come over the network, and sends more than was
-    /// taken: that lies in memory too. Where pieces are to be small, each is therefore a request of its own.
-    fn next_stretch(&mut self) -> Option<Stretch> {
-        let mut stretch = self.waiting.pop()?;
-        if let Some(most) = self.most_of(&stretch) {
-            let end = stretch.range.start + most;
-            let rest = Stretch { range: end..stretch.range.end, ..stretch.clone() };
-            stretch.range.end = end;
-            self.waiting.push(rest);
-        }
-        Some(stretch)
-    }
-
-    /// How many bytes may be asked for now of a stretch that has more; `None`: all of them.
-    fn most_of(&self, stretch: &Stretch) -> Option<u64> {
-        let most = piece::most().filter(|_| !self.store.local)? as u64;
-        (stretch.range.end - stretch.range.start > most).then_some(most)
-    }
-
-    /// Gives up an answer that was begun when pieces could be large.
+    /// The store chooses how large the pieces are that come over the network, and sends more than was taken: that lies in
+    /// memory too. Where pieces are to be small, each is therefore a request of its own.
     fn shorten(&mut self) {
-        if let Source::Remote(Remote { of, .. }) = &self.source
-            && self.most_of(of).is_some()
-        {
-            self.waiting.push(of.clone());
-            self.source = Source::Nothing;
-        }
+        let Source::Remote(Remote { of, .. }) = &self.source else { return };
+        let Some(most) = piece::most().filter(|most| of.range.end - of.range.start > *most as u64) else {
+            return;
+        };
+        let (mut first, mut rest) = (of.clone(), of.clone());
+        first.range.end = first.range.start + most as u64;
+        rest.range.start = first.range.end;
+        self.waiting.extend([rest, first]);
+        self.source = Source::Nothing;
     }
 
     async fn check_digest(&mut self) -> Result<(), StorageError> {
