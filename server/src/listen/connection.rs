@@ -29,6 +29,7 @@ use tower::Service;
 use super::crowd::Place;
 use super::outgoing::{Asked, NoRoom, Outgoing, own_of_connection};
 use super::stream::ClientStream;
+use super::untaken::Untaken;
 use super::{Options, Peer, Proxies, Site};
 use crate::error::ApiError;
 use crate::shares::{Refused, Source};
@@ -130,11 +131,21 @@ impl Protocols {
         let outgoing = Arc::clone(&self.outgoing);
         let is_http2 = head == PREFACE;
         let own = is_http2.then(own_of_connection);
-        let service = Entry { site: self.site.clone(), outgoing, own, proxies, peer, place };
-        let result = if is_http2 {
-            self.drive(self.http2.serve_connection(stream, service)).await
-        } else {
-            self.drive(self.http1.serve_connection(stream, service)).await
+        let untaken = is_http2.then(Untaken::default);
+        let untaken_ = untaken.clone();
+        let service = Entry { site: self.site.clone(), outgoing, own, untaken, proxies, peer, place };
+        let result = match untaken_ {
+            Some(untaken) => {
+                let mut connection = pin!(self.drive(self.http2.serve_connection(stream, service)));
+                let mut stalled: FuturesUnordered<_> =
+                    std::iter::once(untaken.for_too_long(self.options.write_idle_timeout)).collect();
+                tokio::select! {
+                    biased;
+                    result = connection.as_mut() => result,
+                    _ = stalled.next() => return Err(timed_out("taking an answer")),
+                }
+            }
+            None => self.drive(self.http1.serve_connection(stream, service)).await,
         };
         result.map_err(io::Error::other)
     }
@@ -184,6 +195,8 @@ struct Entry {
     outgoing: Arc<Outgoing>,
     /// [`Asked::own`]
     own: Option<Arc<Semaphore>>,
+    /// Over HTTP/2, answers wait until their client wants them.
+    untaken: Option<Untaken>,
     proxies: Proxies,
     /// The other end of the connection.
     peer: Peer,
@@ -207,8 +220,11 @@ impl hyper::service::Service<Request<Incoming>> for Entry {
         if let Some(response) = immediate.and_then(|immediate| immediate(client, &parts)) {
             let source = Source::of_address(Some(client.address));
             let asked = Asked { source, is_safe: parts.method.is_safe(), own: self.own.as_ref() };
-            return at_once(match self.place.answered(client.address, response) {
-                Ok(answer) => self.outgoing.with_room(asked, answer).unwrap_or_else(without_room),
+            return at_once(match self.place.answered(client.address, response, self.untaken.is_some()) {
+                Ok(answer) => {
+                    let answer = self.outgoing.with_room(asked, answer).unwrap_or_else(without_room);
+                    watched(self.untaken.as_ref(), answer)
+                }
                 Err(refused) => without_place(refused),
             });
         }
@@ -221,13 +237,21 @@ impl hyper::service::Service<Request<Incoming>> for Entry {
         request.extensions_mut().insert(client);
         // A router is always ready, and a clone of it is one reference count.
         let answer = self.site.router.clone().call(request);
-        let (outgoing, own) = (Arc::clone(&self.outgoing), self.own.clone());
+        let (outgoing, own, untaken) = (Arc::clone(&self.outgoing), self.own.clone(), self.untaken.clone());
         let source = Source::of_address(Some(client.address));
         Either::Right(Box::pin(async move {
             let answer = answer.await?;
             let answer = outgoing.with_room(Asked { source, is_safe, own: own.as_ref() }, answer);
-            Ok(answer.map_or_else(without_room, |answer| work.until_sent(answer)))
+            let answer = answer.unwrap_or_else(without_room);
+            Ok(watched(untaken.as_ref(), work.until_sent(answer, untaken.is_some())))
         }))
+    }
+}
+
+fn watched(untaken: Option<&Untaken>, answer: Response) -> Response {
+    match untaken {
+        Some(untaken) => untaken.watch(answer),
+        None => answer,
     }
 }
 
