@@ -33,14 +33,14 @@ async fn clients_of_one_network_that_take_nothing_hold_little() {
             client.write_all(request.as_bytes()).await.unwrap();
             held.push(client);
         }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let more = registry.peak_memory().unwrap() - before;
+        assert!(more <= MOST, "{CLIENTS} clients hold {more} bytes, at most {MOST} should be ({backend:?})");
         for client in &mut held {
             let mut status = [0; 12];
             client.read_exact(&mut status).await.unwrap();
             assert_eq!(&status, b"HTTP/1.1 200", "{}", String::from_utf8_lossy(&status));
         }
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        let more = registry.peak_memory().unwrap() - before;
-        assert!(more <= MOST, "{CLIENTS} clients hold {more} bytes, at most {MOST} should be ({backend:?})");
         pull(&api, &repository, &blob).await;
         drop(held);
     }

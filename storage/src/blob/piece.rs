@@ -63,77 +63,20 @@ pub async fn waiting<F: Future>(source: F) -> F::Output {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt;
-    use std::ops::Range;
     use std::pin::Pin;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
     use std::task::{Context, Waker};
     use std::time::Duration;
 
-    use async_trait::async_trait;
     use bytes::Bytes;
-    use futures_util::stream::BoxStream;
     use futures_util::{Stream, stream};
     use object_store::memory::InMemory;
-    use object_store::path::Path;
-    use object_store::{
-        CopyOptions, GetOptions, GetRange, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-        PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-    };
     use rreg_oci::{Algorithm, Digest, RepositoryName};
 
     use super::*;
     use crate::{BlobReader, BlobStore, CacheLimits, ChunkHeaders, MetadataStore, Storage, StorageOptions};
 
     const LONG: Duration = Duration::from_secs(3600);
-
-    /// An object store that remembers which ranges it was asked for.
-    #[derive(Debug)]
-    struct Remembering(InMemory, Arc<Mutex<Vec<Range<u64>>>>);
-
-    impl fmt::Display for Remembering {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            self.0.fmt(f)
-        }
-    }
-
-    #[async_trait]
-    impl ObjectStore for Remembering {
-        async fn put_opts(&self, to: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-            self.0.put_opts(to, payload, options).await
-        }
-
-        async fn put_multipart_opts(
-            &self,
-            to: &Path,
-            options: PutMultipartOptions,
-        ) -> Result<Box<dyn MultipartUpload>> {
-            self.0.put_multipart_opts(to, options).await
-        }
-
-        async fn get_opts(&self, from: &Path, options: GetOptions) -> Result<GetResult> {
-            if let (Some(GetRange::Bounded(range)), false) = (&options.range, options.head) {
-                self.1.lock().unwrap().push(range.clone());
-            }
-            self.0.get_opts(from, options).await
-        }
-
-        fn delete_stream(&self, which: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-            self.0.delete_stream(which)
-        }
-
-        fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-            self.0.list(prefix)
-        }
-
-        async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-            self.0.list_with_delimiter(prefix).await
-        }
-
-        async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-            self.0.copy_opts(from, to, options).await
-        }
-    }
 
     async fn storage(blobs: BlobStore, data: &std::path::Path) -> Storage {
         let database = data.join("rreg.db");
@@ -185,26 +128,6 @@ mod tests {
                 assert!(found == content, "{} of {size}", found.len());
             }
         }
-    }
-
-    /// What is asked of the store is what is sent, and no more than once.
-    #[tokio::test]
-    async fn a_small_piece_costs_one_request() {
-        const SIZE: usize = 1_000_000;
-        const MOST: usize = 16 << 10;
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let network = Remembering(InMemory::new(), Arc::clone(&asked));
-        let data = tempfile::tempdir().unwrap();
-        let storage = storage(BlobStore::new(Arc::new(network), 1 << 20, LONG), data.path()).await;
-        let (content, reader) = opened(&storage, SIZE).await;
-        asked.lock().unwrap().clear();
-        let (mut pieces, mut found) = (pin!(reader.into_stream()), Vec::new());
-        while let Some(piece) = next(&mut pieces, MOST).await {
-            found.extend_from_slice(&piece);
-        }
-        assert!(found == content, "{}", found.len());
-        let ranges = (0..SIZE as u64).step_by(MOST).map(|at| at..(at + MOST as u64).min(SIZE as u64));
-        assert_eq!(*asked.lock().unwrap(), ranges.collect::<Vec<_>>());
     }
 
     #[tokio::test]

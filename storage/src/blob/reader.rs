@@ -60,13 +60,6 @@ struct Stretch {
     e_tag: Option<String>,
 }
 
-impl Stretch {
-    /// Whether more is to come of it than a piece may have now.
-    fn is_too_long(&self) -> bool {
-        piece::most().is_some_and(|most| self.range.end - self.range.start > most as u64)
-    }
-}
-
 /// A stretch that comes over the network.
 struct Remote {
     stream: BoxStream<'static, object_store::Result<Bytes>>,
@@ -215,7 +208,7 @@ impl BlobReader {
 
     /// Opens the next stretch, if there is one.
     async fn open_next(&mut self) -> Result<(), StorageError> {
-        let Some(stretch) = self.next_stretch() else {
+        let Some(stretch) = self.waiting.pop() else {
             self.source = Source::Nothing;
             return Ok(());
         };
@@ -319,27 +312,18 @@ impl BlobReader {
         Ok(piece)
     }
 
-    /// What to open next. The store chooses how large the pieces are that come over the network, and sends more than was
-    /// taken: that lies in memory too. Where pieces are to be small, each is therefore a request of its own.
-    fn next_stretch(&mut self) -> Option<Stretch> {
-        let mut stretch = self.waiting.pop()?;
-        if !self.store.local && stretch.is_too_long() {
-            let end = stretch.range.start + piece::most().map_or(u64::MAX, |most| most as u64);
-            let rest = Stretch { range: end..stretch.range.end, ..stretch.clone() };
-            stretch.range.end = end;
-            self.waiting.push(rest);
-        }
-        Some(stretch)
-    }
-
-    /// Gives up an answer that was begun when pieces could be large.
+    /// The store chooses how large the pieces are that come over the network, and sends more than was taken: that lies in
+    /// memory too. Where pieces are to be small, each is therefore a request of its own.
     fn shorten(&mut self) {
-        if let Source::Remote(Remote { of, .. }) = &self.source
-            && of.is_too_long()
-        {
-            self.waiting.push(of.clone());
-            self.source = Source::Nothing;
-        }
+        let Source::Remote(Remote { of, .. }) = &self.source else { return };
+        let Some(most) = piece::most().filter(|most| of.range.end - of.range.start > *most as u64) else {
+            return;
+        };
+        let (mut first, mut rest) = (of.clone(), of.clone());
+        first.range.end = first.range.start + most as u64;
+        rest.range.start = first.range.end;
+        self.waiting.extend([rest, first]);
+        self.source = Source::Nothing;
     }
 
     async fn check_digest(&mut self) -> Result<(), StorageError> {
