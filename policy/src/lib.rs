@@ -47,8 +47,8 @@ pub use facts::{
     UnreadSbom,
 };
 pub use gather::{
-    Attached, Attachment, Gathered, attached, attestation_of, evidence_kind, evidence_of, form_of, gather,
-    gather_images, image_facts,
+    Attached, Attachment, Gathered, attached, attestation_of, embeds, evidence_kind, evidence_of, form_of,
+    gather, gather_images, image_facts,
 };
 pub use limits::Limits;
 pub use rules::{

@@ -79,6 +79,14 @@ async fn an_image_in_disguise() {
     for child in children["manifests"].as_array().unwrap() {
         refusal(&api.get(manifest(&repository, child["digest"].as_str().unwrap())).send().await);
     }
+    // Whoever runs one that has its children in itself never asks for them.
+    for field in ["data", "Data"] {
+        let mut whole = index.root().json();
+        whole["manifests"][0][field] = "e30=".into();
+        let tag = format!("sha256-{}.att", "1".repeat(64));
+        api.push_manifest(&repository, &tag, &Stored::new(&whole)).await;
+        refusal(&api.get(manifest(&repository, &tag)).send().await);
+    }
 }
 
 /// A COSE_Sign1 around a tar whose first file is called like its head.

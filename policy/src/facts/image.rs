@@ -67,6 +67,10 @@ pub struct ImageFacts {
     /// nobody asks for them one by one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<ChildFacts>,
+    /// Whether an entry of this index has what it names in itself (`data`, image-spec "Content Descriptors"): runtimes take
+    /// it from there, and nobody asks for it by its digest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub embeds: bool,
     /// Name of the image that it is built on (`org.opencontainers.image.base.name`), where it says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_name: Option<String>,
@@ -97,6 +101,7 @@ impl ImageFacts {
             layers: Vec::new(),
             configs: Vec::new(),
             images: Vec::new(),
+            embeds: false,
             base_name: None,
             base_digest: None,
         }

@@ -72,6 +72,7 @@ pub async fn image_facts(
     let facts = ImageFacts {
         registry: registry.to_owned(),
         unknown: false,
+        embeds: super::embeds(&image.body),
         incomplete: missed.unread.clone(),
         unread: missed.for_good,
         elsewhere,

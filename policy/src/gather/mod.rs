@@ -8,6 +8,7 @@
 //! What is found twice counts once. What is found and cannot be read, or lies past a limit, is named in
 //! [`Gathered::incomplete`], [`Gathered::over`] and [`Gathered::unread`], and the order of everything depends on content alone.
 
+mod embeds;
 mod find;
 mod image;
 mod index;
@@ -22,6 +23,7 @@ use std::future::Future;
 use futures_util::{StreamExt as _, stream};
 use rreg_oci::{Digest, Manifest, ManifestLimits};
 
+pub use embeds::embeds;
 pub use find::{Attached, Attachment, attached};
 pub use image::image_facts;
 pub use index::attestation_of;

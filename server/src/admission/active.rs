@@ -24,7 +24,7 @@ pub(crate) type Good = BTreeMap<String, i64>;
 
 /// Which facts are gathered and what is made of them: another word here has all of them gathered anew, and everything
 /// decided again.
-const FACTS: &str = "facts-6";
+const FACTS: &str = "facts-7";
 
 /// Names policies together with what this version makes of facts.
 fn revision(policies: &[Policy]) -> String {

@@ -349,10 +349,10 @@ pub(super) fn unanswered(image: &ImageReference, active: &Active, point: Point, 
 
 /// The index that clients keep where a registry has no referrers API (distribution-spec, "Referrers Tag Schema"): at no
 /// other tags than those that are named after digests. It may be read whatever is decided, so that signatures are found;
-/// each manifest in it is asked about by itself.
+/// each manifest in it is asked about by itself, and so must not be in it.
 fn is_referrers_list(image: &ImageFacts) -> bool {
     let is_index = matches!(image.media_type.as_str(), media_type::OCI_INDEX | media_type::DOCKER_LIST);
-    is_index && !image.tags.is_empty() && image.tags.iter().all(|tag| is_evidence_tag(tag))
+    is_index && !image.embeds && !image.tags.is_empty() && image.tags.iter().all(|tag| is_evidence_tag(tag))
 }
 
 /// Whether a tag is named after a digest, as those of evidence are: `sha256-<hex>`, perhaps with `.sig`, `.att` or
