@@ -25,7 +25,7 @@ pub(super) struct Slots {
 struct Queue {
     /// Slots that are held; sources without one are not here.
     held: HashMap<Source, usize>,
-    /// Sources that wait, each once. Whoever has had its turn is last.
+    /// Sources that wait, each once. Whoever has had a slot is last.
     round: VecDeque<Source>,
     /// What each of them waits for, never nothing.
     of: HashMap<Source, VecDeque<Ticket>>,
@@ -162,6 +162,15 @@ impl Queue {
         to
     }
 
+    /// Whoever has come while it had a slot is before it.
+    fn put_last(&mut self, source: &Source) {
+        if let Some(place) = self.round.iter().position(|it| it == source)
+            && let Some(source) = self.round.remove(place)
+        {
+            self.round.push_back(source);
+        }
+    }
+
     /// Takes what has ended out of all turns.
     fn forget(&mut self, want: &Want) {
         self.of.retain(|_, tickets| {
@@ -211,6 +220,7 @@ impl Drop for Slot {
             } else {
                 queue.held.remove(&self.source);
             }
+            queue.put_last(&self.source);
             self.share = None;
         }
         self.slots.serve();
@@ -272,7 +282,7 @@ mod tests {
             order.push(waiting.remove(place).0);
             held.remove(0);
         }
-        assert_eq!(order, [2, 3, 4, 1, 3, 1]);
+        assert_eq!(order, [3, 4, 2, 1, 3, 1]);
     }
 
     #[test]
@@ -306,13 +316,13 @@ mod tests {
         }
         let mut third = want(&slots, 3);
         drop(held);
-        let first = now(&mut before[0]);
-        assert!(first.is_some(), "all have had the same, and it has waited longest");
-        drop(first);
-        let second = now(&mut wanted);
-        assert!(second.is_some());
-        drop(second);
-        assert!(now(&mut third).is_some());
+        let joint = now(&mut wanted);
+        assert!(joint.is_some(), "in the turn of the second");
+        drop(joint);
+        let last = now(&mut third);
+        assert!(last.is_some());
+        drop(last);
+        assert!(now(&mut before[0]).is_some());
         slots.join(network(4), &joined).unwrap();
         drop((before, wanted, third));
         assert!(slots.is_idle(), "nothing waits for what it has had");
