@@ -85,8 +85,6 @@ pub(crate) struct App {
     pub(crate) uploads: Shares,
     /// A byte for each of those that manifests and policies on their way hold in memory.
     pub(crate) arriving: Shares,
-    /// The same for lists that wait to be taken.
-    pub(crate) listed: Shares,
     /// Lists that are read from the database.
     pub(crate) lists: Turns,
     /// Reads of what nobody may pull, by those who push or sign it.
@@ -135,7 +133,6 @@ impl App {
             metrics,
             uploads: Shares::new(usize_of(config.server.max_concurrent_uploads)),
             arriving: Shares::new(ARRIVING.max(4 * config.manifests.max_size.as_usize())),
-            listed: Shares::new(ARRIVING),
             lists: Turns::new(LISTS),
             reads: Lately::new(READ_AGAIN, READS),
             heals: Lately::new(HEAL_AGAIN, HEALS),

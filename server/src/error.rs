@@ -341,7 +341,7 @@ impl From<StorageError> for ApiError {
                     .with_detail(json!({"digest": digest, "stated": stated, "stored": stored}))
             }
             StorageError::LengthMismatch { .. } => answer(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid),
-            StorageError::TooLarge { .. } | StorageError::TooManyPieces { .. } => {
+            StorageError::TooLarge { .. } | StorageError::TooManyChunks { .. } => {
                 answer(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid)
             }
             StorageError::Body(_) => answer(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid),

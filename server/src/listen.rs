@@ -14,6 +14,7 @@ mod outgoing;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod untaken;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

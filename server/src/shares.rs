@@ -104,19 +104,23 @@ impl Shares {
         Ok(Share { source, places, taken: Arc::clone(&self.taken) })
     }
 
+    /// Takes places, also where none are free: for what is in memory already and cannot be refused any more.
+    pub(crate) fn hold(&self, source: Source, places: usize) -> Share {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        *taken.by.entry(source.clone()).or_default() += places;
+        taken.all += places;
+        Share { source, places, taken: Arc::clone(&self.taken) }
+    }
+
+    /// Whether a source can take so many places at once where all are free.
+    pub(crate) fn could_have(&self, places: usize) -> bool {
+        let beside = places.saturating_sub(1);
+        places <= self.places && beside < (self.places - beside).saturating_mul(OF_FREE)
+    }
+
     /// Whether nobody has a place.
     pub(crate) fn is_idle(&self) -> bool {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).all == 0
-    }
-}
-
-impl Share {
-    /// Takes more places, also where none are free: for what is in memory already and cannot be refused any more.
-    pub(crate) fn grow(&mut self, places: usize) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.all += places;
-        *taken.by.entry(self.source.clone()).or_default() += places;
-        self.places += places;
     }
 }
 
@@ -206,7 +210,13 @@ mod tests {
         assert_eq!(many.take_many(network("192.0.2.200"), 2).unwrap_err(), Refused::All);
         held.push(many.take(network("192.0.2.200")).unwrap());
         assert_eq!(Shares::new(9).take_many(network("192.0.2.1"), 8).unwrap_err(), Refused::Own);
+        for places in 0..20 {
+            let taken = Shares::new(9).take_many(network("192.0.2.1"), places);
+            assert_eq!(Shares::new(9).could_have(places), taken.is_ok(), "{places}");
+        }
         assert_eq!(shares.take(network("192.0.2.3")).unwrap_err(), Refused::All);
+        held.push(shares.hold(network("192.0.2.3"), 5));
+        assert_eq!(shares.taken.lock().unwrap().all, 13);
         held.clear();
         assert!(shares.is_idle() && shares.taken.lock().unwrap().by.is_empty());
         assert!(Shares::new(1).take(Source::Nobody).is_ok());

@@ -91,12 +91,12 @@ pub enum StorageError {
     },
     /// An upload came in too many small chunks. It can be ended with what is missing, in one request.
     #[error(
-        "the upload has come in {pieces} pieces, which is too many for its size: send chunks of at least {least} bytes, \
+        "the upload has come in {chunks} chunks, which is too many for its size: send chunks of at least {least} bytes, \
          or the rest in one request"
     )]
-    TooManyPieces {
-        /// How many there are.
-        pieces: u64,
+    TooManyChunks {
+        /// How many have become objects.
+        chunks: u64,
         /// How many bytes each should have.
         least: u64,
     },

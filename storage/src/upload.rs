@@ -19,9 +19,9 @@ use crate::metadata::{AuditEvent, BlobContent, BlobRecord, NewBlob, Segment, Upl
 /// then they become an object. No chunk of a few bytes is one by itself.
 const GATHERED: usize = 32 << 10;
 /// Objects that one upload may have, however few bytes it has.
-const FREE_PIECES: u64 = 10_000;
-/// Beyond [`FREE_PIECES`], one more object for each so many bytes of the upload.
-const PIECE: u64 = 256 << 10;
+const FREE_SEGMENTS: u64 = 10_000;
+/// Beyond [`FREE_SEGMENTS`], one more object for each so many bytes of the upload.
+const BYTES_OF_SEGMENT: u64 = 256 << 10;
 
 /// What a request says about the length of its body.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,9 +68,9 @@ struct Received {
 
 /// Refuses a chunk of an upload that has too many objects for its bytes: each costs a row, and a request to the store each
 /// time that the blob is read.
-fn check_pieces(pieces: u64, size: u64) -> Result<(), StorageError> {
-    match pieces.saturating_sub(FREE_PIECES) > size / PIECE {
-        true => Err(StorageError::TooManyPieces { pieces, least: PIECE }),
+fn check_segments(segments: u64, size: u64) -> Result<(), StorageError> {
+    match segments.saturating_sub(FREE_SEGMENTS) > size / BYTES_OF_SEGMENT {
+        true => Err(StorageError::TooManyChunks { chunks: segments, least: BYTES_OF_SEGMENT }),
         false => Ok(()),
     }
 }
@@ -81,7 +81,7 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError::UnknownUpload`], [`StorageError::OffsetMismatch`] for a chunk out of order (416),
-    /// [`StorageError::LengthMismatch`], [`StorageError::TooLarge`], [`StorageError::TooManyPieces`],
+    /// [`StorageError::LengthMismatch`], [`StorageError::TooLarge`], [`StorageError::TooManyChunks`],
     /// [`StorageError::Body`], or a failure.
     pub async fn append<B, E>(
         &self,
@@ -96,7 +96,7 @@ impl Storage {
     {
         let session = self.metadata.upload(repository, id).await?;
         headers.check_begin(&session)?;
-        check_pieces(session.segments.len() as u64, session.size)?;
+        check_segments(session.segments.len() as u64, session.size)?;
         let keep = self.options.inline_max.max(GATHERED);
         let received = self.receive(&session, session.hasher.clone(), keep, body).await?;
         if received.bytes > 0 {
@@ -376,11 +376,11 @@ mod tests {
     #[test]
     fn many_small_chunks_end_and_any_number_of_large_ones_goes_on() {
         let small = GATHERED as u64 + 1;
-        assert!(check_pieces(FREE_PIECES, FREE_PIECES * small).is_ok());
-        let refused = (FREE_PIECES..).find(|pieces| check_pieces(*pieces, pieces * small).is_err());
-        assert!(refused.is_some_and(|pieces| pieces < 12_000), "{refused:?}");
-        for pieces in [1, 20_000, 1_000_000] {
-            assert!(check_pieces(pieces, pieces * PIECE).is_ok(), "{pieces}");
+        assert!(check_segments(FREE_SEGMENTS, FREE_SEGMENTS * small).is_ok());
+        let refused = (FREE_SEGMENTS..).find(|segments| check_segments(*segments, segments * small).is_err());
+        assert!(refused.is_some_and(|segments| segments < 12_000), "{refused:?}");
+        for segments in [1, 20_000, 1_000_000] {
+            assert!(check_segments(segments, segments * BYTES_OF_SEGMENT).is_ok(), "{segments}");
         }
     }
 }

@@ -35,7 +35,7 @@ impl From<StorageError> for Fail {
             StorageError::DigestMismatch { .. }
             | StorageError::LengthMismatch { .. }
             | StorageError::TooLarge { .. }
-            | StorageError::TooManyPieces { .. } => Self::Refused(400),
+            | StorageError::TooManyChunks { .. } => Self::Refused(400),
             // Nothing in these tests damages what is stored.
             StorageError::DamagedManifest { .. } | StorageError::Corrupt(_) | StorageError::HashState(_) => {
                 panic!("{error}")

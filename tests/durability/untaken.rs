@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
 use super::trouble::{blob, path, pull};
@@ -36,6 +36,11 @@ async fn clients_of_one_network_that_take_nothing_hold_little() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         let more = registry.peak_memory().unwrap() - before;
         assert!(more <= MOST, "{CLIENTS} clients hold {more} bytes, at most {MOST} should be ({backend:?})");
+        for client in &mut held {
+            let mut status = [0; 12];
+            client.read_exact(&mut status).await.unwrap();
+            assert_eq!(&status, b"HTTP/1.1 200", "{}", String::from_utf8_lossy(&status));
+        }
         pull(&api, &repository, &blob).await;
         drop(held);
     }

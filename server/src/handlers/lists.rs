@@ -14,7 +14,6 @@ use serde::Serialize;
 use super::{Answer, copies, json, set};
 use crate::app::App;
 use crate::auth::Context;
-use crate::body::holding;
 use crate::error::ApiError;
 use crate::shares::Source;
 
@@ -23,8 +22,6 @@ const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-app
 const NAMES: u64 = 10_000;
 /// Names read at once for those who may not see all.
 const STEP: usize = 1_000;
-/// A list of so many bytes asks for no share of memory.
-const SHORT: usize = 64 << 10;
 /// Most referrers in one page.
 const REFERRERS: u64 = 1_000;
 
@@ -32,21 +29,12 @@ fn limit(page: &Page, most: u64) -> usize {
     usize::try_from(page.n.unwrap_or(most).min(most)).unwrap_or(usize::MAX)
 }
 
-/// A list as an answer. A long one has a share of the memory for lists until it is sent.
-fn body(app: &App, source: Source, value: &impl Serialize) -> Result<Response, ApiError> {
+/// A list as an answer.
+fn body(value: &impl Serialize) -> Result<Response, ApiError> {
     let bytes = serde_json::to_vec(value).map_err(|error| {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unavailable, error.to_string())
     })?;
-    if bytes.len() <= SHORT {
-        return Ok(json(Bytes::from(bytes)));
-    }
-    let share = app.listed.take_many(source, bytes.len()).map_err(|_| {
-        ApiError::busy(
-            "too many long lists are waiting to be taken; take them, or ask for shorter pages (n)",
-            1,
-        )
-    })?;
-    Ok(json(Bytes::from(bytes)).map(|body| holding(body, share)))
+    Ok(json(Bytes::from(bytes)))
 }
 
 /// `Link: <…>; rel="next"` (RFC 8288), with the URL grammar of [`Operation::render`].
@@ -67,13 +55,13 @@ pub(super) async fn tags(app: &Arc<App>, permit: &Permit, context: &Context, pag
     let limit = limit(page, NAMES);
     let last = page.last.as_deref().unwrap_or_default();
     let (found, stale) = match app.mirror.covering(repository) {
-        Some(copy) => copies::tags(app, &copy.asked_by(source.clone()), last, limit).await?,
+        Some(copy) => copies::tags(app, &copy.asked_by(source), last, limit).await?,
         None => {
-            let _turn = app.lists.take(source.clone()).await;
+            let _turn = app.lists.take(source).await;
             (app.storage.metadata().tags(repository, last, limit).await?, false)
         }
     };
-    let mut response = body(app, source, &Tags { name: repository.as_str(), tags: &found.tags })?;
+    let mut response = body(&Tags { name: repository.as_str(), tags: &found.tags })?;
     if stale {
         copies::warn(&mut response);
     }
@@ -92,14 +80,14 @@ pub(super) async fn catalog(app: &App, permit: &Permit, context: &Context, page:
     let limit = limit(page, NAMES);
     let last = page.last.as_deref().unwrap_or_default();
     let source = Source::of(permit.caller(), context);
-    let turn = app.lists.take(source.clone()).await;
+    let turn = app.lists.take(source).await;
     let found = if permit.lists_all() {
         app.storage.metadata().catalog(last, limit).await?
     } else {
         visible(app, permit, last, limit).await?
     };
     drop(turn);
-    let mut response = body(app, source, &Catalog { repositories: &found.repositories })?;
+    let mut response = body(&Catalog { repositories: &found.repositories })?;
     if let (true, Some(last)) = (found.more, found.repositories.last()) {
         let page = Page { n: Some(limit as u64), last: Some(last.clone()) };
         link(&mut response, &Operation::Catalog { page });
@@ -157,22 +145,18 @@ pub(super) async fn referrers(
     let (found, stale) = match app.mirror.covering(repository) {
         Some(copy) => {
             let how = (limit, copies::takes_a_part(headers));
-            copies::referrers(app, &copy.asked_by(source.clone()), (subject, wanted), last, how).await?
+            copies::referrers(app, &copy.asked_by(source), (subject, wanted), last, how).await?
         }
         None => {
-            let _turn = app.lists.take(source.clone()).await;
+            let _turn = app.lists.take(source).await;
             (app.storage.metadata().referrers(repository, subject, wanted, last, limit).await?, false)
         }
     };
-    let mut response = body(
-        app,
-        source,
-        &Index {
-            schema_version: 2,
-            media_type: media_type::OCI_INDEX,
-            manifests: found.referrers.iter().map(|referrer| &referrer.descriptor).collect(),
-        },
-    )?;
+    let mut response = body(&Index {
+        schema_version: 2,
+        media_type: media_type::OCI_INDEX,
+        manifests: found.referrers.iter().map(|referrer| &referrer.descriptor).collect(),
+    })?;
     if stale {
         copies::warn(&mut response);
     }

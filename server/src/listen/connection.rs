@@ -13,23 +13,26 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, Either};
 use futures_util::stream::FuturesUnordered;
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
+use rreg_oci::ErrorCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::crowd::Place;
-use super::outgoing::Outgoing;
+use super::outgoing::{Asked, NoRoom, Outgoing, own_of_connection};
 use super::stream::ClientStream;
+use super::untaken::Untaken;
 use super::{Options, Peer, Proxies, Site};
 use crate::error::ApiError;
-use crate::shares::Source;
+use crate::shares::{Refused, Source};
 use crate::tls;
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
@@ -126,11 +129,23 @@ impl Protocols {
         let stream = TokioIo::new(ClientStream::new(stream, head, self.options.write_idle_timeout));
         let proxies = self.options.proxies.clone();
         let outgoing = Arc::clone(&self.outgoing);
-        let service = Entry { site: self.site.clone(), outgoing, proxies, peer, place };
-        let result = if head == PREFACE {
-            self.drive(self.http2.serve_connection(stream, service)).await
-        } else {
-            self.drive(self.http1.serve_connection(stream, service)).await
+        let is_http2 = head == PREFACE;
+        let own = is_http2.then(own_of_connection);
+        let untaken = is_http2.then(Untaken::default);
+        let untaken_ = untaken.clone();
+        let service = Entry { site: self.site.clone(), outgoing, own, untaken, proxies, peer, place };
+        let result = match untaken_ {
+            Some(untaken) => {
+                let mut connection = pin!(self.drive(self.http2.serve_connection(stream, service)));
+                let mut stalled: FuturesUnordered<_> =
+                    std::iter::once(untaken.for_too_long(self.options.write_idle_timeout)).collect();
+                tokio::select! {
+                    biased;
+                    result = connection.as_mut() => result,
+                    _ = stalled.next() => return Err(timed_out("taking an answer")),
+                }
+            }
+            None => self.drive(self.http1.serve_connection(stream, service)).await,
         };
         result.map_err(io::Error::other)
     }
@@ -178,6 +193,10 @@ async fn first_bytes<T: AsyncRead + Unpin>(
 struct Entry {
     site: Site,
     outgoing: Arc<Outgoing>,
+    /// [`Asked::own`]
+    own: Option<Arc<Semaphore>>,
+    /// Over HTTP/2, answers wait until their client wants them.
+    untaken: Option<Untaken>,
     proxies: Proxies,
     /// The other end of the connection.
     peer: Peer,
@@ -199,31 +218,70 @@ impl hyper::service::Service<Request<Incoming>> for Entry {
         };
         let immediate = self.site.immediate.as_ref();
         if let Some(response) = immediate.and_then(|immediate| immediate(client, &parts)) {
-            let answered = self.place.answered(client.address, response);
             let source = Source::of_address(Some(client.address));
-            let answered = answered.and_then(|answer| self.outgoing.with_room(source, parts.version, answer));
-            return at_once(answered.unwrap_or_else(|_| crowded()));
+            let asked = Asked { source, is_safe: parts.method.is_safe(), own: self.own.as_ref() };
+            return at_once(match self.place.answered(client.address, response, self.untaken.is_some()) {
+                Ok(answer) => {
+                    let answer = self.outgoing.with_room(asked, answer).unwrap_or_else(without_room);
+                    watched(self.untaken.as_ref(), answer)
+                }
+                Err(refused) => without_place(refused),
+            });
         }
-        let Ok(work) = self.place.work(client.address) else { return at_once(crowded()) };
-        let version = parts.version;
+        let work = match self.place.work(client.address) {
+            Ok(work) => work,
+            Err(refused) => return at_once(without_place(refused)),
+        };
+        let is_safe = parts.method.is_safe();
         let mut request = Request::from_parts(parts, Body::new(body));
         request.extensions_mut().insert(client);
         // A router is always ready, and a clone of it is one reference count.
         let answer = self.site.router.clone().call(request);
-        let outgoing = Arc::clone(&self.outgoing);
+        let (outgoing, own, untaken) = (Arc::clone(&self.outgoing), self.own.clone(), self.untaken.clone());
         let source = Source::of_address(Some(client.address));
         Either::Right(Box::pin(async move {
-            let answer = outgoing.with_room(source, version, answer.await?);
-            Ok(answer.map_or_else(|_| crowded(), |answer| work.until_sent(answer)))
+            let answer = answer.await?;
+            let answer = outgoing.with_room(Asked { source, is_safe, own: own.as_ref() }, answer);
+            let answer = answer.unwrap_or_else(without_room);
+            Ok(watched(untaken.as_ref(), work.until_sent(answer, untaken.is_some())))
         }))
     }
 }
 
-/// The client's network has too much in work.
-fn crowded() -> Response {
-    ApiError::busy(
-        "too many requests of your network are in work at once; take their answers and try again",
-        1,
-    )
-    .into_response()
+fn watched(untaken: Option<&Untaken>, answer: Response) -> Response {
+    match untaken {
+        Some(untaken) => untaken.watch(answer),
+        None => answer,
+    }
+}
+
+/// Too much is in work for one more request.
+fn without_place(refused: Refused) -> Response {
+    let why = match refused {
+        Refused::Own => {
+            "too many requests of your network are in work at once; take their answers and try again"
+        }
+        Refused::All => "too many requests are in work at once; try again",
+    };
+    ApiError::busy(why, 1).into_response()
+}
+
+/// Too much lies in memory for one more answer.
+pub(super) fn without_room(why: NoRoom) -> Response {
+    let why = match why {
+        NoRoom::Now(Refused::Own) => {
+            "too many answers to your network are not taken yet; take them and try again"
+        }
+        NoRoom::Now(Refused::All) => "too many answers are not taken yet by their clients; try again",
+        NoRoom::Ever(size) => {
+            tracing::error!(
+                size,
+                "an answer is larger than what all answers to one network may have in memory"
+            );
+            let why = "the answer is larger than this registry sends";
+            return ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unavailable, why)
+                .into_response();
+        }
+    };
+    ApiError::busy(why, 1).into_response()
 }

@@ -23,7 +23,7 @@ use crate::shares::{Refused, Share, Shares, Source};
 
 /// Clients that are kept waiting for a slot; of more, some of the network that has the most of them are let go.
 const WAITING: usize = 128;
-/// An answer of so many bytes is with the kernel before anybody could want its slot.
+/// Over HTTP/1, an answer of so many bytes is with the kernel before anybody could want its slot.
 const SMALL: u64 = 64 << 10;
 /// Requests in work beside the first of their connections, in all.
 const BESIDE: usize = 1024;
@@ -153,12 +153,17 @@ impl Place {
     ///
     /// # Errors
     /// As [`Self::work`], where it is more than a connection takes by itself.
-    pub(super) fn answered(&self, client: IpAddr, response: Response) -> Result<Response, Refused> {
-        if is_small(&response) {
+    pub(super) fn answered(
+        &self,
+        client: IpAddr,
+        response: Response,
+        waits: bool,
+    ) -> Result<Response, Refused> {
+        if is_sent_at_once(&response, waits) {
             self.in_work.ended();
             return Ok(response);
         }
-        Ok(self.work(client)?.until_sent(response))
+        Ok(self.work(client)?.until_sent(response, waits))
     }
 
     /// Cancelled when another client needs the slot more.
@@ -195,14 +200,15 @@ impl Drop for Work {
 }
 
 impl Work {
-    /// It goes on for as long as the answer's body is sent.
-    pub(super) fn until_sent(self, response: Response) -> Response {
-        if is_small(&response) { response } else { response.map(|body| holding(body, self)) }
+    /// It goes on for as long as the answer's body is sent. With `waits`, a small one too is sent when its client likes.
+    pub(super) fn until_sent(self, response: Response, waits: bool) -> Response {
+        if is_sent_at_once(&response, waits) { response } else { response.map(|body| holding(body, self)) }
     }
 }
 
-fn is_small(response: &Response) -> bool {
-    response.body().size_hint().exact().is_some_and(|size| size <= SMALL)
+fn is_sent_at_once(response: &Response, waits: bool) -> bool {
+    let most = if waits { 0 } else { SMALL };
+    response.body().size_hint().exact().is_some_and(|size| size <= most)
 }
 
 /// A client that has connected.

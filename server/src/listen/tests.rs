@@ -327,6 +327,50 @@ async fn answers_that_nobody_takes_are_few(window: u32) {
     server.stop().await;
 }
 
+/// A stream waits for as long as its client likes, with every ping answered: that ends its connection, however small the
+/// answer is.
+#[tokio::test]
+async fn an_answer_that_nobody_takes_ends_its_connection_over_http2() {
+    for (path, window) in [("/", 0), ("/large", 0), ("/large", 1), ("/endless", 0)] {
+        let server = start(Options { write_idle_timeout: Duration::from_millis(300), ..options() }).await;
+        let io = TokioIo::new(server.connect().await);
+        let (mut client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(window)
+            .handshake::<_, Empty<Bytes>>(io)
+            .await
+            .unwrap();
+        let connection = tokio::spawn(connection);
+        let request = http::Request::get(format!("http://h{path}")).body(Empty::new()).unwrap();
+        let answer = client.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        let ended = tokio::time::timeout(Duration::from_secs(60), connection).await;
+        assert!(ended.is_ok(), "{path} with a window of {window} is held for ever");
+        server.stop().await;
+    }
+}
+
+/// Whoever takes a step of an answer now and then gets all of it.
+#[tokio::test]
+async fn an_answer_that_is_taken_slowly_comes_whole_over_http2() {
+    let server = start(Options { write_idle_timeout: Duration::from_secs(4), ..options() }).await;
+    let io = TokioIo::new(server.connect().await);
+    let (mut client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(16 << 10)
+        .handshake::<_, Empty<Bytes>>(io)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("http://h/large").body(Empty::new()).unwrap();
+    let mut body = client.send_request(request).await.unwrap().into_body();
+    let mut taken = 0;
+    while let Some(frame) = body.frame().await {
+        taken += frame.unwrap().into_data().unwrap().len();
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
+    assert_eq!(taken, 128 << 10);
+    server.stop().await;
+}
+
 /// Clients that take nothing of their answers, of one network, wait behind each other and before nobody else.
 #[tokio::test]
 async fn another_network_does_not_wait_behind() {

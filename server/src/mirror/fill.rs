@@ -196,15 +196,11 @@ impl Fill {
             if range.is_empty() {
                 return Ok(None);
             }
-            let there = fill.wait_for(range.start, growing.size).await?;
-            let small = piece::most().map(|most| most as u64);
-            let most = (there.min(range.end) - range.start).min(small.unwrap_or(u64::MAX));
+            let there = piece::waiting(fill.wait_for(range.start, growing.size)).await?;
+            let most = piece::most().map_or(u64::MAX, |most| most as u64);
+            let most = most.min(there.min(range.end) - range.start);
             let piece = growing.spool.read(range.start, most).await;
-            let mut piece = piece.map_err(|error| Arc::new(error.into()))?;
-            if small.is_some() {
-                // A part of a large piece would keep all of it.
-                piece = Bytes::copy_from_slice(&piece);
-            }
+            let piece = piece.map_err(|error| Arc::new(error.into()))?;
             range.start += piece.len() as u64;
             Ok(Some((piece, (fill, growing, range))))
         })
@@ -388,5 +384,31 @@ impl<'a> Tee<'a> {
         self.running.app.metrics.mirror.fill_bytes.inc_by(length);
         self.running.sender.send_replace(State::Growing(self.growing.clone(), *offset));
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use futures_util::Stream as _;
+    use rreg_storage::piece::Polled;
+
+    use super::*;
+
+    /// Whoever holds memory for its next piece can give it back meanwhile.
+    #[tokio::test]
+    async fn readers_that_wait_for_the_upstream_say_so() {
+        let mut writer = SpoolWriter::new(std::path::Path::new("/nowhere"), 10);
+        let growing = Growing { size: 10, spool: writer.reader() };
+        let (sender, receiver) = watch::channel(State::Growing(growing.clone(), 0));
+        let mut pieces = pin!(Fill(receiver).read(growing.clone(), 0..10));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut poll = || piece::poll_within(piece::PIECE, || pieces.as_mut().poll_next(&mut context));
+        assert!(matches!(poll(), Polled::Waiting));
+        writer.push(Bytes::from_static(b"0123456789")).await.unwrap();
+        sender.send_replace(State::Growing(growing, 10));
+        assert!(matches!(poll(), Polled::Ready(Some(Ok(bytes))) if bytes == "0123456789"));
     }
 }

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::{Bytes, BytesMut};
+use rreg_storage::piece;
 use rustix::io::ReadWriteFlags;
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -96,7 +97,8 @@ impl Spool {
     /// Some of the bytes at `offset`, at least one and at most `most`. They must have been pushed.
     pub(super) async fn read(&self, offset: u64, most: u64) -> io::Result<Bytes> {
         if let Some(piece) = self.recent().get(offset, most) {
-            return Ok(piece);
+            // A part of a large piece would keep all of it, where little is to lie in memory.
+            return Ok(if piece::most().is_some() { Bytes::copy_from_slice(&piece) } else { piece });
         }
         let file = || self.0.file.get().ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof));
         let mut piece = BytesMut::zeroed(usize::try_from(most.min(PIECE)).unwrap_or_default());
@@ -246,6 +248,30 @@ mod tests {
             assert!(held as u64 <= WINDOW + 2 * BATCH + step as u64, "{held} bytes in memory");
             assert_eq!(spool.0.file.get().is_some(), size as u64 > WINDOW);
         }
+    }
+
+    /// Wherever it is read from, from memory or from the file.
+    #[tokio::test]
+    async fn a_small_piece_keeps_nothing_else_in_memory() {
+        let directory = tempfile::tempdir().unwrap();
+        let size = WINDOW + 2 * BATCH;
+        let mut writer = SpoolWriter::new(directory.path(), size);
+        for _ in 0..size / 100_000 {
+            writer.push(Bytes::from(vec![0; 100_000])).await.unwrap();
+        }
+        let spool = writer.reader();
+        let recent = spool.recent().end - 50_000;
+        for offset in [0, recent] {
+            let mut read = std::pin::pin!(spool.read(offset, 1000));
+            let small =
+                std::future::poll_fn(|cx| match piece::poll_within(1000, || read.as_mut().poll(cx)) {
+                    piece::Polled::Ready(small) => std::task::Poll::Ready(small),
+                    _ => std::task::Poll::Pending,
+                });
+            let small = small.await.unwrap();
+            assert!(small.len() == 1000 && small.is_unique(), "at {offset}");
+        }
+        assert!(!spool.read(recent, 1000).await.unwrap().is_unique(), "nothing is copied in vain");
     }
 
     #[tokio::test]

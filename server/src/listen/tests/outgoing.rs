@@ -3,12 +3,16 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
+use axum::routing::any;
 use futures_util::stream;
 use rreg_storage::piece::{self, PIECE};
 use tokio::net::TcpSocket;
 
+use super::super::connection::without_room;
+use super::super::outgoing::{Asked, NoRoom, Outgoing, own_of_connection};
 use super::*;
 use crate::body::held_with;
+use crate::shares::{Refused, Source};
 
 /// Length of an answer.
 const LENGTH: usize = 8 << 20;
@@ -42,7 +46,19 @@ async fn counting() -> (Running, Arc<AtomicUsize>) {
         ([("content-length", LENGTH.to_string())], Body::from_stream(pieces))
     };
     let whole = async move || Body::from(Counted::bytes(&whole, 4 << 20));
-    let router = Router::new().route("/pieces", get(pieces)).route("/whole", get(whole));
+    // Whether a piece may be large, and a source that has none.
+    let size = async || {
+        Body::from_stream(stream::once(async {
+            Ok::<_, io::Error>(if piece::most().is_none() { "large" } else { "small" })
+        }))
+    };
+    let hangs =
+        async || Body::from_stream(stream::once(piece::waiting(std::future::pending::<io::Result<&str>>())));
+    let router = Router::new()
+        .route("/pieces", get(pieces))
+        .route("/whole", any(whole))
+        .route("/size", get(size))
+        .route("/hangs", get(hangs));
     (start_with(Options { max_connections: 1000, ..options() }, router).await, held)
 }
 
@@ -128,5 +144,111 @@ async fn answers_in_memory_have_room_until_they_are_sent() {
     kept.clear();
     assert_eq!(settled(&held).await, 0);
     assert_eq!(taken(&server, "127.0.0.1", "/whole").await, 4 << 20);
+    server.stop().await;
+}
+
+/// Takes all the room for answers in memory that one network has.
+async fn crowd(server: &Running) -> Vec<TcpStream> {
+    let mut kept = Vec::new();
+    loop {
+        let mut client = ask(server, "/whole").await;
+        let mut status = [0; 12];
+        client.read_exact(&mut status).await.unwrap();
+        if &status != b"HTTP/1.1 200" {
+            return kept;
+        }
+        kept.push(client);
+    }
+}
+
+/// "Try again" is said only of what can be tried again, and says whose answers are in the way.
+#[tokio::test]
+async fn what_is_done_is_answered() {
+    let (server, held) = counting().await;
+    let kept = crowd(&server).await;
+    let request = |method: &str| format!("{method} /whole HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
+    for method in ["POST", "PUT", "PATCH", "DELETE"] {
+        assert!(server.talk(request(method).as_bytes()).await.starts_with("HTTP/1.1 200"), "{method}");
+    }
+    let refused = server.talk(request("GET").as_bytes()).await;
+    assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("answers to your network"), "{refused}");
+
+    let io = TokioIo::new(server.connect().await);
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    for (method, path, status) in [("GET", "/whole", 429), ("POST", "/whole", 200), ("GET", "/", 200)] {
+        let url = format!("http://h{path}");
+        let request = http::Request::builder().method(method).uri(url).body(Empty::new()).unwrap();
+        let response = client.send_request(request).await.unwrap();
+        assert_eq!(response.status(), status, "{method} {path}");
+        response.into_body().collect().await.unwrap();
+    }
+    drop((client, kept));
+    assert_eq!(settled(&held).await, 0);
+    server.stop().await;
+}
+
+/// How many answers of `size` bytes each have room.
+fn have_room(
+    outgoing: &Outgoing,
+    asked: impl Fn() -> Asked<'static>,
+    size: usize,
+) -> (Vec<Response>, NoRoom) {
+    let mut held = Vec::new();
+    loop {
+        match outgoing.with_room(asked(), Response::new(Body::from(vec![0; size]))) {
+            Ok(answer) => held.push(answer),
+            Err(why) => return (held, why),
+        }
+        assert!(held.len() < 1 << 20);
+    }
+}
+
+#[test]
+fn small_answers_of_a_connection_have_room_of_its_own() {
+    let asked = |host: u8, own| {
+        let source = Source::of_address(Some([192, 0, 2, host].into()));
+        move || Asked { source: source.clone(), is_safe: true, own }
+    };
+    let outgoing = Outgoing::default();
+    let (first, why) = have_room(&outgoing, asked(1, None), 1 << 20);
+    assert_eq!((first.len(), why), (96, NoRoom::Now(Refused::Own)));
+    // The rest of the room, for each of some others.
+    let others: Vec<_> = (2..20).map(|host| have_room(&outgoing, asked(host, None), 20 << 10)).collect();
+    assert_eq!(others.last().unwrap().1, NoRoom::Now(Refused::All));
+    let own: &Arc<_> = Box::leak(Box::new(own_of_connection()));
+    let (small, _) = have_room(&outgoing, asked(1, Some(own)), 16 << 10);
+    assert_eq!(small.len(), 4, "what is not taken has a bound");
+    drop(small);
+    assert_eq!(have_room(&outgoing, asked(1, Some(own)), 1 << 10).0.len(), 64);
+    // Over HTTP/1 there is one.
+    assert!(outgoing.with_room(asked(1, None)(), Response::new(Body::from(vec![0; 16 << 10]))).is_ok());
+    let changes = Asked { is_safe: false, ..asked(1, Some(own))() };
+    assert!(outgoing.with_room(changes, Response::new(Body::from(vec![0; 1 << 20]))).is_ok());
+}
+
+#[test]
+fn what_can_never_be_sent_is_no_matter_of_trying_again() {
+    let asked = || Asked { source: Source::Nobody, is_safe: true, own: None };
+    let (held, why) = have_room(&Outgoing::default(), asked, 97 << 20);
+    assert_eq!((held.len(), why), (0, NoRoom::Ever(97 << 20)));
+    let statuses = [why, NoRoom::Now(Refused::All)].map(|why| without_room(why).status().as_u16());
+    assert_eq!(statuses, [500, 429]);
+}
+
+/// The room is for what lies in memory.
+#[tokio::test]
+async fn a_stream_that_waits_for_its_source_keeps_no_room() {
+    let (server, _) = counting().await;
+    let mut waiting = Vec::new();
+    for _ in 0..400 {
+        let mut client = ask(&server, "/hangs").await;
+        read_until(&mut client, "\r\n\r\n").await;
+        waiting.push(client);
+    }
+    let answer = server.talk(b"GET /size HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.contains("large"), "{answer}");
+    drop(waiting);
     server.stop().await;
 }
