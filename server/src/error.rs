@@ -12,6 +12,9 @@ use rreg_storage::StorageError;
 use crate::mirror::{Meaning, MirrorError, Missing};
 use serde_json::{Value, json};
 
+/// Seconds after which to ask again where too many wait for an upstream's blobs.
+const QUEUE_AGAIN: u64 = 5;
+
 /// An answer that is an error, in the specification's form.
 #[derive(Debug)]
 pub(crate) struct ApiError {
@@ -188,6 +191,11 @@ impl ApiError {
                 Self::new(StatusCode::NOT_FOUND, code, message)
             }
             MirrorError::Vain { wait, .. } => Self::busy(message, wait.as_secs().max(1)),
+            MirrorError::Crowded { .. } => Self::busy(message, QUEUE_AGAIN),
+            MirrorError::Queued { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message)
+                    .with_header(header::RETRY_AFTER, QUEUE_AGAIN.to_string())
+            }
             MirrorError::Slow { .. } | MirrorError::Silent { .. } => {
                 Self::new(StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable, message)
             }

@@ -12,6 +12,7 @@ mod names;
 mod origin;
 mod redirects;
 mod refused;
+mod shares;
 mod tls;
 mod tls_listener;
 mod vain;

@@ -64,7 +64,7 @@ section! {
         max_size: ByteSize = ByteSize(0),
         /// Fewest bytes a second of a blob, over the length of `timeout`. 0: any.
         min_rate: ByteSize = ByteSize::kib(8),
-        /// Blobs fetched at the same time; more wait. 1 to 1000.
+        /// Blobs fetched at the same time, three quarters of them for one account or network; more wait. 1 to 1000.
         max_fills: u32 = 16,
         /// How long a client waits for the upstream when an older copy of a tag could be served. 1s to 1h.
         revalidate_timeout: HumanDuration = HumanDuration::seconds(5),

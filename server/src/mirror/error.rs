@@ -7,6 +7,7 @@ use rreg_oci::{ManifestError, Reference, RepositoryName};
 use rreg_storage::StorageError;
 
 use super::breaker::Extent;
+use crate::shares::Refused;
 
 /// Why something could not be had from an upstream. How each becomes HTTP is in `crate::error`.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,18 @@ pub(crate) enum MirrorError {
          more seconds (mirror.misses)", .wait.as_secs().max(1)
     )]
     Vain { upstream: String, wait: Duration },
+    /// Too many blobs wait to be fetched, those of all or of one client.
+    #[error(
+        "too many blobs of upstream {upstream} are being waited for{}",
+        if *.refused == Refused::Own { " by you: others need a share as well" } else { "" }
+    )]
+    Crowded { upstream: String, refused: Refused },
+    /// Others are being fetched, and none has ended while a client waited.
+    #[error(
+        "upstream {upstream} was not asked within {} seconds: as many other blobs are being fetched as may be at a time, \
+         in all or for you (upstreams.max_fills)", .within.as_secs()
+    )]
+    Queued { upstream: String, within: Duration },
     /// The upstream is silent, and was not waited for: an answer may still come.
     #[error("upstream {upstream} has not answered yet, and is not waited for any longer")]
     Silent { upstream: String },

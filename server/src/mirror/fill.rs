@@ -6,11 +6,12 @@
 //! ```
 //!
 //! The last piece comes out of the reader only when the digest is right, so a client never gets the whole of a wrong
-//! blob: its connection is cut before the end. The fill is a task of the server and does not care who listens.
+//! blob: its connection is cut before the end. The fill is a task of the server and, once it has a slot ([`super::slots`]),
+//! does not care who listens.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -18,25 +19,43 @@ use rreg_client::{BlobReader, ClientError};
 use rreg_oci::{Descriptor, Digest};
 use rreg_storage::{ChunkHeaders, piece};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::breaker::Part;
 use super::error::{MirrorError, Missing};
 use super::flights::Flights;
 use super::lease::Lease;
+use super::slots::{Slot, Want, Wanted};
 use super::spool::{Spool, SpoolWriter};
+use super::upstream::Upstream;
 use super::{BlobKey, Copy};
 use crate::app::App;
+use crate::shares::Source;
 
-/// Fills under way.
+/// Fills that wait or are under way.
 #[derive(Default)]
-pub(super) struct Fills(Mutex<HashMap<BlobKey, Fill>>);
+pub(super) struct Fills(Mutex<HashMap<BlobKey, Listed>>);
+
+/// A fill, for whoever asks for the same. It counts as nobody who waits.
+struct Listed {
+    sender: watch::Sender<State>,
+    want: Want,
+}
 
 /// Lengths of blobs that are being asked for.
 pub(super) type Sizes = Flights<BlobKey, Result<u64, Arc<MirrorError>>>;
 
+impl Fills {
+    fn lock(&self) -> MutexGuard<'_, HashMap<BlobKey, Listed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// How far a fill is.
 #[derive(Clone)]
 enum State {
+    /// There is no slot yet.
+    Waiting,
     /// The upstream has not answered yet.
     Asked,
     /// So many bytes are there; the last of them only if all are right.
@@ -51,7 +70,7 @@ enum State {
 impl State {
     fn has_begun(&self) -> bool {
         match self {
-            Self::Asked => false,
+            Self::Waiting | Self::Asked => false,
             Self::Growing(growing, there) => *there > 0 || growing.size == 0,
             Self::Stored(_) | Self::Elsewhere | Self::Failed(_) => true,
         }
@@ -66,27 +85,40 @@ pub(crate) struct Growing {
     spool: Spool,
 }
 
-/// A fill that can be waited for. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Fill(watch::Receiver<State>);
+/// A fill that can be waited for. One that has no slot yet is given up when the last of these is dropped.
+pub(crate) struct Fill {
+    state: watch::Receiver<State>,
+    upstream: Arc<Upstream>,
+}
 
 impl super::Mirror {
     /// The fill of a blob that is not here, begun unless it is under way.
     pub(crate) fn fill(&self, app: &Arc<App>, copy: Copy, digest: Digest) -> Fill {
         let key = (copy.local.clone(), digest);
-        let mut fills = self.fills.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(fill) = fills.get(&key) {
-            return fill.clone();
+        let upstream = copy.upstream.clone();
+        let source = copy.source.clone().unwrap_or(Source::Nobody);
+        let mut fills = self.fills.lock();
+        if let Some(Listed { sender, want }) = fills.get(&key) {
+            // Where the source may wait for no more, it still has what others wait for.
+            let _ = upstream.slots.join(source, want);
+            return Fill { state: sender.subscribe(), upstream };
         }
-        if let Err(error) = self.may_ask_for_blob(&copy, &digest) {
-            return Fill(watch::channel(State::Failed(Arc::new(error))).1);
-        }
-        let (sender, receiver) = watch::channel(State::Asked);
-        let fill = Fill(receiver);
-        fills.insert(key.clone(), fill.clone());
-        let running = Running { app: app.clone(), key, sender };
-        app.tasks.spawn(running.run(copy));
-        fill
+        let wanted = self.may_ask_for_blob(&copy, &digest).and_then(|()| {
+            let crowded = |refused| MirrorError::Crowded { upstream: upstream.name.clone(), refused };
+            upstream.slots.want(source).map_err(crowded)
+        });
+        let (want, wanted) = match wanted {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                let state = watch::channel(State::Failed(Arc::new(error))).1;
+                return Fill { state, upstream };
+            }
+        };
+        let (sender, state) = watch::channel(State::Waiting);
+        fills.insert(key.clone(), Listed { sender: sender.clone(), want });
+        let running = Running { app: app.clone(), key, sender, is_listed: true };
+        app.tasks.spawn(running.run(copy, wanted));
+        Fill { state, upstream }
     }
 
     /// The length of a blob that is not here.
@@ -135,13 +167,19 @@ async fn ask_for_size(app: &App, copy: &Copy, digest: &Digest) -> Result<u64, Mi
 
 impl Fill {
     /// Waits for the first byte, or for why there is none: a refusal can still be told then, and an answer is not
-    /// held up by it.
+    /// held up by it. For a slot it waits no longer than for an answer of the upstream.
     /// `None`: the blob is in the store.
     pub(crate) async fn begun(mut self) -> Result<Option<(Growing, Self)>, Arc<MirrorError>> {
-        let state = self.0.wait_for(State::has_begun).await;
+        let within = self.upstream.patience;
+        let slot = self.state.wait_for(|state| !matches!(state, State::Waiting));
+        if timeout(within, slot).await.is_err() {
+            let upstream = self.upstream.name.clone();
+            return Err(Arc::new(MirrorError::Queued { upstream, within }));
+        }
+        let state = self.state.wait_for(State::has_begun).await;
         let state = state.map_err(|_| Arc::new(MirrorError::Ended))?.clone();
         match state {
-            State::Asked => Err(Arc::new(MirrorError::Ended)),
+            State::Waiting | State::Asked => Err(Arc::new(MirrorError::Ended)),
             State::Growing(growing, _) | State::Stored(growing) => Ok(Some((growing, self))),
             State::Elsewhere => Ok(None),
             State::Failed(error) => Err(error),
@@ -170,8 +208,8 @@ impl Fill {
 
     /// Waits until more than `offset` bytes are there and says how many.
     async fn wait_for(&mut self, offset: u64, size: u64) -> Result<u64, Arc<MirrorError>> {
-        let state = self.0.wait_for(|state| match state {
-            State::Asked => false,
+        let state = self.state.wait_for(|state| match state {
+            State::Waiting | State::Asked => false,
             State::Growing(_, there) => *there > offset,
             State::Stored(_) | State::Elsewhere | State::Failed(_) => true,
         });
@@ -179,7 +217,7 @@ impl Fill {
             State::Growing(_, there) => Ok(*there),
             State::Stored(_) => Ok(size),
             State::Failed(error) => Err(error.clone()),
-            State::Asked | State::Elsewhere => Err(Arc::new(MirrorError::Ended)),
+            State::Waiting | State::Asked | State::Elsewhere => Err(Arc::new(MirrorError::Ended)),
         }
     }
 }
@@ -189,16 +227,22 @@ struct Running {
     app: Arc<App>,
     key: BlobKey,
     sender: watch::Sender<State>,
+    is_listed: bool,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.app.mirror.fills.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        // Where it was given up, the entry is a successor's.
+        if self.is_listed {
+            self.app.mirror.fills.lock().remove(&self.key);
+        }
     }
 }
 
 impl Running {
-    async fn run(mut self, copy: Copy) {
+    async fn run(mut self, copy: Copy, wanted: Wanted) {
+        let Some(_slot) = self.slot(wanted).await else { return };
+        self.sender.send_replace(State::Asked);
         match self.alone(&copy).await {
             // A successor would find the blob in the store.
             Ok(Some(growing)) => {
@@ -217,7 +261,27 @@ impl Running {
         }
     }
 
-    /// Fills under a lease. `None`: the blob is there already.
+    /// Waits for a slot for as long as somebody waits for the blob.
+    async fn slot(&mut self, mut wanted: Wanted) -> Option<Slot> {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.sender.closed() => {
+                    let app = self.app.clone();
+                    let mut fills = app.mirror.fills.lock();
+                    // Whoever joins does so under the lock.
+                    if self.sender.receiver_count() == 0 {
+                        fills.remove(&self.key);
+                        self.is_listed = false;
+                        return None;
+                    }
+                }
+                slot = wanted.slot() => return slot,
+            }
+        }
+    }
+
+    /// Fills under a lease, which nobody holds who has no slot. `None`: the blob is there already.
     async fn alone(&mut self, copy: &Copy) -> Result<Option<Growing>, Arc<MirrorError>> {
         let app = self.app.clone();
         let (repository, digest) = &self.key;
@@ -239,7 +303,6 @@ impl Running {
             let (upstream, limit) = (copy.upstream.name.clone(), app.mirror.max_blob_size);
             return Err(Arc::new(MirrorError::TooLarge { upstream, size, limit }));
         }
-        let _slot = copy.upstream.slot().await;
         app.metrics.mirror.fills.inc();
         let descriptor = Descriptor::new("application/octet-stream", digest, size);
         let reader = copy.upstream.client.read_blob(&copy.remote, &descriptor);

@@ -16,6 +16,7 @@ mod flights;
 mod lease;
 mod lists;
 mod manifests;
+mod slots;
 mod spool;
 mod upstream;
 mod uses;

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use rreg_client::{ClientError, ClientOptions, Limits, RegistryClient, RetryPolicy};
 use rreg_oci::{Glob, RepositoryName};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::breaker::{Breaker, Extent, Part};
 use super::credential::UpstreamCredential;
 use super::error::MirrorError;
+use super::slots::Slots;
 use super::vain::Absent;
 use crate::{config, hosts};
 
@@ -46,7 +46,7 @@ pub(crate) struct Upstream {
     breaker: Breaker,
     credential: UpstreamCredential,
     /// A slot for each blob that is fetched.
-    fills: Semaphore,
+    pub(super) slots: Arc<Slots>,
 }
 
 impl Upstream {
@@ -84,14 +84,8 @@ impl Upstream {
             absent: Absent::new(config.absent_ttl.0.min(config.tag_ttl.0)),
             breaker: Breaker::default(),
             credential,
-            fills: Semaphore::new(usize::try_from(config.max_fills).unwrap_or(1).max(1)),
+            slots: Slots::new(usize::try_from(config.max_fills).unwrap_or(1)),
         })
-    }
-
-    /// Waits until another blob may be fetched. What a fill costs in memory is bounded, so their number is too.
-    pub(super) async fn slot(&self) -> Option<SemaphorePermit<'_>> {
-        // It is never closed.
-        self.fills.acquire().await.ok()
     }
 
     pub(super) fn host(&self) -> &str {
