@@ -58,6 +58,9 @@ pub enum RunError {
     /// An upstream's settings cannot be used.
     #[error("upstream: {0}")]
     Upstream(Box<rreg_client::ClientError>),
+    /// An upstream's password cannot be read.
+    #[error("upstreams: {0}")]
+    Password(String),
     /// The metrics contradict each other.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -96,7 +99,7 @@ pub async fn run(
     let tasks = TaskTracker::new();
     let auth = Arc::new(Authenticator::new(&config, storage.clone(), read_htpasswd(&config)?, &metrics)?);
     auth.start(shutdown.clone()).await?;
-    let mirror = Mirror::new(&config).map_err(|error| RunError::Upstream(Box::new(error)))?;
+    let mirror = open_mirror(&config)?;
     mirror.prepare()?;
     let sbom_metrics = metrics.sbom.clone();
     let admission = Admission::new(&config.policy, storage.clone(), metrics.policy.clone()).await?;
@@ -183,11 +186,17 @@ pub fn check_files(config: &Config) -> Result<(), RunError> {
     }
     read_htpasswd(config)?;
     check_store(config)?;
-    Mirror::new(config).map_err(|error| RunError::Upstream(Box::new(error)))?;
+    open_mirror(config)?;
     if let Some(directory) = &config.policy.directory {
         crate::admission::load_directory(directory)?;
     }
     Ok(())
+}
+
+/// The upstreams. Their passwords are read now: who starts a server hears at once what is wrong with them.
+fn open_mirror(config: &Config) -> Result<Mirror, RunError> {
+    config.upstreams.check_passwords().map_err(RunError::Password)?;
+    Mirror::new(config).map_err(|error| RunError::Upstream(Box::new(error)))
 }
 
 async fn bind(address: SocketAddr, setting: &'static str) -> Result<(TcpListener, SocketAddr), RunError> {

@@ -77,6 +77,16 @@ fn files_that_are_named_are_looked_at() {
         assert!(said.contains("--elsewhere"), "{said}");
         assert_eq!(check(settings, &["--elsewhere"]), (Some(0), String::new()));
     }
+    // Secrets are in files that are opened where they are used.
+    let entry =
+        format!(r#"[{{name="a", url="https://a.x", username="u", password_file={:?}}}]"#, path("password"));
+    let upstream = [("RREG_UPSTREAMS", entry.as_str())];
+    let url = [("RREG_DATABASE__URL_FILE", users.as_str())];
+    for (settings, missing) in [(&upstream[..], "password"), (&url, "users")] {
+        let (code, said) = check(settings, &[]);
+        assert!(code == Some(78) && said.contains(missing), "{said}");
+        assert_eq!(check(settings, &["--elsewhere"]), (Some(0), String::new()));
+    }
     fs::create_dir(&policies).unwrap();
     assert_eq!(check(&directory, &[]), (Some(0), String::new()));
     fs::write(home.path().join("policies/a.yaml"), "kind: Nothing").unwrap();

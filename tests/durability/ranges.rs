@@ -113,3 +113,27 @@ async fn after_the_end_comes_nothing() {
         assert!(pieces.next().await.is_none() && pieces.next().await.is_none());
     }
 }
+
+/// What one request with many parts costs the store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_parts_are_few_reads() {
+    let Some((registry, proxy)) = registry(&[]).await else { return };
+    let (repository, blob) = (registry.repository(), blob(4 << 20, 9));
+    registry.api().push_blob(&repository, &blob).await;
+    pull(&registry.api(), &repository, &blob).await;
+    let path = path(&repository, &blob);
+    let ranges = |count: usize, step: usize| {
+        let parts: Vec<_> = (0..count).map(|it| format!("{0}-{0}", it * step)).collect();
+        format!("bytes={}", parts.join(","))
+    };
+    for (count, step, status) in [(1000, 1000, 206), (30, 100_000, 206), (40, 100_000, 200)] {
+        let before = proxy.count(&Method::GET, "/blobs/");
+        let (code, bytes) = part(&registry, &path, &ranges(count, step)).await;
+        assert_eq!(code, status, "{count} parts");
+        let bytes = bytes.unwrap();
+        assert!(code == 206 || bytes == blob.bytes, "the whole");
+        let heads = bytes.windows(14).filter(|it| it == b"Content-Range:").count();
+        assert!(code == 200 || heads == count, "{heads} of {count} parts");
+        assert!(proxy.count(&Method::GET, "/blobs/") - before <= 32, "{count} parts");
+    }
+}

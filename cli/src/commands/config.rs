@@ -33,6 +33,11 @@ pub(crate) struct Settings {
 impl Settings {
     /// Reads file, environment and these flags.
     pub(crate) fn load(&self) -> Result<Loaded, ConfigError> {
+        self.load_for(false)
+    }
+
+    /// The same; `is_elsewhere`: without the files that it names, which are on another machine.
+    fn load_for(&self, is_elsewhere: bool) -> Result<Loaded, ConfigError> {
         let flags = [
             ("--listen", "server.listen", self.listen.clone()),
             ("--data", "storage.data", self.data.clone()),
@@ -43,6 +48,7 @@ impl Settings {
             file: self.config.clone(),
             environment: std::env::vars_os().collect(),
             flags: flags.into_iter().filter_map(|(flag, path, value)| Some((flag, path, value?))).collect(),
+            is_elsewhere,
         })
     }
 }
@@ -181,7 +187,7 @@ impl Config {
 }
 
 fn check(output: &Output, settings: &Settings, fix: bool, elsewhere: bool) -> Result<Exit, Failure> {
-    let config = settings.load()?.config;
+    let config = settings.load_for(elsewhere)?.config;
     if !elsewhere && let Err(error) = rreg_server::check_files(&config) {
         let failure = Failure::new(Exit::Config, format!("`rreg serve` would not start here: {error}"));
         return Err(failure.hint("--elsewhere leaves out the files, for a configuration of another machine"));

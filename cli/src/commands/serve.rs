@@ -49,7 +49,9 @@ impl From<RunError> for Failure {
             }
             RunError::Storage(StorageError::Setting(_)) => Exit::Config,
             RunError::Bind { .. } | RunError::Storage(_) => Exit::Unreachable,
-            RunError::Tls(_) | RunError::Policies(_) | RunError::Upstream(_) => Exit::Config,
+            RunError::Tls(_) | RunError::Policies(_) | RunError::Upstream(_) | RunError::Password(_) => {
+                Exit::Config
+            }
             RunError::Metrics(_) | RunError::Serve(_) => Exit::Internal,
         };
         Self::new(exit, error.to_string())

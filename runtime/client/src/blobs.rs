@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use reqwest::{Response, StatusCode};
-use rreg_oci::{ContentRange, Descriptor, Digest, Hasher, Operation, RepositoryName};
+use rreg_oci::{ContentRange, Descriptor, Digest, Hasher, Operation, RepositoryName, media_type};
 
 use super::error::{ClientError, ErrorKind};
 use super::limits::Limits;
@@ -17,9 +17,13 @@ use super::{RegistryClient, body};
 /// A download that came this far since its last failure counts as working again, in bytes.
 const PROGRESS: u64 = 1 << 20;
 
-/// What a header says of the body's length; an answer to HEAD has no body that could tell.
+/// What a header says of the blob's length; an answer to HEAD has no body that could tell. That of a web page, or of what was
+/// packed on the way, is none.
 fn stated_length(response: &Response) -> Option<u64> {
-    response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let is_page = text(CONTENT_TYPE).map(media_type::essence) == Some("text/html");
+    let is_packed = text(CONTENT_ENCODING).is_some_and(|it| !it.eq_ignore_ascii_case("identity"));
+    if is_page || is_packed { None } else { text(CONTENT_LENGTH)?.parse().ok() }
 }
 
 /// The length of the whole of which a part came.
@@ -55,7 +59,8 @@ impl RegistryClient {
         let request = self.request(operation)?;
         let response = self.send(&request).await?;
         let is_empty = *digest == Digest::of(digest.algorithm(), b"");
-        let stated = stated_length(&response).filter(|length| *length > 0 || is_empty);
+        let can_be = |length: &u64| *length > 0 || is_empty;
+        let stated = stated_length(&response).filter(can_be);
         if let (StatusCode::OK, Some(length)) = (response.status(), stated) {
             return Ok(length);
         }
@@ -72,7 +77,7 @@ impl RegistryClient {
             _ => stated_length(&response),
         };
         let unknown = || ErrorKind::Protocol("it does not say how long the blob is".into());
-        length.ok_or_else(|| self.error(&request.operation, unknown()))
+        length.filter(can_be).ok_or_else(|| self.error(&request.operation, unknown()))
     }
 
     /// Opens a blob for reading. Length and digest of `descriptor` are checked; a broken connection is resumed.

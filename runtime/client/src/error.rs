@@ -209,10 +209,11 @@ impl ClientError {
         }
     }
 
-    /// How long the registry asks to be left alone, if it does.
+    /// How long the registry, or its token service, asks to be left alone, if it does.
     pub fn retry_after(&self) -> Option<Duration> {
         match *self.kind {
-            ErrorKind::Status { retry_after, .. } => retry_after,
+            ErrorKind::Status { retry_after, .. }
+            | ErrorKind::Auth(AuthError::Refused { retry_after, .. }) => retry_after,
             _ => None,
         }
     }

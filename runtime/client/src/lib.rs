@@ -20,6 +20,7 @@ mod manifests;
 mod own;
 mod referrers;
 mod retry;
+mod signs;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -230,6 +230,14 @@ fn after(request: &Request, last: &str) -> Request {
     Request { url, ..request.clone() }
 }
 
+/// Whether a parameter of a link is `rel="next"`, or has that among other relations, in whatever quotes.
+fn is_next(parameter: &str) -> bool {
+    let Some((name, value)) = parameter.split_once('=') else { return false };
+    let relations = value.trim().trim_matches(['"', '\'']);
+    name.trim().eq_ignore_ascii_case("rel")
+        && relations.split_whitespace().any(|it| it.eq_ignore_ascii_case("next"))
+}
+
 /// The target of `Link: <target>; rel="next"` (RFC 8288).
 fn next_link(headers: &HeaderMap) -> Option<&str> {
     headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok()).find_map(|value| {
@@ -237,8 +245,7 @@ fn next_link(headers: &HeaderMap) -> Option<&str> {
         while let Some((_, after)) = rest.split_once('<') {
             let (target, after) = after.split_once('>')?;
             let parameters = after.split('<').next().unwrap_or_default();
-            let compact: String = parameters.chars().filter(|c| !c.is_whitespace() && *c != '"').collect();
-            if compact.split([';', ',']).any(|p| p.eq_ignore_ascii_case("rel=next")) {
+            if parameters.split([';', ',']).any(is_next) {
                 return Some(target);
             }
             rest = after;
@@ -264,7 +271,12 @@ mod tests {
         );
         assert_eq!(next("<x>; rel=next; title=y").unwrap(), "x");
         assert_eq!(next(r#"<p>; rel="prev", <n>; rel="next""#).unwrap(), "n");
-        for none in ["", "<x", r#"<x>; rel="prev""#, "x; rel=next"] {
+        for odd in ["<x>; rel='next'", "<x>;REL = \"Last  Next\"", "<x>; title=y;rel=\" next \", <y>"] {
+            assert_eq!(next(odd).unwrap(), "x", "{odd}");
+        }
+        for none in
+            ["", "<x", r#"<x>; rel="nextprev""#, r#"<x>; title="next""#, r#"<x>; rel="prev""#, "x; rel=next"]
+        {
             assert_eq!(next(none), None, "{none}");
         }
     }

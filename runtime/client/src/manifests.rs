@@ -236,10 +236,8 @@ fn declared_type(bytes: &[u8], header: Option<String>) -> Option<String> {
         #[serde(rename = "mediaType")]
         media_type: Option<String>,
     }
-    match header.as_deref() {
-        None | Some("" | "application/json" | "application/octet-stream" | "text/plain") => {
-            serde_json::from_slice::<Typed>(bytes).ok().and_then(|typed| typed.media_type).or(header)
-        }
-        Some(_) => header,
+    if !media_type::is_format(header.as_deref()) {
+        return header;
     }
+    serde_json::from_slice::<Typed>(bytes).ok().and_then(|typed| typed.media_type).or(header)
 }

@@ -146,13 +146,17 @@ impl RegistryClient {
             }
             let response = self.expect(&request, response, &[200]).await?;
             let headers = response.headers().clone();
-            // Some servers answer every unknown path with a web page and 200.
+            // Some servers answer every unknown path with a web page or some JSON, and 200; others give lists a mere format.
             let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(media_type::essence);
-            if kind != Some(media_type::OCI_INDEX) {
+            let is_index = kind == Some(media_type::OCI_INDEX);
+            if !is_index && !media_type::is_format(kind) {
                 return Ok(None);
             }
             let bytes = self.read_page(&request, response, &mut left).await?;
-            let page = self.parse_page::<Index>(&request, &headers, &bytes)?;
+            let page = match self.parse_page::<Index>(&request, &headers, &bytes) {
+                Err(_) if !is_index && pages == 1 => return Ok(None),
+                page => page?,
+            };
             found.extend(page.body.manifests);
             self.count_entries(&request, found.len(), MAX_REFERRERS)?;
             next = match page.next {

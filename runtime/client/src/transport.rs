@@ -13,6 +13,7 @@ use rreg_oci::Operation;
 use serde::Deserialize;
 
 use super::error::{ClientError, ErrorKind, RegistryError};
+use super::signs::{is_of_a_cache, is_old_address, warnings};
 use super::{ClientOptions, RegistryClient, Word, body, endpoint, guard, retry, words};
 
 /// Longest chain of redirects followed.
@@ -59,24 +60,6 @@ pub(crate) fn http_client(base: &Url, options: &ClientOptions) -> Result<reqwest
     }
 }
 
-/// What a registry warns of (distribution-spec, "Warnings": code 299, agent `-`); older ones of ours named themselves.
-fn warnings(response: &Response) -> Vec<String> {
-    let headers = response.headers().get_all(http::header::WARNING);
-    let texts = headers.iter().take(20).filter_map(|value| {
-        let (_agent, text) = value.to_str().ok()?.strip_prefix("299 ")?.split_once(' ')?;
-        let text = text.trim().strip_prefix('"')?.strip_suffix('"')?;
-        Some(text.chars().filter(|c| *c != '\\').take(2000).collect())
-    });
-    texts.collect()
-}
-
-/// Whether it is the answer of a cache that could not ask its upstream (RFC 7234, 5.5: warnings 111 and 112).
-fn is_of_a_cache(response: &Response) -> bool {
-    let mut texts =
-        response.headers().get_all(http::header::WARNING).iter().filter_map(|it| it.to_str().ok());
-    texts.any(|text| text.starts_with("111 ") || text.starts_with("112 "))
-}
-
 /// A request that can be sent again.
 #[derive(Clone)]
 pub(crate) struct Request {
@@ -114,9 +97,14 @@ impl RegistryClient {
 
     /// Sends until an answer stands or the retries are used up.
     pub(crate) async fn send(&self, request: &Request) -> Result<Response, ClientError> {
-        let mut attempt = 0;
+        let (mut attempt, mut is_again) = (0, false);
         loop {
             let outcome = self.send_authorized(request).await;
+            // Where a blob is, is signed for a short while: the registry signs anew.
+            if !is_again && outcome.as_ref().is_ok_and(|response| is_old_address(request, response)) {
+                is_again = true;
+                continue;
+            }
             let retry = &self.0.retry;
             let wait = match &outcome {
                 Ok(response) if self.1 == Word::Taken && is_of_a_cache(response) => None,

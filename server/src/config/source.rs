@@ -29,6 +29,8 @@ pub struct Sources {
     pub environment: Vec<(OsString, OsString)>,
     /// Flags: the flag's name, the field it sets and the value.
     pub flags: Vec<(&'static str, &'static str, String)>,
+    /// The configuration is for another machine: the files that its fields name are there, and are not read here.
+    pub is_elsewhere: bool,
 }
 
 /// A valid configuration, and where its values came from.
@@ -67,6 +69,8 @@ struct Assembly {
     config: Config,
     origins: BTreeMap<String, Origin>,
     problems: Vec<Problem>,
+    /// Fields whose files are not read: what they hold is not known here.
+    unread: Vec<String>,
 }
 
 impl Config {
@@ -89,7 +93,7 @@ impl Config {
             let raw = Raw::Text(text.clone());
             assembly.set(Layer { path: (*path).to_owned(), raw, origin: Origin::Flag(flag) });
         }
-        assembly.secret_files();
+        assembly.secret_files(sources.is_elsewhere);
         // Values that could not be read are still at their defaults: judging those would mislead.
         if assembly.problems.is_empty() {
             assembly.validate();
@@ -220,7 +224,7 @@ impl Assembly {
     }
 
     /// A field `x` with a sibling `x_file` that is set takes its value from that file.
-    fn secret_files(&mut self) {
+    fn secret_files(&mut self, is_elsewhere: bool) {
         let paths = self.paths();
         let pairs = paths.iter().filter_map(|path| {
             let target = path.strip_suffix("_file")?;
@@ -237,6 +241,9 @@ impl Assembly {
             };
             let problem = if self.origins.contains_key(&target) {
                 Some(reject(format!("is set together with {target}; only one of the two can be")))
+            } else if is_elsewhere {
+                self.unread.push(target);
+                None
             } else {
                 match read_secret(Path::new(&file)) {
                     Ok(text) => {
@@ -265,6 +272,9 @@ impl Assembly {
 
     fn validate(&mut self) {
         for (field, why, allowed) in self.config.validate().0 {
+            if self.unread.contains(&field) {
+                continue;
+            }
             let value = self.shown(&field);
             // The entries of a list have no origin of their own.
             let path = field.split('[').next().unwrap_or(&field);

@@ -9,7 +9,7 @@ fn sources(file: Option<&str>, environment: &[(&str, &str)], listen: Option<&str
     std::fs::write(&path, file.unwrap_or_default()).unwrap();
     let environment = environment.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect();
     let flags = listen.map(|text| ("--listen", "server.listen", text.to_owned())).into_iter().collect();
-    (Sources { file: file.map(|_| path.clone()), environment, flags }, path)
+    (Sources { file: file.map(|_| path.clone()), environment, flags, is_elsewhere: false }, path)
 }
 
 fn load(file: Option<&str>, environment: &[(&str, &str)], listen: Option<&str>) -> Result<Loaded, String> {

@@ -109,12 +109,8 @@ impl Upstream {
         if table.get("prefix").and_then(Value::as_str) == Some("") {
             upstream.prefix = Some(String::new());
         }
-        if let Some(file) = &upstream.password_file {
-            if upstream.password.is_some() {
-                return Err("password and password_file are both set; only one of the two can be".into());
-            }
-            let text = read_secret(file).map_err(|why| format!("password_file {why}"))?;
-            upstream.password = Some(Secret::new(text));
+        if upstream.password.is_some() && upstream.password_file.is_some() {
+            return Err("password and password_file are both set; only one of the two can be".into());
         }
         Ok(upstream)
     }
@@ -141,7 +137,7 @@ impl Upstream {
                 findings.reject(&format!("{field}.{name}"), error.to_string(), Some("a repository name"));
             }
         }
-        if self.username.is_some() != self.password.is_some() {
+        if self.username.is_some() != (self.password.is_some() || self.password_file.is_some()) {
             findings.reject(
                 &format!("{field}.username"),
                 "goes with password, and the other way round",
@@ -159,6 +155,20 @@ impl Upstream {
 }
 
 impl Upstreams {
+    /// Reads the password files, as what asks the upstreams will do.
+    ///
+    /// # Errors
+    /// The first that cannot be used, and why.
+    pub(crate) fn check_passwords(&self) -> Result<(), String> {
+        for upstream in &self.0 {
+            if let Some(file) = &upstream.password_file {
+                let failed = |why| format!("password_file {} of {} {why}", file.display(), upstream.name());
+                read_secret(file).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn validate(&self, findings: &mut Findings) {
         let (mut names, mut prefixes, mut aliases) = (HashSet::new(), HashSet::new(), HashSet::new());
         for (index, upstream) in self.0.iter().enumerate() {
@@ -252,6 +262,9 @@ mod tests {
         ] {
             assert_eq!(findings(text), [field], "{text}");
         }
+        let file = r#"[{name="a", url="https://a.x", username="u", password_file="/nowhere"}]"#;
+        assert_eq!(findings(file), [""; 0], "it is read where it is used");
+        assert!(of(file).unwrap().check_passwords().unwrap_err().starts_with("password_file /nowhere of a "));
         let everything = of(r#"[{name="a", url="https://a.x", prefix=""}]"#).unwrap();
         assert_eq!(everything.0[0].prefix(), "");
         let twice = r#"[{name="a", url="https://a.x", ns=["n"]}, {name="a", url="https://b.x", ns=["n"]}]"#;

@@ -1,19 +1,17 @@
 //! Blobs by digest.
 
-use std::future::ready;
 use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, LOCATION, RANGE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use rreg_oci::{ByteRange, Digest, ErrorCode, RepositoryName};
 use rreg_storage::{AuditEvent, BlobContent, BlobRecord, StorageError};
 
-use super::{Answer, content_headers, empty, not_modified, set};
+use super::{Answer, content_headers, empty, not_modified, parts, set};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::shares::Source;
@@ -103,8 +101,8 @@ pub(super) async fn read(
 pub(super) async fn stored(app: &App, record: &Arc<BlobRecord>, headers: &HeaderMap) -> Answer {
     let etag = quoted(&record.digest_text);
     // Object stores know one range only.
-    if let Some(ranges) = requested_parts(headers, &etag, record.size) {
-        return parts(app, record, etag, ranges).await;
+    if let Some(reads) = parts::requested(app, headers, &etag, record) {
+        return parts::respond(app, record, etag, reads).await;
     }
     if let Some(address) = redirect(app, record, headers).await {
         // Whoever is sent to the store tells nobody here what it found there.
@@ -124,54 +122,6 @@ pub(super) async fn stored(app: &App, record: &Arc<BlobRecord>, headers: &Header
         }
     };
     Ok(respond(&record.digest_text, record.size, etag, part, body))
-}
-
-/// Several parts of a stored blob (RFC 9110, section 14.6).
-async fn parts(app: &App, record: &Arc<BlobRecord>, etag: Bytes, ranges: Vec<Range<u64>>) -> Answer {
-    let (boundary, size) = (uuid::Uuid::new_v4().simple().to_string(), record.size);
-    let head = |part: &Range<u64>| {
-        let (start, last) = (part.start, part.end - 1);
-        Bytes::from(format!(
-            "\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes {start}-{last}/{size}\r\n\r\n"
-        ))
-    };
-    let heads: Vec<Bytes> = ranges.iter().map(head).collect();
-    let end = Bytes::from(format!("\r\n--{boundary}--\r\n"));
-    let sent: u64 = ranges.iter().map(|part| part.end - part.start).sum();
-    let length = sent + heads.iter().map(|head| head.len() as u64).sum::<u64>() + end.len() as u64;
-    app.storage.check(record).await?;
-    app.metrics.response_bytes.inc_by(sent);
-    let (storage, of) = (app.storage.clone(), record.clone());
-    let pieces = stream::iter(heads.into_iter().zip(ranges))
-        .then(move |(head, range)| {
-            let (storage, of) = (storage.clone(), of.clone());
-            async move {
-                let reader = storage.open(of, range).await?;
-                Ok::<_, StorageError>(stream::once(ready(Ok(head))).chain(reader.into_stream()))
-            }
-        })
-        .try_flatten()
-        .chain(stream::once(ready(Ok(end))));
-    let mut response = respond(&record.digest_text, length, etag, None, Body::from_stream(pieces));
-    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-    set(response.headers_mut(), CONTENT_TYPE, format!("multipart/byteranges; boundary={boundary}"));
-    Ok(response)
-}
-
-/// Most parts of one answer.
-const MAX_PARTS: usize = 1000;
-
-/// The parts that a `Range` header with several ranges asks for. `None` where it has one, or is to be ignored: nothing of
-/// it is in the content, or it asks for more than the content has.
-fn requested_parts(headers: &HeaderMap, etag: &[u8], size: u64) -> Option<Vec<Range<u64>>> {
-    if headers.get(IF_RANGE).is_some_and(|value| value.as_bytes() != etag) {
-        return None;
-    }
-    let header = headers.get(RANGE)?.to_str().ok()?;
-    let ranges = ByteRange::parse_several(header, MAX_PARTS)?;
-    let parts: Vec<_> = ranges.into_iter().filter_map(|range| range.resolve(size).ok()).collect();
-    let sum = parts.iter().map(|part| part.end - part.start).fold(0, u64::saturating_add);
-    (!parts.is_empty() && sum <= size).then_some(parts)
 }
 
 /// Where to fetch the blob from the store itself. Where no address can be signed the bytes go through here.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, WARNING};
 use http::{HeaderMap, HeaderValue};
 use rreg_auth::Permit;
-use rreg_oci::{Descriptor, Digest, Operation, Reference};
+use rreg_oci::{Descriptor, Digest, Operation, Reference, RepositoryName};
 use rreg_storage::{Referrer, ReferrerPage, StorageError, TagPage};
 
 use super::{Answer, blobs, manifests};
@@ -101,6 +101,19 @@ pub(super) async fn referrers(
     Ok((ReferrerPage { next: place.filter(|_| rest.next().is_some()), referrers }, listed.stale.is_some()))
 }
 
+/// How often a blob that another has put into the store may be found damaged there by one request.
+const TIMES: u32 = 3;
+
+/// A blob that was put into the store meanwhile. What is damaged is set aside, so that it is fetched again.
+async fn elsewhere(app: &App, repository: &RepositoryName, digest: &Digest, headers: &HeaderMap) -> Answer {
+    let record = app.storage.metadata().blob(repository, digest).await?;
+    let answer = blobs::stored(app, &record, headers).await;
+    if answer.as_ref().is_err_and(ApiError::is_damage) {
+        app.storage.set_aside(&record).await?;
+    }
+    answer
+}
+
 /// A blob of an upstream that is not here: served while it comes in.
 pub(super) async fn blob(
     app: &Arc<App>,
@@ -120,11 +133,18 @@ pub(super) async fn blob(
         let size = app.mirror.blob_size(app, &copy, digest).await.map_err(ApiError::from_shared)?;
         return Ok(blobs::respond(&text, size, etag, None, Body::empty()));
     }
-    let repository = copy.local.clone();
-    let fill = app.mirror.fill(app, copy, *digest);
-    let Some((growing, fill)) = fill.begun().await.map_err(ApiError::from_shared)? else {
-        let record = app.storage.metadata().blob(&repository, digest).await?;
-        return blobs::stored(app, &record, headers).await;
+    let mut times = 0;
+    let (growing, fill) = loop {
+        let fill = app.mirror.fill(app, copy.clone(), *digest);
+        if let Some(begun) = fill.begun().await.map_err(ApiError::from_shared)? {
+            break begun;
+        }
+        times += 1;
+        let answer = elsewhere(app, &copy.local, digest, headers).await;
+        // It was put into the store and is gone again: the upstream still has it.
+        if times == TIMES || !answer.as_ref().is_err_and(ApiError::is_damage) {
+            return answer;
+        }
     };
     let part = blobs::requested_part(headers, &etag, growing.size)?;
     let range = part.clone().unwrap_or(0..growing.size);

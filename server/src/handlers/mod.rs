@@ -4,6 +4,7 @@ mod blobs;
 mod copies;
 mod lists;
 mod manifests;
+mod parts;
 mod policies;
 mod rules;
 mod uploads;

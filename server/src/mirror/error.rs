@@ -215,6 +215,9 @@ impl MirrorError {
             ErrorKind::Status { status, retry_after: Some(_), .. } if status.as_u16() == 429 => {
                 Some(Extent::Account)
             }
+            ErrorKind::Auth(AuthError::Refused { status: 429, retry_after: Some(_), .. }) => {
+                Some(Extent::Account)
+            }
             _ => Some(Extent::Repository),
         }
     }

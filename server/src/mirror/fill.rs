@@ -60,8 +60,8 @@ enum State {
     Asked,
     /// So many bytes are there; the last of them only if all are right.
     Growing(Growing, u64),
-    /// The blob is stored; readers finish from the copy.
-    Stored(Growing),
+    /// All bytes are there and right; readers finish from the copy, whether it could be stored or not.
+    Whole(Growing),
     /// The blob is in the store: another replica or an earlier fill has put it there.
     Elsewhere,
     Failed(Arc<MirrorError>),
@@ -72,7 +72,7 @@ impl State {
         match self {
             Self::Waiting | Self::Asked => false,
             Self::Growing(growing, there) => *there > 0 || growing.size == 0,
-            Self::Stored(_) | Self::Elsewhere | Self::Failed(_) => true,
+            Self::Whole(_) | Self::Elsewhere | Self::Failed(_) => true,
         }
     }
 }
@@ -180,7 +180,7 @@ impl Fill {
         let state = state.map_err(|_| Arc::new(MirrorError::Ended))?.clone();
         match state {
             State::Waiting | State::Asked => Err(Arc::new(MirrorError::Ended)),
-            State::Growing(growing, _) | State::Stored(growing) => Ok(Some((growing, self))),
+            State::Growing(growing, _) | State::Whole(growing) => Ok(Some((growing, self))),
             State::Elsewhere => Ok(None),
             State::Failed(error) => Err(error),
         }
@@ -211,11 +211,11 @@ impl Fill {
         let state = self.state.wait_for(|state| match state {
             State::Waiting | State::Asked => false,
             State::Growing(_, there) => *there > offset,
-            State::Stored(_) | State::Elsewhere | State::Failed(_) => true,
+            State::Whole(_) | State::Elsewhere | State::Failed(_) => true,
         });
         match &*state.await.map_err(|_| Arc::new(MirrorError::Ended))? {
             State::Growing(_, there) => Ok(*there),
-            State::Stored(_) => Ok(size),
+            State::Whole(_) => Ok(size),
             State::Failed(error) => Err(error.clone()),
             State::Waiting | State::Asked | State::Elsewhere => Err(Arc::new(MirrorError::Ended)),
         }
@@ -246,7 +246,7 @@ impl Running {
         match self.alone(&copy).await {
             // A successor would find the blob in the store.
             Ok(Some(growing)) => {
-                self.sender.send_replace(State::Stored(growing));
+                self.sender.send_replace(State::Whole(growing));
             }
             Ok(None) => {
                 self.sender.send_replace(State::Elsewhere);
@@ -255,8 +255,14 @@ impl Running {
                 let metrics = &self.app.metrics.mirror;
                 metrics.failed_fills.inc();
                 let (repository, digest) = &self.key;
-                tracing::warn!(%repository, %digest, %error, "a blob could not be fetched");
-                self.sender.send_replace(State::Failed(error));
+                tracing::warn!(%repository, %digest, %error, "a blob could not be fetched, or not be kept");
+                self.sender.send_if_modified(|state| {
+                    let is_whole = matches!(state, State::Whole(_));
+                    if !is_whole {
+                        *state = State::Failed(error);
+                    }
+                    !is_whole
+                });
             }
         }
     }
@@ -382,7 +388,11 @@ impl<'a> Tee<'a> {
         ready.extend(whole.into_iter().flatten());
         *offset += length;
         self.running.app.metrics.mirror.fill_bytes.inc_by(length);
-        self.running.sender.send_replace(State::Growing(self.growing.clone(), *offset));
+        let growing = self.growing.clone();
+        // What becomes of the store is nothing to those who read along.
+        let is_whole = *offset == growing.size;
+        let state = if is_whole { State::Whole(growing) } else { State::Growing(growing, *offset) };
+        self.running.sender.send_replace(state);
         Ok(true)
     }
 }
@@ -396,6 +406,7 @@ mod tests {
     use rreg_storage::piece::Polled;
 
     use super::*;
+    use crate::config;
 
     /// Whoever holds memory for its next piece can give it back meanwhile.
     #[tokio::test]
@@ -403,7 +414,10 @@ mod tests {
         let mut writer = SpoolWriter::new(std::path::Path::new("/nowhere"), 10);
         let growing = Growing { size: 10, spool: writer.reader() };
         let (sender, receiver) = watch::channel(State::Growing(growing.clone(), 0));
-        let mut pieces = pin!(Fill(receiver).read(growing.clone(), 0..10));
+        let url = Some("https://registry.example.org".into());
+        let upstream = Upstream::new(&config::Upstream { url, ..Default::default() }).unwrap();
+        let fill = Fill { state: receiver, upstream: Arc::new(upstream) };
+        let mut pieces = pin!(fill.read(growing.clone(), 0..10));
         let mut context = Context::from_waker(Waker::noop());
         let mut poll = || piece::poll_within(piece::PIECE, || pieces.as_mut().poll_next(&mut context));
         assert!(matches!(poll(), Polled::Waiting));

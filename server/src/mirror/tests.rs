@@ -101,3 +101,26 @@ fn rules() {
     };
     assert!(permitted("hub/open/a") && !permitted("hub/secret/a"));
 }
+
+#[test]
+fn a_token_service_speaks_for_the_account() {
+    let extent = |status, seconds: Option<u64>| {
+        let (realm, retry_after) = ("auth.example".into(), seconds.map(std::time::Duration::from_secs));
+        let refused = rreg_client::AuthError::Refused { realm, status, text: String::new(), retry_after };
+        let error = ClientError {
+            operation: "tag_list",
+            host: "r.example".into(),
+            repository: None,
+            doing: "listing the tags of",
+            part: None,
+            address: None,
+            elsewhere: false,
+            of_a_cache: false,
+            kind: Box::new(rreg_client::ErrorKind::Auth(refused)),
+        };
+        MirrorError::Upstream { upstream: "up".into(), error: Box::new(error) }.extent()
+    };
+    assert_eq!(extent(429, Some(60)), Some(super::breaker::Extent::Account));
+    assert_eq!(extent(429, None), Some(super::breaker::Extent::Repository));
+    assert_eq!(extent(403, Some(60)), None);
+}

@@ -35,7 +35,7 @@ pub struct CacheMetrics {
 pub struct MirrorMetrics {
     /// Blobs that an upstream was asked for.
     pub fills: IntCounter,
-    /// Those that did not arrive, or not as their digest says.
+    /// Those that did not arrive, or not as their digest says, or could not be stored.
     pub failed_fills: IntCounter,
     /// Bytes of blobs received from upstreams.
     pub fill_bytes: IntCounter,
@@ -150,8 +150,10 @@ impl Registrar {
     fn mirror(&self) -> prometheus::Result<MirrorMetrics> {
         Ok(MirrorMetrics {
             fills: self.counter("rreg_mirror_fills_total", "Blobs that an upstream was asked for.")?,
-            failed_fills: self
-                .counter("rreg_mirror_failed_fills_total", "Blobs that could not be had from an upstream.")?,
+            failed_fills: self.counter(
+                "rreg_mirror_failed_fills_total",
+                "Blobs that could not be had from an upstream, or not be stored.",
+            )?,
             fill_bytes: self
                 .counter("rreg_mirror_fill_bytes_total", "Bytes of blobs received from upstreams.")?,
             evicted_bytes: self.counter(

@@ -28,6 +28,11 @@ pub fn essence(value: &str) -> &str {
     value.split(';').next().unwrap_or_default().trim()
 }
 
+/// Whether a `Content-Type`, without its parameters, says no more than a format, or nothing: what it is shows in the content.
+pub fn is_format(essence: Option<&str>) -> bool {
+    matches!(essence, None | Some("" | "application/json" | "application/octet-stream" | "text/plain"))
+}
+
 /// Docker image configuration.
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 

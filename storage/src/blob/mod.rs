@@ -8,6 +8,7 @@
 //! leaves an object without a row and never a row without an object.
 
 mod ahead;
+mod breaks;
 mod buffers;
 mod directory;
 mod hashing;
@@ -90,6 +91,11 @@ pub struct BlobStore {
 }
 
 impl BlobStore {
+    /// Whether it is a directory of this machine, where a read costs next to nothing.
+    pub fn is_local(&self) -> bool {
+        self.local
+    }
+
     /// A local directory, made if it is not there.
     ///
     /// # Errors

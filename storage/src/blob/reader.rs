@@ -17,6 +17,7 @@ use rreg_oci::Hasher;
 
 use super::BlobStore;
 use super::ahead::{ReadAhead, read_file};
+use super::breaks::Breaks;
 use super::hashing::StreamHash;
 use super::piece;
 use super::presence::same_tag;
@@ -41,6 +42,7 @@ pub struct BlobReader {
     hasher: Option<StreamHash>,
     /// Entity tags of all objects, to be remembered once the content was found good.
     e_tags: Vec<Option<String>>,
+    breaks: Breaks,
 }
 
 enum Source {
@@ -104,6 +106,7 @@ impl BlobReader {
             remaining: 0,
             hasher: None,
             e_tags: Vec::new(),
+            breaks: Breaks::default(),
         }
     }
 
@@ -282,6 +285,11 @@ impl BlobReader {
                     broken if remote.moved && !remote.of.range.is_empty() => {
                         let why =
                             broken.map_or_else(|error| error.to_string(), |_| "it ended early".to_owned());
+                        if !self.breaks.count(self.remaining) {
+                            let source = format!("answers break off again and again: {why}").into();
+                            let store = "object store";
+                            return Err(object_store::Error::Generic { store, source }.into());
+                        }
                         tracing::info!(why, digest = %self.record.digest, "reading on after a broken answer");
                         self.waiting.push(remote.of.clone());
                         None

@@ -50,6 +50,8 @@ pub enum AuthError {
         status: u16,
         /// What it said.
         text: String,
+        /// When it asks to be tried again, if it does.
+        retry_after: Option<Duration>,
     },
     /// The token endpoint could not be asked, or answered nonsense.
     #[error("the token endpoint {realm} did not give a token: {why}")]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::AuthError;
 use crate::credentials::Credential;
-use crate::{body, transport};
+use crate::{body, retry, transport};
 
 /// Lifetime of a token that does not say how long it lives (token specification, `expires_in`).
 const DEFAULT_LIFETIME: u64 = 60;
@@ -51,13 +51,14 @@ impl TokenRequest {
             .map_err(|_| failed("no answer in time".into()))?
             .map_err(|e| failed(body::transport_text(&e)))?;
         let status = response.status();
+        let retry_after = retry::retry_after(response.headers());
         let bytes = body::read(response, limit, IDLE)
             .await
             .map_err(|e| failed(e.to_string()))?
             .ok_or_else(|| failed(format!("the answer is longer than {limit} bytes")))?;
         if !status.is_success() {
             let text = transport::told(&bytes, SHOWN);
-            return Err(AuthError::Refused { realm: place, status: status.as_u16(), text });
+            return Err(AuthError::Refused { realm: place, status: status.as_u16(), text, retry_after });
         }
         // The parser's message could quote the token: only its place is told.
         let answer: Answer = serde_json::from_slice(&bytes)

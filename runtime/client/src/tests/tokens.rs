@@ -271,3 +271,15 @@ async fn a_hint_is_about_what_was_refused() {
         assert!(fits || (said.is_none() && hint.is_none()), "{status} {body}: {said:?}");
     }
 }
+
+#[tokio::test]
+async fn a_token_service_that_has_enough_says_for_how_long() {
+    let server = Server::start(|_, asked| match asked.line.contains("/token") {
+        true => answer(429, &[("retry-after", "600")], ""),
+        false => answer(401, &[("www-authenticate", "Bearer realm=\"/token\"")], ""),
+    })
+    .await;
+    let error = server.client().tags(&"a/b".parse().unwrap()).await.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Unreachable);
+    assert_eq!(error.retry_after(), Some(std::time::Duration::from_secs(600)));
+}
