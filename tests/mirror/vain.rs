@@ -107,7 +107,7 @@ async fn an_answer_of_no_use_is_asked_for_in_vain() {
                 }
                 _ => {
                     let there = Image::layered("elsewhere", 1).blobs[0].digest;
-                    api.head(&*blob(LOCAL, &there)).send().await.status().as_u16()
+                    api.head(&*blob(LOCAL, &there)).send().await.status
                 }
             });
         }
