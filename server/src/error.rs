@@ -10,6 +10,7 @@ use rreg_oci::{ErrorCode, ManifestError, OperationError};
 use rreg_storage::StorageError;
 
 use crate::mirror::{Meaning, MirrorError, Missing};
+use crate::shares::Refused;
 use serde_json::{Value, json};
 
 /// Seconds after which to ask again where too many wait for an upstream's blobs.
@@ -192,7 +193,8 @@ impl ApiError {
             }
             MirrorError::Vain { wait, .. } => Self::busy(message, wait.as_secs().max(1)),
             MirrorError::Crowded { .. } => Self::busy(message, QUEUE_AGAIN),
-            MirrorError::Queued { .. } => {
+            MirrorError::Full { refused: Refused::Own, .. } => Self::busy(message, QUEUE_AGAIN),
+            MirrorError::Queued { .. } | MirrorError::Full { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message)
                     .with_header(header::RETRY_AFTER, QUEUE_AGAIN.to_string())
             }

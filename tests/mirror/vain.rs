@@ -82,6 +82,47 @@ async fn one_network_asks_for_so_many_in_vain() {
     assert_eq!((known.status, known.warning), (200, None));
 }
 
+/// An upstream that answers 200 is asked in vain where nobody here has a use for the answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_of_no_use_is_asked_for_in_vain() {
+    let image = Image::layered("of no use", 1);
+    for kind in ["referrers", "size"] {
+        let origin = Origin::with(&image, "1").await;
+        origin.put(&Image::layered("elsewhere", 1), "2");
+        let entry = format!(r#"[{{name="up", url="http://{}", tag_ttl="0s"}}]"#, origin.address());
+        let settings = [("RREG_UPSTREAMS", entry.as_str()), ("RREG_MIRROR__MISSES", "5")];
+        let Some(registry) = Registry::start_with(Backend::SqliteDirectory, &settings).await else { return };
+        let about_known = format!("/v2/{LOCAL}/referrers/{}", image.root().digest);
+        assert_eq!(get(&registry, &manifest(LOCAL, "1")).await.status, 200);
+        for _ in 0..10 {
+            assert_eq!(get(&registry, &about_known).await.status, 200);
+        }
+        let before = origin.count("");
+        let mut statuses = Vec::new();
+        for number in 0..20 {
+            let api = registry.api();
+            statuses.push(match kind {
+                "referrers" => {
+                    get(&registry, &format!("/v2/{LOCAL}/referrers/{}", digest(number))).await.status
+                }
+                _ => {
+                    let there = Image::layered("elsewhere", 1).blobs[0].digest;
+                    api.head(&*blob(LOCAL, &there)).send().await.status
+                }
+            });
+        }
+        let answered = statuses.iter().filter(|status| **status == 200).count();
+        assert!((1..9).contains(&answered) && statuses.last() == Some(&429), "{kind} {statuses:?}");
+        assert_eq!(origin.count(""), before + answered);
+        if kind == "referrers" {
+            // That it was answered once is no reason to ask again.
+            assert_eq!(get(&registry, &format!("/v2/{LOCAL}/referrers/{}", digest(0))).await.status, 429);
+        }
+        // What is here is asked about as ever.
+        assert_eq!(get(&registry, &about_known).await.status, 200);
+    }
+}
+
 /// An upstream that has nothing, and takes its time to say so. Its address, and how often it was asked.
 async fn slow_and_empty() -> (String, watch::Receiver<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -66,6 +66,10 @@ section! {
         min_rate: ByteSize = ByteSize::kib(8),
         /// Blobs fetched at the same time, three quarters of them for one account or network; more wait. 1 to 1000.
         max_fills: u32 = 16,
+        /// Requests for manifests, lists and lengths of blobs that the upstream has to answer at the same time, three quarters
+        /// of them for one account or network, and as many again for what policies ask. More is 429 for that one, and 503
+        /// where all have theirs. 1 to 10000.
+        max_requests: u32 = 256,
         /// How long a client waits for the upstream when an older copy of a tag could be served. 1s to 1h.
         revalidate_timeout: HumanDuration = HumanDuration::seconds(5),
         /// Follows redirects and token realms to addresses of this machine and its link.
@@ -81,7 +85,7 @@ section! {
         max_size: ByteSize = ByteSize(0),
         /// An image that was asked for so recently stays, whatever the limits say.
         keep: HumanDuration = HumanDuration::seconds(3600),
-        /// Most requests a minute for what upstreams do not have or refuse, by one account, or by one network without a
+        /// Most requests a minute for what upstreams do not have or refuse, or for what is of no use, by one account, or by one network without a
         /// login; all together have twenty times as many. More is 429. 0: any number.
         misses: u32 = 600,
     }
@@ -150,6 +154,7 @@ impl Upstream {
         let (low, high) = (HumanDuration::seconds(1), HumanDuration::seconds(3600));
         findings.within(&format!("{field}.timeout"), self.timeout, low, high);
         findings.within(&format!("{field}.max_fills"), self.max_fills, 1, 1000);
+        findings.within(&format!("{field}.max_requests"), self.max_requests, 1, 10_000);
         findings.within(&format!("{field}.revalidate_timeout"), self.revalidate_timeout, low, high);
     }
 }

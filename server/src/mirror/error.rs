@@ -62,6 +62,13 @@ pub(crate) enum MirrorError {
          in all or for you (upstreams.max_fills)", .within.as_secs()
     )]
     Queued { upstream: String, within: Duration },
+    /// The upstream is being asked for as much as may be at a time, in all or for one client.
+    #[error(
+        "upstream {upstream} was not asked: it still has to answer as many requests as may be under way{} \
+         (upstreams.max_requests)",
+        if *.refused == Refused::Own { " for you; others need a share as well" } else { "" }
+    )]
+    Full { upstream: String, refused: Refused },
     /// The upstream is silent, and was not waited for: an answer may still come.
     #[error("upstream {upstream} has not answered yet, and is not waited for any longer")]
     Silent { upstream: String },
@@ -274,6 +281,9 @@ impl MirrorError {
     /// Whether an older list may be served instead. What is wrong here is no reason to.
     pub(crate) fn allows_stale(&self) -> bool {
         self.is_out_of_reach()
-            || matches!(self, Self::Upstream { .. } | Self::Open { .. } | Self::Manifest { .. })
+            || matches!(
+                self,
+                Self::Upstream { .. } | Self::Open { .. } | Self::Full { .. } | Self::Manifest { .. }
+            )
     }
 }

@@ -21,9 +21,7 @@ use rreg_storage::{ChunkHeaders, piece};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::breaker::Part;
 use super::error::{MirrorError, Missing};
-use super::flights::Flights;
 use super::lease::Lease;
 use super::slots::{Slot, Want, Wanted};
 use super::spool::{Spool, SpoolWriter};
@@ -41,9 +39,6 @@ struct Listed {
     sender: watch::Sender<State>,
     want: Want,
 }
-
-/// Lengths of blobs that are being asked for.
-pub(super) type Sizes = Flights<BlobKey, Result<u64, Arc<MirrorError>>>;
 
 impl Fills {
     fn lock(&self) -> MutexGuard<'_, HashMap<BlobKey, Listed>> {
@@ -121,48 +116,13 @@ impl super::Mirror {
         Fill { state, upstream }
     }
 
-    /// The length of a blob that is not here.
-    pub(crate) async fn blob_size(
-        &self,
-        app: &Arc<App>,
-        copy: &Copy,
-        digest: &Digest,
-    ) -> Result<u64, Arc<MirrorError>> {
-        copy.upstream.permits(&copy.remote)?;
-        self.may_ask_for_blob(copy, digest)?;
-        if *digest == Digest::of(digest.algorithm(), b"") {
-            return Ok(0);
-        }
-        let known = app.storage.metadata().awaited_size(&copy.local, digest).await;
-        match known.map_err(MirrorError::from)? {
-            Some(size) => Ok(size),
-            None => {
-                let key = (copy.local.clone(), *digest);
-                let work = || {
-                    let (app, copy, digest) = (app.clone(), copy.clone(), *digest);
-                    async move { ask_for_size(&app, &copy, &digest).await.map_err(Arc::new) }
-                };
-                let work = self.sizes.join(&app.tasks, key, work);
-                copy.upstream.within_patience((&copy.remote, Part::Content), false, work).await
-            }
-        }
-    }
-
-    fn may_ask_for_blob(&self, copy: &Copy, digest: &Digest) -> Result<(), MirrorError> {
+    pub(super) fn may_ask_for_blob(&self, copy: &Copy, digest: &Digest) -> Result<(), MirrorError> {
         if copy.upstream.absent.has(&copy.remote, digest) {
             let upstream = copy.upstream.name.clone();
             return Err(MirrorError::Absent { upstream, what: Missing::Blob });
         }
         self.permits(copy)
     }
-}
-
-/// Asks the upstream, and counts what is asked in vain, whether or not the client still waits for the answer.
-async fn ask_for_size(app: &App, copy: &Copy, digest: &Digest) -> Result<u64, MirrorError> {
-    let upstream = &copy.upstream;
-    let size = upstream.client.blob_size(&copy.remote, digest);
-    let size = upstream.ask(&copy.remote, upstream.patience, size).await;
-    size.inspect_err(|error| app.mirror.miss(copy, digest, error))
 }
 
 impl Fill {
@@ -304,7 +264,7 @@ impl Running {
 
     async fn fill(&mut self, copy: &Copy) -> Result<Growing, Arc<MirrorError>> {
         let (app, digest) = (self.app.clone(), self.key.1);
-        let size = app.mirror.blob_size(&app, copy, &digest).await?;
+        let size = app.mirror.size_to_fill(&app, copy, &digest).await?;
         if size > app.mirror.max_blob_size {
             let (upstream, limit) = (copy.upstream.name.clone(), app.mirror.max_blob_size);
             return Err(Arc::new(MirrorError::TooLarge { upstream, size, limit }));

@@ -2,15 +2,16 @@
 //! upstream does not answer. Lists of tags are kept in the database too, for the time after a restart. Where nothing is
 //! remembered either, nothing is known of them.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rreg_oci::{Descriptor, Digest, RepositoryName};
+use rreg_oci::{Descriptor, Digest, Reference, RepositoryName};
 
 use super::breaker::Part;
 use super::error::MirrorError;
 use super::flights::Flights;
+use super::manifests::here;
 use super::{Copy, Mirror};
 use crate::app::App;
 
@@ -24,6 +25,14 @@ const OVERHEAD: usize = 200;
 enum Key {
     Tags(RepositoryName),
     Referrers(RepositoryName, Digest),
+}
+
+impl Key {
+    /// About how much memory it takes, twice as it is kept.
+    fn cost(&self) -> usize {
+        let (Self::Tags(repository) | Self::Referrers(repository, _)) = self;
+        2 * repository.as_str().len() + OVERHEAD
+    }
 }
 
 /// A list of an upstream.
@@ -46,47 +55,82 @@ impl List {
         };
         texts + OVERHEAD
     }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Tags(tags) => tags.is_empty(),
+            Self::Referrers(referrers) => referrers.is_empty(),
+        }
+    }
 }
 
 struct Known {
     list: List,
     cost: usize,
     asked_at: Instant,
+    /// Its number in [`Memory::by_age`].
+    number: u64,
+}
+
+/// What is remembered of all upstreams.
+#[derive(Default)]
+struct Memory {
+    known: HashMap<Key, Known>,
+    /// The same, the one asked for longest ago first.
+    by_age: BTreeMap<u64, Key>,
+    /// What all together cost.
+    cost: usize,
+    /// The number of the next.
+    next: u64,
+}
+
+impl Memory {
+    fn forget(&mut self, key: &Key) {
+        if let Some(known) = self.known.remove(key) {
+            self.by_age.remove(&known.number);
+            self.cost = self.cost.saturating_sub(known.cost);
+        }
+    }
+
+    fn keep(&mut self, key: Key, list: List, most: usize) {
+        self.forget(&key);
+        let cost = list.cost() + key.cost();
+        // It would drive all others out, and go itself.
+        if cost > most {
+            return;
+        }
+        let number = self.next;
+        self.next += 1;
+        self.cost += cost;
+        self.by_age.insert(number, key.clone());
+        self.known.insert(key, Known { list, cost, asked_at: Instant::now(), number });
+        while self.cost > most {
+            let Some(oldest) = self.by_age.first_key_value().map(|(_, key)| key.clone()) else { return };
+            self.forget(&oldest);
+        }
+    }
 }
 
 /// Lists that are remembered or on their way.
 #[derive(Default)]
 pub(super) struct Lists {
-    known: Mutex<HashMap<Key, Known>>,
+    memory: Mutex<Memory>,
     asking: Flights<Key, Result<List, Arc<MirrorError>>>,
 }
 
 impl Lists {
-    fn get(&self, key: &Key) -> Option<(List, Duration)> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(key).map(|known| (known.list.clone(), known.asked_at.elapsed()))
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn forget(&self, key: &Key) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    fn get(&self, key: &Key) -> Option<(List, Duration)> {
+        self.memory().known.get(key).map(|known| (known.list.clone(), known.asked_at.elapsed()))
     }
 
     /// Whether it is what is remembered already.
     fn is_known(&self, key: &Key, tags: &[String]) -> bool {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        matches!(known.get(key), Some(Known { list: List::Tags(known), .. }) if **known == *tags)
-    }
-
-    fn keep(&self, key: Key, list: List) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let cost = list.cost();
-        known.insert(key, Known { list, cost, asked_at: Instant::now() });
-        let mut all: usize = known.values().map(|known| known.cost).sum();
-        while all > MEMORY {
-            let oldest = known.iter().min_by_key(|(_, known)| known.asked_at).map(|(key, _)| key.clone());
-            let Some(gone) = oldest.and_then(|oldest| known.remove(&oldest)) else { return };
-            all -= gone.cost;
-        }
+        let memory = self.memory();
+        matches!(memory.known.get(key), Some(Known { list: List::Tags(known), .. }) if **known == *tags)
     }
 }
 
@@ -139,14 +183,19 @@ impl Mirror {
             Some((list, _)) => Some(list),
             None => kept(app, copy, &key).await?,
         };
-        if known.is_none() {
+        // What is of no use is no reason to ask without end, though it is remembered.
+        let is_of_use = match &known {
+            Some(list) => is_of_use(app, copy, &key, list).await?,
+            None => false,
+        };
+        if !is_of_use {
             self.permits(copy)?;
         }
         let work = || {
             let (app, copy, key) = (app.clone(), copy.clone(), key.clone());
-            async move { asked(&app, &copy, key).await.map_err(Arc::new) }
+            async move { asked(&app, &copy, key).await }
         };
-        let work = self.lists.asking.join(&app.tasks, key.clone(), work);
+        let work = self.lists.asking.ask(app, copy, key.clone(), work);
         let about = (&copy.remote, Part::Lists);
         match copy.upstream.within_patience(about, known.is_some(), work).await {
             Ok(list) => Ok((list, None)),
@@ -176,19 +225,32 @@ fn source(copy: &Copy) -> String {
     format!("{}/{}", copy.upstream.host(), copy.remote)
 }
 
+/// Whether a list says anything about what is here. Some upstreams have an empty one for whatever they are asked about.
+async fn is_of_use(app: &App, copy: &Copy, key: &Key, list: &List) -> Result<bool, MirrorError> {
+    if !list.is_empty() {
+        return Ok(true);
+    }
+    let Key::Referrers(_, subject) = key else { return Ok(false) };
+    Ok(here(app, copy, &Reference::Digest(*subject)).await?.is_some())
+}
+
 /// Asks the upstream. What is asked in vain is counted, and what is gone is forgotten, whether or not the client still waits
 /// for the answer.
 async fn asked(app: &App, copy: &Copy, key: Key) -> Result<List, MirrorError> {
     let lists = &app.mirror.lists;
     match ask(app, copy, &key).await {
         Ok(list) => {
-            lists.keep(key, list.clone());
+            let is_of_use = is_of_use(app, copy, &key, &list).await;
+            lists.memory().keep(key, list.clone(), MEMORY);
+            if !is_of_use? {
+                app.mirror.count_vain(copy);
+            }
             Ok(list)
         }
         Err(error) => {
             app.mirror.count(copy, &error);
             if error.is_gone() {
-                lists.forget(&key);
+                lists.memory().forget(&key);
                 if let Key::Tags(repository) = &key {
                     app.storage.metadata().forget_tag_list(repository).await?;
                 }
@@ -221,4 +283,30 @@ async fn ask(app: &App, copy: &Copy, key: &Key) -> Result<List, MirrorError> {
             List::Referrers(asked.await?.into())
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_asked_for_longest_ago_go_first_and_the_sum_stays_right() {
+        let key = |n: usize| Key::Tags(format!("a/{n}").parse().unwrap());
+        let list = |tags: usize| List::Tags(vec!["x".to_owned(); tags].into());
+        let each = list(1).cost() + key(1).cost();
+        let mut memory = Memory::default();
+        for number in [1, 2, 3, 1, 4] {
+            memory.keep(key(number), list(1), 3 * each);
+        }
+        let known =
+            |memory: &Memory| (1..6).filter(|n| memory.known.contains_key(&key(*n))).collect::<Vec<_>>();
+        assert_eq!((known(&memory), memory.cost), (vec![1, 3, 4], 3 * each));
+        memory.keep(key(5), list(100), 3 * each);
+        assert_eq!(known(&memory), [1, 3, 4], "one that is too long drives no other out");
+        memory.keep(key(3), list(100), 3 * each);
+        memory.forget(&key(4));
+        assert_eq!((known(&memory), memory.cost, memory.by_age.len()), (vec![1], each, 1));
+        memory.forget(&key(1));
+        assert_eq!((memory.cost, memory.by_age.len()), (0, 0));
+    }
 }

@@ -80,9 +80,9 @@ impl Mirror {
         let key = (copy.local.clone(), reference.clone());
         let work = || {
             let (app, copy, reference) = (app.clone(), copy.clone(), reference.clone());
-            async move { asked(&app, &copy, &reference).await.map_err(Arc::new) }
+            async move { asked(&app, &copy, &reference).await }
         };
-        let work = self.manifests.join(&app.tasks, key, work);
+        let work = self.manifests.ask(app, copy, key, work);
         let about = (&copy.remote, Part::Content);
         match (copy.upstream.within_patience(about, here.is_some(), work).await, here) {
             (Ok(found), _) => Ok(found),
@@ -110,7 +110,7 @@ impl Mirror {
     }
 }
 
-async fn here(
+pub(super) async fn here(
     app: &App,
     copy: &Copy,
     reference: &Reference,

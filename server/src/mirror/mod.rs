@@ -8,6 +8,7 @@
 //! Replicas share what is cached, and the lease on a blob that one of them fetches ([`lease`]). What was not asked for
 //! in a long time is evicted when there is more than a limit allows ([`uses`]).
 
+mod asking;
 mod breaker;
 mod credential;
 mod error;
@@ -16,6 +17,7 @@ mod flights;
 mod lease;
 mod lists;
 mod manifests;
+mod sizes;
 mod slots;
 mod spool;
 mod upstream;
@@ -47,7 +49,7 @@ pub(crate) struct Mirror {
     /// Longest prefix first.
     upstreams: Vec<Arc<Upstream>>,
     fills: fill::Fills,
-    sizes: fill::Sizes,
+    sizes: sizes::Sizes,
     manifests: Flights<(RepositoryName, Reference), Result<Found, Arc<MirrorError>>>,
     fresh: Fresh,
     lists: lists::Lists,
@@ -88,7 +90,7 @@ impl Mirror {
         Ok(Self {
             upstreams,
             fills: fill::Fills::default(),
-            sizes: fill::Sizes::default(),
+            sizes: sizes::Sizes::default(),
             manifests: Flights::default(),
             fresh: Fresh::default(),
             lists: lists::Lists::default(),
@@ -223,6 +225,13 @@ impl Mirror {
         if let (Some(source), MirrorError::Upstream { .. }) = (&copy.source, error)
             && error.is_unknown()
         {
+            self.vain.count(source);
+        }
+    }
+
+    /// Counts a request that an upstream has answered with nothing that anybody here has a use for.
+    fn count_vain(&self, copy: &Copy) {
+        if let Some(source) = &copy.source {
             self.vain.count(source);
         }
     }

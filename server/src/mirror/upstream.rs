@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rreg_client::{ClientError, ClientOptions, Limits, RegistryClient, RetryPolicy};
 use rreg_oci::{Glob, RepositoryName};
 
+use super::asking::Places;
 use super::breaker::{Breaker, Extent, Part};
 use super::credential::UpstreamCredential;
 use super::error::MirrorError;
@@ -47,6 +48,8 @@ pub(crate) struct Upstream {
     credential: UpstreamCredential,
     /// A slot for each blob that is fetched.
     pub(super) slots: Arc<Slots>,
+    /// A place for each other request.
+    pub(super) places: Places,
 }
 
 impl Upstream {
@@ -85,6 +88,7 @@ impl Upstream {
             breaker: Breaker::default(),
             credential,
             slots: Slots::new(usize::try_from(config.max_fills).unwrap_or(1)),
+            places: Places::new(usize::try_from(config.max_requests).unwrap_or(1)),
         })
     }
 

@@ -72,6 +72,10 @@ fn not_had(error: Arc<MirrorError>) -> Result<Resolved, ApiError> {
     if error.is_unknown() || error.is_of_content() {
         return Ok(Resolved::Unknown(why));
     }
+    // How much is asked for may be chosen by whoever makes the object, so that this is no reason for `onError`.
+    if matches!(*error, MirrorError::Full { .. }) {
+        return Ok(Resolved::Unknown(why).or("try again"));
+    }
     match error.meaning() {
         // Something is wrong here, and nobody else's silence: `onError` does not speak of that.
         None | Some(Meaning::Local) => Err(ApiError::from_shared(error)),
@@ -197,6 +201,8 @@ mod tests {
             assert!(answer.is_err(), "{answer:?}");
         }
         assert!(not_had(Arc::new(MirrorError::Ended)).is_err());
+        let full = MirrorError::Full { upstream: "up".into(), refused: crate::shares::Refused::All };
+        assert!(matches!(not_had(Arc::new(full)), Ok(Resolved::Unknown(_))), "an object may ask for many");
         for error in [failed(ErrorKind::Timeout(30)), Arc::new(MirrorError::Silent { upstream: "up".into() })]
         {
             let answer = not_had(error);
