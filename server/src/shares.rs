@@ -63,6 +63,12 @@ struct Taken {
     by: HashMap<Source, usize>,
 }
 
+impl Taken {
+    fn by(&self, source: &Source) -> usize {
+        self.by.get(source).copied().unwrap_or_default()
+    }
+}
+
 /// Places, and who has them.
 #[derive(Clone, Debug)]
 pub(crate) struct Shares {
@@ -94,7 +100,7 @@ impl Shares {
         if places > free {
             return Err(Refused::All);
         }
-        let own = taken.by.get(&source).copied().unwrap_or_default();
+        let own = taken.by(&source);
         // What one takes is not left free.
         if own + places.saturating_sub(1) >= (free - places.saturating_sub(1)).saturating_mul(OF_FREE) {
             return Err(Refused::Own);
@@ -110,6 +116,11 @@ impl Shares {
         *taken.by.entry(source.clone()).or_default() += places;
         taken.all += places;
         Share { source, places, taken: Arc::clone(&self.taken) }
+    }
+
+    /// Places that a source has.
+    pub(crate) fn held_by(&self, source: &Source) -> usize {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).by(source)
     }
 
     /// Whether a source can take so many places at once where all are free.

@@ -15,7 +15,7 @@ use super::{Answer, blobs, manifests};
 use crate::app::App;
 use crate::auth::Context;
 use crate::error::ApiError;
-use crate::mirror::Copy;
+use crate::mirror::{Asker, Copy};
 use crate::shares::Source;
 
 /// A manifest of an upstream.
@@ -130,7 +130,8 @@ pub(super) async fn blob(
     let text: Bytes = digest.to_string().into();
     let etag = blobs::quoted(&text);
     if !with_body {
-        let size = app.mirror.blob_size(app, &copy, digest).await.map_err(ApiError::from_shared)?;
+        let size =
+            app.mirror.blob_size(app, &copy, digest, Asker::Client).await.map_err(ApiError::from_shared)?;
         return Ok(blobs::respond(&text, size, etag, None, Body::empty()));
     }
     let mut times = 0;

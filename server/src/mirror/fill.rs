@@ -23,6 +23,7 @@ use tokio::time::timeout;
 
 use super::error::{MirrorError, Missing};
 use super::lease::Lease;
+use super::sizes::Asker;
 use super::slots::{Slot, Want, Wanted};
 use super::spool::{Spool, SpoolWriter};
 use super::upstream::Upstream;
@@ -264,7 +265,7 @@ impl Running {
 
     async fn fill(&mut self, copy: &Copy) -> Result<Growing, Arc<MirrorError>> {
         let (app, digest) = (self.app.clone(), self.key.1);
-        let size = app.mirror.size_to_fill(&app, copy, &digest).await?;
+        let size = app.mirror.blob_size(&app, copy, &digest, Asker::Fill).await?;
         if size > app.mirror.max_blob_size {
             let (upstream, limit) = (copy.upstream.name.clone(), app.mirror.max_blob_size);
             return Err(Arc::new(MirrorError::TooLarge { upstream, size, limit }));

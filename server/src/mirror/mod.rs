@@ -36,6 +36,7 @@ use rreg_storage::StorageError;
 pub(crate) use error::{Meaning, MirrorError, Missing};
 pub(crate) use flights::Flights;
 pub(crate) use manifests::Found;
+pub(crate) use sizes::Asker;
 
 use crate::config::Config;
 use crate::hosts;
@@ -222,10 +223,8 @@ impl Mirror {
     /// Counts a request for what an upstream does not have, or does not give to us. It is for the work that asks to say so:
     /// whoever began it may be gone by then.
     fn count(&self, copy: &Copy, error: &MirrorError) {
-        if let (Some(source), MirrorError::Upstream { .. }) = (&copy.source, error)
-            && error.is_unknown()
-        {
-            self.vain.count(source);
+        if matches!(error, MirrorError::Upstream { .. }) && error.is_unknown() {
+            self.count_vain(copy);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::TryFutureExt as _;
 use rreg_oci::Digest;
 
 use super::breaker::Part;
@@ -12,13 +13,23 @@ use crate::app::App;
 /// Lengths that are being asked for.
 pub(super) type Sizes = Flights<BlobKey, Result<u64, Arc<MirrorError>>>;
 
+/// Who asks for a length.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// A client: the upstream is asked for nothing that is kept.
+    Client,
+    /// A fill, whose slot is its place.
+    Fill,
+}
+
 impl Mirror {
-    /// The length of a blob for a client. Where no manifest here tells it, the upstream is asked for nothing that is kept.
+    /// The length of a blob. Where no manifest here tells it, the upstream does.
     pub(crate) async fn blob_size(
         &self,
         app: &Arc<App>,
         copy: &Copy,
         digest: &Digest,
+        asker: Asker,
     ) -> Result<u64, Arc<MirrorError>> {
         if let Some(size) = self.known_size(app, copy, digest).await? {
             return Ok(size);
@@ -27,30 +38,20 @@ impl Mirror {
             let (app, copy, digest) = (app.clone(), copy.clone(), *digest);
             async move {
                 let size = ask_for_size(&app, &copy, &digest).await?;
-                app.mirror.count_vain(&copy);
-                Ok(size)
+                if asker == Asker::Client {
+                    app.mirror.count_vain(&copy);
+                }
+                Ok::<_, MirrorError>(size)
             }
         };
-        let work = self.sizes.ask(app, copy, (copy.local.clone(), *digest), work);
-        copy.upstream.within_patience((&copy.remote, Part::Content), false, work).await
-    }
-
-    /// The same for a fill, whose slot is its place.
-    pub(super) async fn size_to_fill(
-        &self,
-        app: &Arc<App>,
-        copy: &Copy,
-        digest: &Digest,
-    ) -> Result<u64, Arc<MirrorError>> {
-        if let Some(size) = self.known_size(app, copy, digest).await? {
-            return Ok(size);
-        }
-        let work = || {
-            let (app, copy, digest) = (app.clone(), copy.clone(), *digest);
-            async move { ask_for_size(&app, &copy, &digest).await.map_err(Arc::new) }
+        let key = (copy.local.clone(), *digest);
+        let asked = async {
+            match asker {
+                Asker::Client => self.sizes.ask(app, copy, key, work).await,
+                Asker::Fill => self.sizes.join(&app.tasks, key, || work().map_err(Arc::new)).await,
+            }
         };
-        let work = self.sizes.join(&app.tasks, (copy.local.clone(), *digest), work);
-        copy.upstream.within_patience((&copy.remote, Part::Content), false, work).await
+        copy.upstream.within_patience((&copy.remote, Part::Content), false, asked).await
     }
 
     /// The length, where it is known here. `None`: the upstream may be asked.

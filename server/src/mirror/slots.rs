@@ -23,8 +23,6 @@ pub(super) struct Slots {
 
 #[derive(Default)]
 struct Queue {
-    /// Slots that are held; sources without one are not here.
-    held: HashMap<Source, usize>,
     /// Sources that wait, each once. Whoever has had a slot is last.
     round: VecDeque<Source>,
     /// What each of them waits for, never nothing.
@@ -114,9 +112,9 @@ impl Slots {
         let mut queue = self.queue();
         let mut sources: Vec<Source> = queue.round.iter().cloned().collect();
         // The order among equals stays.
-        sources.sort_by_key(|source| queue.held_by(source));
+        sources.sort_by_cached_key(|source| self.slots.held_by(source));
         for source in sources {
-            if queue.held_by(&source) >= self.own {
+            if self.slots.held_by(&source) >= self.own {
                 continue;
             }
             let share = match self.slots.take(source.clone()) {
@@ -125,7 +123,6 @@ impl Slots {
                 Err(Refused::Own) => continue,
             };
             if let Some(to) = queue.call(&source) {
-                *queue.held.entry(source.clone()).or_default() += 1;
                 return Some((Slot { slots: self.clone(), source, share: Some(share) }, to));
             }
         }
@@ -135,16 +132,11 @@ impl Slots {
     #[cfg(test)]
     fn is_idle(&self) -> bool {
         let queue = self.queue();
-        let none = queue.held.is_empty() && queue.round.is_empty() && queue.of.is_empty();
-        none && self.slots.is_idle() && self.waiting.is_idle()
+        queue.round.is_empty() && queue.of.is_empty() && self.slots.is_idle() && self.waiting.is_idle()
     }
 }
 
 impl Queue {
-    fn held_by(&self, source: &Source) -> usize {
-        self.held.get(source).copied().unwrap_or_default()
-    }
-
     /// Whom to give the next slot of `source`, which is the last of the round then.
     fn call(&mut self, source: &Source) -> Option<oneshot::Sender<Slot>> {
         self.round.retain(|it| it != source);
@@ -214,12 +206,6 @@ impl Drop for Slot {
     fn drop(&mut self) {
         {
             let mut queue = self.slots.queue();
-            let held = queue.held_by(&self.source);
-            if held > 1 {
-                queue.held.insert(self.source.clone(), held - 1);
-            } else {
-                queue.held.remove(&self.source);
-            }
             queue.put_last(&self.source);
             self.share = None;
         }
