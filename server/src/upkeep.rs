@@ -35,6 +35,14 @@ pub(crate) async fn last_records(storage: &Storage) {
     }
 }
 
+/// Waits for the next turn. `false`: there is none, since the server stops.
+async fn again_in(period: Duration, shutdown: &CancellationToken) -> bool {
+    tokio::select! {
+        () = shutdown.cancelled() => false,
+        () = tokio::time::sleep(period) => true,
+    }
+}
+
 /// Between two looks at what is quarantined, and how many blobs each looks at.
 const HEAL: Duration = Duration::from_secs(60);
 const HEAL_AT_ONCE: usize = 1000;
@@ -54,9 +62,8 @@ async fn heal(storage: Storage, shutdown: CancellationToken) {
         if let Some(error) = failure {
             tracing::warn!(%error, "what is quarantined cannot be read");
         }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(HEAL) => {}
+        if !again_in(HEAL, &shutdown).await {
+            return;
         }
     }
 }
@@ -77,9 +84,8 @@ enum Rows {
 /// Keeps rows to their age.
 async fn forget_old(storage: Storage, rows: Rows, keep: Duration, shutdown: CancellationToken) {
     let metadata = storage.metadata();
-    while !shutdown.is_cancelled() {
-        let before =
-            rreg_storage::expiry_in(0).saturating_sub(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX));
+    loop {
+        let before = rreg_storage::time_ago(keep);
         loop {
             let gone = match rows {
                 Rows::Audit => metadata.forget_audit(before, FORGET_PAGE).await,
@@ -94,22 +100,20 @@ async fn forget_old(storage: Storage, rows: Rows, keep: Duration, shutdown: Canc
                 }
             }
         }
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = tokio::time::sleep(FORGET) => {}
+        if !again_in(FORGET, &shutdown).await {
+            return;
         }
     }
 }
 
 /// Keeps earlier texts of policies to their number and age.
 async fn forget_policies(storage: Storage, policy: Policy, shutdown: CancellationToken) {
-    while !shutdown.is_cancelled() {
+    loop {
         if let Err(error) = storage.metadata().forget_policy_history(policy.history()).await {
             tracing::warn!(%error, "earlier texts of policies could not be deleted");
         }
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = tokio::time::sleep(FORGET) => {}
+        if !again_in(FORGET, &shutdown).await {
+            return;
         }
     }
 }

@@ -43,7 +43,7 @@ pub use metadata::{
     Presence, Principal, Referrer, ReferrerPage, Restored, Review, ReviewKind, SbomJob, Segment, Settled,
     SettledBlobs, Stored, StoredDecision, StoredKey, StoredManifest, StoredPolicy, StoredTrust,
     StoredVerification, TagChange, TagPage, TakenManifest, TextChange, Undecided, UploadProgress,
-    UploadSession, Verdict, expiry_in,
+    UploadSession, Verdict, expiry_in, time_ago,
 };
 pub use records::{RecordedBlob, RecordedContent, RecordedManifest, RecordedTag, RecordsPage};
 pub use tag_rules::{TagRule, TagRules};

@@ -1,7 +1,9 @@
 //! `rreg audit`: the trail of writes, logins and denials.
 
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
-use rreg_storage::{AuditEvent, expiry_in};
+use rreg_storage::{AuditEvent, time_ago};
 use serde_json::{Value, json};
 
 use super::accounts::{Accounts, lifetime};
@@ -37,10 +39,7 @@ enum Form {
 impl Audit {
     pub(crate) async fn run(&self, output: &Output) -> Result<Exit, Failure> {
         let accounts = Accounts::open(&self.place).await?;
-        let now = expiry_in(0);
-        let since = self.since.map(|seconds| {
-            now.saturating_sub(i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX))
-        });
+        let since = self.since.map(|seconds| time_ago(Duration::from_secs(seconds)));
         if self.export == Some(Form::Jsonl) {
             return export(&accounts, output, since.unwrap_or_default()).await;
         }

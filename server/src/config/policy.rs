@@ -145,11 +145,8 @@ section! {
 impl Policy {
     /// Which texts of policies stay, as of now.
     pub(crate) fn history(&self) -> HistoryLimits {
-        let keep = i64::try_from(self.history_keep.0.as_millis()).unwrap_or(i64::MAX);
-        let since = match keep {
-            0 => 0,
-            keep => rreg_storage::expiry_in(0).saturating_sub(keep),
-        };
+        let keep = self.history_keep.0;
+        let since = if keep.is_zero() { 0 } else { rreg_storage::time_ago(keep) };
         HistoryLimits { versions: self.history_max, since }
     }
 

@@ -62,7 +62,7 @@ pub use lists::{CatalogPage, Referrer, ReferrerPage, TagPage};
 pub use manifests::{NewManifest, StoredManifest};
 pub use memberships::Membership;
 pub use policies::{HistoryLimits, PolicyTexts, StoredPolicy, StoredTrust, TextChange};
-pub use principals::{NewCredential, Principal, expiry_in};
+pub use principals::{NewCredential, Principal, expiry_in, time_ago};
 pub use restore::Restored;
 pub use reviews::{Review, ReviewKind, Settled};
 pub use sbom_jobs::{FailedSbom, SbomJob};

@@ -1,6 +1,8 @@
 //! Users, robots and their secrets. What the words mean is the business of `auth`; here they are text. Each
 //! change goes into the audit trail in its own transaction.
 
+use std::time::Duration;
+
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
@@ -284,6 +286,11 @@ async fn add_credential(
 /// Milliseconds since the Unix epoch, `seconds` from now.
 pub fn expiry_in(seconds: u64) -> i64 {
     now_ms().saturating_add(to_sql(seconds.saturating_mul(1000)))
+}
+
+/// Milliseconds since the Unix epoch, `age` ago.
+pub fn time_ago(age: Duration) -> i64 {
+    now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
