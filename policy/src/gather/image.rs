@@ -63,6 +63,7 @@ pub async fn image_facts(
     platforms.extend(configs.iter().map(|config| config.platform.clone()).filter(|text| !text.is_empty()));
     platforms.sort();
     platforms.dedup();
+    let embeds = manifest.kind == ManifestKind::Index && super::embeds(&image.body);
     let own = own(manifest, image.digest, &configs);
     let (mut size, mut elsewhere) = (own.size, own.elsewhere);
     for child in &images {
@@ -72,7 +73,7 @@ pub async fn image_facts(
     let facts = ImageFacts {
         registry: registry.to_owned(),
         unknown: false,
-        embeds: super::embeds(&image.body),
+        embeds,
         incomplete: missed.unread.clone(),
         unread: missed.for_good,
         elsewhere,

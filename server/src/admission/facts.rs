@@ -80,9 +80,9 @@ pub(super) async fn of_arriving(
     let content = Stored::with(app.clone(), new.repository.clone(), stage.clone(), image.clone());
     // An index at no other tags than those named after digests lists evidence, and is asked about as nothing else.
     let lists_evidence = new.manifest.kind == ManifestKind::Index
-        && !rreg_policy::embeds(&new.body)
         && !new.tags.is_empty()
-        && new.tags.iter().all(|tag| decide::is_evidence_tag(tag.as_str()));
+        && new.tags.iter().all(|tag| decide::is_evidence_tag(tag.as_str()))
+        && !rreg_policy::embeds(&new.body);
     if lists_evidence || is_evidence(app, &content, &image).await? {
         let bare = ImageFacts::bare(new.repository.as_str(), new.digest);
         return Ok(Looked::Evidence(Box::new(Facts::bare(bare, None))));
