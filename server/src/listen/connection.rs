@@ -129,16 +129,14 @@ impl Protocols {
         let stream = TokioIo::new(ClientStream::new(stream, head, self.options.write_idle_timeout));
         let proxies = self.options.proxies.clone();
         let outgoing = Arc::clone(&self.outgoing);
-        let is_http2 = head == PREFACE;
-        let own = is_http2.then(own_of_connection);
-        let untaken = is_http2.then(Untaken::default);
-        let untaken_ = untaken.clone();
-        let service = Entry { site: self.site.clone(), outgoing, own, untaken, proxies, peer, place };
-        let result = match untaken_ {
-            Some(untaken) => {
+        let streams = (head == PREFACE).then(Streams::new);
+        let site = self.site.clone();
+        let service = Entry { site, outgoing, streams: streams.clone(), proxies, peer, place };
+        let result = match streams {
+            Some(streams) => {
                 let mut connection = pin!(self.drive(self.http2.serve_connection(stream, service)));
-                let mut stalled: FuturesUnordered<_> =
-                    std::iter::once(untaken.for_too_long(self.options.write_idle_timeout)).collect();
+                let stalled = streams.untaken.for_too_long(self.options.write_idle_timeout);
+                let mut stalled: FuturesUnordered<_> = std::iter::once(stalled).collect();
                 tokio::select! {
                     biased;
                     result = connection.as_mut() => result,
@@ -189,14 +187,26 @@ async fn first_bytes<T: AsyncRead + Unpin>(
     Ok(length)
 }
 
+/// What the answers of one HTTP/2 connection share: they wait until their client wants them.
+#[derive(Clone)]
+struct Streams {
+    /// [`Asked::own`]
+    own: Arc<Semaphore>,
+    untaken: Untaken,
+}
+
+impl Streams {
+    fn new() -> Self {
+        Self { own: own_of_connection(), untaken: Untaken::default() }
+    }
+}
+
 /// The site as hyper calls it, for the requests of one connection.
 struct Entry {
     site: Site,
     outgoing: Arc<Outgoing>,
-    /// [`Asked::own`]
-    own: Option<Arc<Semaphore>>,
-    /// Over HTTP/2, answers wait until their client wants them.
-    untaken: Option<Untaken>,
+    /// Over HTTP/2.
+    streams: Option<Streams>,
     proxies: Proxies,
     /// The other end of the connection.
     peer: Peer,
@@ -219,11 +229,15 @@ impl hyper::service::Service<Request<Incoming>> for Entry {
         let immediate = self.site.immediate.as_ref();
         if let Some(response) = immediate.and_then(|immediate| immediate(client, &parts)) {
             let source = Source::of_address(Some(client.address));
-            let asked = Asked { source, is_safe: parts.method.is_safe(), own: self.own.as_ref() };
-            return at_once(match self.place.answered(client.address, response, self.untaken.is_some()) {
+            let asked = Asked {
+                source,
+                is_safe: parts.method.is_safe(),
+                own: self.streams.as_ref().map(|it| &it.own),
+            };
+            return at_once(match self.place.answered(client.address, response, self.streams.is_some()) {
                 Ok(answer) => {
                     let answer = self.outgoing.with_room(asked, answer).unwrap_or_else(without_room);
-                    watched(self.untaken.as_ref(), answer)
+                    watched(self.streams.as_ref(), answer)
                 }
                 Err(refused) => without_place(refused),
             });
@@ -237,20 +251,21 @@ impl hyper::service::Service<Request<Incoming>> for Entry {
         request.extensions_mut().insert(client);
         // A router is always ready, and a clone of it is one reference count.
         let answer = self.site.router.clone().call(request);
-        let (outgoing, own, untaken) = (Arc::clone(&self.outgoing), self.own.clone(), self.untaken.clone());
+        let (outgoing, streams) = (Arc::clone(&self.outgoing), self.streams.clone());
         let source = Source::of_address(Some(client.address));
         Either::Right(Box::pin(async move {
             let answer = answer.await?;
-            let answer = outgoing.with_room(Asked { source, is_safe, own: own.as_ref() }, answer);
+            let answer = outgoing
+                .with_room(Asked { source, is_safe, own: streams.as_ref().map(|it| &it.own) }, answer);
             let answer = answer.unwrap_or_else(without_room);
-            Ok(watched(untaken.as_ref(), work.until_sent(answer, untaken.is_some())))
+            Ok(watched(streams.as_ref(), work.until_sent(answer, streams.is_some())))
         }))
     }
 }
 
-fn watched(untaken: Option<&Untaken>, answer: Response) -> Response {
-    match untaken {
-        Some(untaken) => untaken.watch(answer),
+fn watched(streams: Option<&Streams>, answer: Response) -> Response {
+    match streams {
+        Some(streams) => streams.untaken.watch(answer),
         None => answer,
     }
 }
