@@ -11,13 +11,19 @@ use crate::harness::image::{Blob, Image};
 
 const LOCAL: &str = "up/library/app";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_lost_is_fetched_again_at_once() {
-    let layer = Blob::random("lost", 5 << 20);
-    let mut image = Image::layered("lost", 1).edited(|manifest| {
+/// An image with a layer of so many bytes.
+fn image_of(name: &str, size: usize) -> (Image, Blob) {
+    let layer = Blob::random(name, size);
+    let mut image = Image::layered(name, 1).edited(|manifest| {
         manifest["layers"][0] = layer.descriptor(crate::harness::image::LAYER);
     });
     image.blobs.push(layer.clone());
+    (image, layer)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_lost_is_fetched_again_at_once() {
+    let (image, layer) = image_of("lost", 5 << 20);
     let origin = Origin::with(&image, "1").await;
     let Some(registry) = caching(&origin, "").await else { return };
     let api = registry.api();
@@ -40,11 +46,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 /// What has come whole and right is given, also where it cannot be kept.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_stored_is_given_all_the_same() {
-    let layer = Blob::random("unkept", 24 << 20);
-    let mut image = Image::layered("unkept", 1).edited(|manifest| {
-        manifest["layers"][0] = layer.descriptor(crate::harness::image::LAYER);
-    });
-    image.blobs.push(layer.clone());
+    let (image, layer) = image_of("unkept", 24 << 20);
     let origin = Origin::with(&image, "1").await;
     let Some(registry) = caching(&origin, ", timeout=\"30s\"").await else { return };
     let objects = registry.home().join("data/objects/blobs");
